@@ -1,0 +1,238 @@
+"""Reading and writing the text files of a data directory: `id value` lines, UTF-8, sorted by id."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from espnet2_secap.errors import SecError
+
+BOM = b"\xef\xbb\xbf"
+MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take 255 bytes
+OS_HINTS = {
+    errno.ENOTDIR: "a part of this path is a file, not a folder: choose another path",
+    errno.EEXIST: "there is a file where a folder is wanted: choose another path",
+    errno.EISDIR: "there is a folder where a file is wanted: choose another path",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.EFBIG: "the limit for file sizes is reached: raise `ulimit -f`, then run the same command again",
+    errno.EDQUOT: "the quota is used up: free some space, then run the same command again",
+    errno.EPERM: "not permitted here: choose another folder",
+}
+
+
+@contextmanager
+def named_os_errors(path: str | Path) -> Iterator[None]:
+    """Make an OSError of the block name `path`, or turn it into a SecError where we know what to do.
+
+    Errors without a hint here (no space, no permission, ...) stay OSError, for `cli` to print.
+    """
+    try:
+        yield
+    except OSError as err:
+        if err.errno in OS_HINTS:
+            raise SecError(f"{path}: {err.strerror}; {OS_HINTS[err.errno]}") from err
+        err.filename = str(path)
+        raise
+
+
+def make_dir(path: str | Path) -> Path:
+    """Make a folder and its parents where they are missing, and return it."""
+    with named_os_errors(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return Path(path)
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterator[IO]:
+    """Open a file beside `path` that takes its place when the block ends well, and is removed when it does not.
+
+    Args:
+        path: what to write. An earlier file of this name stays whole until the new one is complete.
+        mode: "w" (text: UTF-8, newline "\\n") or "wb".
+        sync: have it on the disk before it takes its place. Without, it is safe against a kill, not against
+            a power cut.
+
+    Raises:
+        OSError, SecError: no space, no permission, no such folder, ...; the message names `path`.
+    """
+    assert mode in ("w", "wb"), mode
+    part = f"{path}.tmp.{os.getpid()}"
+    text = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
+    with named_os_errors(path):
+        stream = open(part, mode, **text)
+    try:
+        try:
+            yield stream
+            with named_os_errors(path):
+                stream.flush()
+                if sync:
+                    os.fsync(stream.fileno())
+        finally:
+            with named_os_errors(path):
+                stream.close()
+        with named_os_errors(path):
+            os.replace(part, path)
+    except BaseException as err:
+        if os.path.lexists(part):
+            os.unlink(part)
+        if isinstance(err, OSError) and err.filename is None:  # a write inside the block
+            with named_os_errors(path):
+                raise
+        raise
+
+
+def bad_id(utt_id: str) -> str | None:
+    """Say what keeps `utt_id` from being an utterance's id, or return None where it is a good one.
+
+    Ids become file names: nothing may lead out of the output folder or look like an option.
+    """
+    if not utt_id or any(c.isspace() or not c.isprintable() for c in utt_id):
+        return "an id may not be empty or hold blanks or control characters; rename it"
+    if utt_id[0] in "-.":
+        return f"an id may not begin with {utt_id[0]!r}; rename it"
+    if "/" in utt_id or "\\" in utt_id:
+        return "an id may not hold a slash; rename it"
+    if len(utt_id.encode("utf-8", "replace")) > MAX_ID_BYTES:
+        return f"an id may not be longer than {MAX_ID_BYTES} bytes; rename it"
+    return None
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """Text for a message: on one line and not longer than `limit` characters."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def scan_kaldi(path: str | Path) -> tuple[dict[str, str], list[str]]:
+    """Read `id value` lines as far as they are readable, and list all that is wrong with them.
+
+    Returns:
+        mapping of id to value in the file's order, without the bad lines; problems, each as
+        "file:line: id: what; what to do". Order is not checked here (see data.validate).
+
+    Raises:
+        OSError: the file is there but cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return {}, [f"{path}: does not exist; make it, or check the path"]
+    data = path.read_bytes()
+    if not data.strip():
+        return {}, [f"{path}: is empty; run the stage that makes it again"]
+    problems = []
+    if data.startswith(BOM):
+        data = data[len(BOM) :]
+        problems.append(f"{path}:1: begins with a byte order mark (BOM); save it as plain UTF-8")
+    mapping: dict[str, str] = {}
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    for number, raw in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            name = shorten(raw.split(b" ")[0].decode("utf-8", "replace"))
+            problems.append(f"{where}: {name}: is not UTF-8; convert the file with iconv")
+            continue
+        if line.endswith("\r"):
+            name = shorten(line.split(maxsplit=1)[0] if line.strip() else "blank line")
+            problems.append(f"{where}: {name}: ends with CRLF; convert the file with `sed -i 's/\\r$//'`")
+            line = line.rstrip("\r")
+        utt_id, value = _split(line)
+        if not utt_id:
+            problems.append(f"{where}: has no id (blank line or leading blank); remove or mend the line")
+        elif not value:
+            problems.append(f"{where}: {shorten(utt_id)}: has no value; add it or remove the line")
+        elif utt_id in mapping:
+            problems.append(f"{where}: {shorten(utt_id)}: the id is there twice; remove one of the lines")
+        else:
+            mapping[utt_id] = value
+    return mapping, problems
+
+
+def _split(line: str) -> tuple[str, str]:
+    """`id value` at the first blank or tab; other Unicode blanks (U+3000, ...) belong to the value."""
+    end = min((at for at in (line.find(" "), line.find("\t")) if at >= 0), default=len(line))
+    return line[:end], line[end:].strip(" \t")
+
+
+def scan_captions(path: str | Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Read a `captions` file (`id ["caption", ...]`) as `scan_kaldi` does: what is good, and what is wrong."""
+    lines, problems = scan_kaldi(path)
+    captions = {}
+    for utt_id, value in lines.items():
+        what = None
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            what = 'is not JSON; write id ["caption", ...]'
+        else:
+            if not isinstance(parsed, list) or not all(isinstance(one, str) for one in parsed):
+                what = 'is not a list of sentences; write id ["caption", ...]'
+            elif not parsed:
+                what = "has an empty list of captions; add one or leave the utterance out of all files"
+            elif not all(one.strip() for one in parsed):
+                what = "has an empty caption; add its words or remove it"
+            else:
+                captions[utt_id] = parsed
+        if what:
+            problems.append(f"{path}: {shorten(utt_id)}: {what}")
+    return captions, problems
+
+
+def _strict(scanned: tuple[dict, list[str]]) -> dict:
+    mapping, problems = scanned
+    if problems:
+        more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
+        raise SecError(problems[0] + more)
+    return mapping
+
+
+def read_kaldi(path: str | Path) -> dict[str, str]:
+    """Read an `id value` file; ids in the file's order.
+
+    Raises:
+        SecError: missing or empty file, BOM, CRLF, not UTF-8, an id twice or without a value.
+    """
+    return _strict(scan_kaldi(path))
+
+
+def read_captions(path: str | Path) -> dict[str, list[str]]:
+    """Read a `captions` file: id -> its captions, at least one, none of them empty.
+
+    Raises:
+        SecError: as `read_kaldi`, and where a line is no JSON list of sentences.
+    """
+    return _strict(scan_captions(path))
+
+
+def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
+    """Write an `id value` file, sorted by id, at once or not at all.
+
+    Raises:
+        SecError: an id or a value that would not be read back as it is.
+    """
+    lines = []
+    for utt_id in sorted(mapping):
+        value = str(mapping[utt_id]).strip(" \t")
+        if not utt_id or any(c in utt_id for c in " \t\r\n"):
+            raise SecError(
+                f"{path}: {shorten(utt_id)!r} cannot be an id: it is empty or holds blanks; rename it"
+            )
+        if not value or "\n" in value or value.endswith("\r"):
+            raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or not one line; mend it")
+        lines.append(f"{utt_id} {value}\n")
+    with atomic_write(path) as stream:
+        stream.writelines(lines)
+
+
+def write_captions(path: str | Path, captions: Mapping[str, list[str]]) -> None:
+    """Write a `captions` file (`id ["caption", ...]`), sorted by id, at once or not at all."""
+    for utt_id, sentences in captions.items():
+        if isinstance(sentences, str) or not sentences or not all(one.strip() for one in sentences):
+            raise SecError(f"{path}: {shorten(utt_id)}: wants a list of captions, none empty; mend it")
+    write_kaldi(path, {key: json.dumps(list(value), ensure_ascii=False) for key, value in captions.items()})
