@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -47,7 +47,7 @@ def make_dir(path: str | Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterator[IO]:
-    """Open a file beside `path` that takes its place when the block ends well, and is removed when it does not.
+    """Open a file beside `path` that takes its place when the block ends well, and is removed otherwise.
 
     Args:
         path: what to write. An earlier file of this name stays whole until the new one is complete.
@@ -78,7 +78,7 @@ def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterat
     except BaseException as err:
         if os.path.lexists(part):
             os.unlink(part)
-        if isinstance(err, OSError) and err.filename is None:  # a write inside the block
+        if isinstance(err, OSError) and err.errno and err.filename is None:  # a write inside the block
             with named_os_errors(path):
                 raise
         raise
@@ -106,27 +106,22 @@ def shorten(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def scan_kaldi(path: str | Path) -> tuple[dict[str, str], list[str]]:
-    """Read `id value` lines as far as they are readable, and list all that is wrong with them.
+Entry = tuple[int, str, str]  # line number, id, value
 
-    Returns:
-        mapping of id to value in the file's order, without the bad lines; problems, each as
-        "file:line: id: what; what to do". Order is not checked here (see data.validate).
 
-    Raises:
-        OSError: the file is there but cannot be read.
-    """
-    path = Path(path)
+def _entries(path: Path) -> tuple[list[Entry], list[str]]:
+    """The readable lines of an `id value` file, each id once, and all that is wrong with the others."""
     if not path.is_file():
-        return {}, [f"{path}: does not exist; make it, or check the path"]
+        return [], [f"{path}: does not exist; make it, or check the path"]
     data = path.read_bytes()
     if not data.strip():
-        return {}, [f"{path}: is empty; run the stage that makes it again"]
+        return [], [f"{path}: is empty; run the stage that makes it again"]
     problems = []
     if data.startswith(BOM):
         data = data[len(BOM) :]
         problems.append(f"{path}:1: begins with a byte order mark (BOM); save it as plain UTF-8")
-    mapping: dict[str, str] = {}
+    entries: list[Entry] = []
+    seen: set[str] = set()
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -138,20 +133,20 @@ def scan_kaldi(path: str | Path) -> tuple[dict[str, str], list[str]]:
             name = shorten(raw.split(b" ")[0].decode("utf-8", "replace"))
             problems.append(f"{where}: {name}: is not UTF-8; convert the file with iconv")
             continue
+        utt_id, value = _split(line.rstrip("\r"))
         if line.endswith("\r"):
-            name = shorten(line.split(maxsplit=1)[0] if line.strip() else "blank line")
+            name = shorten(utt_id) or "blank line"
             problems.append(f"{where}: {name}: ends with CRLF; convert the file with `sed -i 's/\\r$//'`")
-            line = line.rstrip("\r")
-        utt_id, value = _split(line)
         if not utt_id:
             problems.append(f"{where}: has no id (blank line or leading blank); remove or mend the line")
         elif not value:
             problems.append(f"{where}: {shorten(utt_id)}: has no value; add it or remove the line")
-        elif utt_id in mapping:
+        elif utt_id in seen:
             problems.append(f"{where}: {shorten(utt_id)}: the id is there twice; remove one of the lines")
         else:
-            mapping[utt_id] = value
-    return mapping, problems
+            seen.add(utt_id)
+            entries.append((number, utt_id, value))
+    return entries, problems
 
 
 def _split(line: str) -> tuple[str, str]:
@@ -160,15 +155,29 @@ def _split(line: str) -> tuple[str, str]:
     return line[:end], line[end:].strip(" \t")
 
 
+def scan_kaldi(path: str | Path) -> tuple[dict[str, str], list[str]]:
+    """Read `id value` lines as far as they are readable, and list all that is wrong with them.
+
+    Returns:
+        mapping of id to value in the file's order, without the bad lines; problems, each as
+        "file:line: id: what; what to do". Order is not checked here (see data.validate).
+
+    Raises:
+        OSError: the file is there but cannot be read.
+    """
+    entries, problems = _entries(Path(path))
+    return {utt_id: value for _, utt_id, value in entries}, problems
+
+
 def scan_captions(path: str | Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Read a `captions` file (`id ["caption", ...]`) as `scan_kaldi` does: what is good, and what is wrong."""
-    lines, problems = scan_kaldi(path)
+    """Read a `captions` file (`id ["caption", ...]`) as `scan_kaldi` does: the good, and what is wrong."""
+    entries, problems = _entries(Path(path))
     captions = {}
-    for utt_id, value in lines.items():
+    for number, utt_id, value in entries:
         what = None
         try:
             parsed = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             what = 'is not JSON; write id ["caption", ...]'
         else:
             if not isinstance(parsed, list) or not all(isinstance(one, str) for one in parsed):
@@ -180,7 +189,7 @@ def scan_captions(path: str | Path) -> tuple[dict[str, list[str]], list[str]]:
             else:
                 captions[utt_id] = parsed
         if what:
-            problems.append(f"{path}: {shorten(utt_id)}: {what}")
+            problems.append(f"{path}:{number}: {shorten(utt_id)}: {what}")
     return captions, problems
 
 
@@ -236,3 +245,18 @@ def write_captions(path: str | Path, captions: Mapping[str, list[str]]) -> None:
         if isinstance(sentences, str) or not sentences or not all(one.strip() for one in sentences):
             raise SecError(f"{path}: {shorten(utt_id)}: wants a list of captions, none empty; mend it")
     write_kaldi(path, {key: json.dumps(list(value), ensure_ascii=False) for key, value in captions.items()})
+
+
+def invert(utt2key: Mapping[str, str]) -> dict[str, str]:
+    """Turn utt2spk into spk2utt (or utt2emo into emo2utt): key -> its ids in order, blanks between them."""
+    grouped: dict[str, list[str]] = {}
+    for utt_id in sorted(utt2key):
+        grouped.setdefault(utt2key[utt_id], []).append(utt_id)
+    return {key: " ".join(ids) for key, ids in grouped.items()}
+
+
+def part_of(items: Sequence[str], nj: int, job: int) -> list[str]:
+    """Slice `job` (1 to `nj`) of `items`: contiguous, near-equal, empty where items are few."""
+    if nj < 1 or not 1 <= job <= nj:
+        raise SecError(f"--job {job} --nj {nj}: wants 1 <= job <= nj")
+    return list(items[len(items) * (job - 1) // nj : len(items) * job // nj])
