@@ -1,0 +1,165 @@
+"""The words that name an emotion, a speech rate, a volume ... in a caption.
+
+A words file is JSON: attribute -> category -> words. words/zh.json and words/en.json come with the package; a recipe
+that needs others writes conf/words.json. To extend: add the word to its category, a phrase that contains a word but
+does not mean it to the attribute's "_not" list, and a new category or attribute as a new key. A word belongs to one
+category; only a blend that says both (惊喜, bittersweet) is listed twice.
+
+Three things keep the lists short:
+- "{degree}" inside a word stands for each entry of "_lists": {"degree": ["", "很", ...]};
+- a word right after an entry of "_negations" names nothing (没有愤怒), unless the negated phrase is itself listed in
+  a category (不高兴 is angry);
+- at each position of a caption the longest word counts, so 不高兴 hides 高兴. Words in Latin script match whole
+  words only, whatever their case.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from espnet2_secap.errors import SecError
+
+WORDS_DIR = Path(__file__).parent / "words"
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+class Categories(dict):
+    """category -> its words, with what is needed to find them.
+
+    Args:
+        words: category -> words that name it.
+        hidden: phrases that name nothing though a word may occur in them.
+        negations: what, right before a word, makes it name nothing.
+    """
+
+    def __init__(
+        self, words: dict[str, Iterable[str]], hidden: Iterable[str] = (), negations: Iterable[str] = ()
+    ):
+        super().__init__({category: list(items) for category, items in words.items()})
+        self.negations = tuple(map(str.casefold, negations))
+        self.table: dict[str, list[str]] = {_plain(phrase): [] for phrase in hidden}
+        for category, items in self.items():
+            for word in items:
+                found = self.table.setdefault(_plain(word), [])
+                if category not in found:
+                    found.append(category)
+        lengths: dict[str, set[int]] = {}
+        for word in self.table:
+            lengths.setdefault(word[0], set()).add(len(word))
+        self.lengths = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
+
+    def longest(self, text: str, start: int) -> str | None:
+        """The longest word or hidden phrase at `start` of a plain text (lower case, single spaces)."""
+        for length in self.lengths.get(text[start], ()):
+            word = text[start : start + length]
+            if word in self.table and _whole(text, start, start + length):
+                return word
+        return None
+
+    def negated(self, text: str, start: int) -> bool:
+        """Whether a negation stands right before `start`."""
+        return text.endswith(self.negations, 0, start) and any(
+            text.endswith(negation, 0, start) and _whole(text, start - len(negation), start)
+            for negation in self.negations
+        )
+
+
+def named(text: str, categories: dict[str, list[str]]) -> list[str]:
+    """The categories that `text` names, in order of appearance, each once.
+
+    Args:
+        text: a caption in any script.
+        categories: one attribute of `load_words`, or a plain dict category -> words (then without negations).
+    """
+    if not isinstance(categories, Categories):
+        categories = Categories(categories)
+    text = _plain(text)
+    found: dict[str, None] = {}
+    start = 0
+    while start < len(text):
+        word = categories.longest(text, start)
+        if word and not categories.negated(text, start):
+            found.update(dict.fromkeys(categories.table[word]))
+        start += len(word) if word else 1
+    return list(found)
+
+
+def load_words(path_or_language: str | Path) -> dict[str, Categories]:
+    """Read a words file: attribute -> Categories, in the file's order.
+
+    Args:
+        path_or_language: a JSON file, or the name of a language that comes with the package (zh, en).
+
+    Raises:
+        SecError: no such file or language, or the file has another form.
+    """
+    path = Path(path_or_language)
+    languages = sorted(file.stem for file in WORDS_DIR.glob("*.json"))
+    if str(path_or_language) in languages:
+        path = WORDS_DIR / f"{path_or_language}.json"
+    elif not path.is_file():
+        raise SecError(f"{path}: no such words file; give a JSON file or one of: {', '.join(languages)}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as err:
+        raise SecError(
+            f"{path}: not JSON in UTF-8 ({err}); see {WORDS_DIR / 'zh.json'} for the form"
+        ) from None
+    return _read(content, path)
+
+
+def _read(content, path: Path) -> dict[str, Categories]:
+    hint = "see the words files of the package for the form"
+    if not isinstance(content, dict):
+        raise SecError(f"{path}: must be an object attribute -> category -> words; {hint}")
+    lists = content.get("_lists", {})
+    negations = content.get("_negations", [])
+    for what, words in [("_negations", negations), *(lists.items() if isinstance(lists, dict) else [])]:
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise SecError(f"{path}: {what}: must be a list of strings; {hint}")
+    attributes = {}
+    for attribute, categories in content.items():
+        if attribute.startswith("_"):
+            continue
+        if not isinstance(categories, dict):
+            raise SecError(f"{path}: {attribute}: must be an object category -> words; {hint}")
+        words = {}
+        for category, items in categories.items():
+            if not isinstance(items, list) or not all(
+                isinstance(word, str) and word.strip() for word in items
+            ):
+                raise SecError(
+                    f"{path}: {attribute}: {category}: must be a list of non-empty strings; {hint}"
+                )
+            words[category] = [word for item in items for word in _expand(item, lists, path)]
+        hidden = words.pop("_not", [])
+        attributes[attribute] = Categories(words, hidden, negations)
+    if not attributes:
+        raise SecError(f"{path}: names no attribute; {hint}")
+    return attributes
+
+
+def _expand(word: str, lists: dict[str, list[str]], path: Path) -> list[str]:
+    slots = _SLOT.findall(word)
+    for slot in slots:
+        if slot not in lists:
+            raise SecError(f"{path}: {word}: no list {slot!r} under _lists; add it or take out the braces")
+    template = _SLOT.sub("{}", word)
+    return [template.format(*choice) for choice in itertools.product(*(lists[slot] for slot in slots))]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _whole(text: str, start: int, end: int) -> bool:
+    """Whether text[start:end] cuts through no word in Latin script."""
+    return not (_latin(text, start - 1) and _latin(text, start)) and not (
+        _latin(text, end - 1) and _latin(text, end)
+    )
+
+
+def _latin(text: str, at: int) -> bool:
+    return 0 <= at < len(text) and text[at].isalpha() and text[at] < "\u2e80"

@@ -1,0 +1,160 @@
+import json
+
+import pytest
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.metric.words import WORDS_DIR, load_words, named
+
+
+@pytest.fixture(scope="module")
+def zh():
+    return load_words("zh")
+
+
+@pytest.fixture(scope="module")
+def en():
+    return load_words("en")
+
+
+@pytest.mark.parametrize(
+    "caption, emotions",
+    [
+        ("语气里满是高兴", ["happy"]),
+        ("听得出他很不高兴", ["angry"]),
+        ("心生不满，有些不耐烦", ["angry"]),
+        ("没有愤怒，只有悲伤", ["sad"]),
+        ("又惊又喜的声音", ["happy", "surprised"]),
+        ("先是平静，随后害怕", ["calm", "afraid"]),
+        ("语速不快不慢", []),
+        ("语速不快，声音不大", []),
+        ("情绪不急躁", ["calm"]),
+        ("他说了一句话", []),
+        ("", []),
+    ],
+)
+def test_chinese_emotions(zh, caption, emotions):
+    assert named(caption, zh["emotion"]) == emotions
+
+
+@pytest.mark.parametrize(
+    "attribute, caption, categories",
+    [
+        ("rate", "语速较快，情绪激动", ["fast"]),
+        ("rate", "语速十分缓慢", ["slow"]),
+        ("rate", "语速不快不慢", ["normal"]),
+        ("rate", "语速适中", ["normal"]),
+        ("rate", "语速不快", []),
+        ("rate", "心情愉快，语调轻快", []),
+        ("volume", "声音很大", ["loud"]),
+        ("volume", "说话声音有点小", ["quiet"]),
+        ("volume", "音量适中", ["normal"]),
+        ("volume", "声音不大", []),
+        ("pitch", "语调非常高", ["high"]),
+        ("pitch", "声音低沉", ["low"]),
+    ],
+)
+def test_chinese_attributes(zh, attribute, caption, categories):
+    assert named(caption, zh[attribute]) == categories
+
+
+@pytest.mark.parametrize(
+    "caption, emotions",
+    [
+        ("A HAPPY voice", ["happy"]),
+        ("an unhappy voice, made for film", ["sad"]),
+        ("not angry  but\tcalm", ["calm"]),
+        ("a piano happy to play, many sad notes", ["happy", "sad"]),
+        ("without any trace of joy", ["happy"]),  # only what stands right before the word negates it
+        ("without any anger", []),
+    ],
+)
+def test_english_emotions(en, caption, emotions):
+    assert named(caption, en["emotion"]) == emotions
+
+
+def test_english_attributes(en):
+    caption = "spoken very quickly, in a loud voice of high pitch"
+    assert [named(caption, en[name]) for name in ("rate", "volume", "pitch")] == [
+        ["fast"],
+        ["loud"],
+        ["high"],
+    ]
+
+
+def test_named_takes_a_plain_dict_longest_first():
+    categories = {"up": ["高兴"], "down": ["不高兴"]}
+    assert named("不高兴", categories) == ["down"]
+    assert named("高兴，不高兴", categories) == ["up", "down"]
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_word_is_in_two_categories_only_where_it_blends_them(language):
+    blends = {"惊喜", "又惊又喜", "惊喜交加", "悲愤", "bittersweet", "pleasantly surprised"}
+    for attribute, categories in load_words(language).items():
+        places: dict[str, list[str]] = {}
+        for category, words in categories.items():
+            for word in set(words):
+                places.setdefault(word, []).append(category)
+        assert {word for word, found in places.items() if len(found) > 1} <= blends, attribute
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_languages_have_the_same_categories(language):
+    ours, chinese = load_words(language), load_words("zh")
+    assert {name: list(categories) for name, categories in ours.items()} == {
+        name: list(categories) for name, categories in chinese.items()
+    }
+    assert {"happy", "angry", "sad", "calm", "surprised", "afraid"} <= set(ours["emotion"])
+
+
+def test_most_real_captions_name_an_emotion(shared, zh):
+    file = shared / "emospeech" / "dataset" / "fid2captions.json"
+    if not file.is_file():
+        pytest.skip(f"needs {file}")
+    captions = json.loads(file.read_text(encoding="utf-8"))
+    without = [utt for utt, caption in captions.items() if not named(caption, zh["emotion"])]
+    assert len(without) <= 0.1 * len(captions), without[:10]
+
+
+def test_a_recipe_brings_its_own_file(tmp_path):
+    file = tmp_path / "words.json"
+    content = {
+        "_lists": {"d": ["", "very "]},
+        "_negations": ["no "],
+        "mood": {"up": ["{d}glad"], "_not": ["glad tidings"]},
+    }
+    file.write_text(json.dumps(content))
+    words = load_words(file)
+    assert words == {"mood": {"up": ["glad", "very glad"]}}
+    found = [named(text, words["mood"]) for text in ("very glad", "glad tidings", "no glad")]
+    assert found == [["up"], [], []]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{", "not JSON"),
+        ("[]", "must be an object"),
+        ("{}", "names no attribute"),
+        ('{"emotion": ["glad"]}', "emotion: must be an object"),
+        ('{"emotion": {"happy": "glad"}}', "happy: must be a list"),
+        ('{"emotion": {"happy": [""]}}', "happy: must be a list of non-empty"),
+        ('{"emotion": {"happy": ["{nothing}glad"]}}', "no list 'nothing'"),
+        ('{"_negations": "not", "emotion": {"happy": ["glad"]}}', "_negations: must be a list"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, content, message):
+    file = tmp_path / "words.json"
+    file.write_text(content)
+    with pytest.raises(SecError, match=message) as caught:
+        load_words(file)
+    assert str(file) in str(caught.value)
+
+
+def test_unknown_language_lists_the_known():
+    with pytest.raises(SecError, match="one of: en, zh"):
+        load_words("tlh")
+
+
+def test_words_come_with_the_package():
+    assert {file.name for file in WORDS_DIR.glob("*.json")} == {"en.json", "zh.json"}
