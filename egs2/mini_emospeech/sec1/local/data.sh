@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Stage 1 of mini_emospeech: a corpus made on the spot, and mini pretrained parts trained on its training set.
+set -eo pipefail
+
+n_train=1200      # utterances in each set
+n_valid=100
+n_test=200
+seed=0            # the same seed gives the same corpus, byte for byte
+data=data         # where the sets go
+words=conf/words.json
+nj=2              # parallel processes of the synthesiser
+
+mini_parts=true   # also make the mini HuBERT and the mini LLaMA
+pretrained=pretrained
+pretrain_config=conf/pretrain.yaml
+prompts=          # instructions, one per line; empty: those of the package
+
+help_message="Usage: local/data.sh [--n_train 1200] [--n_valid 100] [--n_test 200] [--seed 0] [--nj 2]
+                     [--mini_parts true|false] [--pretrained pretrained] [--pretrain_config conf/pretrain.yaml]
+Writes data/{train,valid,test}, data/wav and, with --mini_parts true, pretrained/{hubert,llama}."
+
+. ./path.sh
+. utils/parse_options.sh
+set -u
+
+if [ $# -ne 0 ]; then
+    echo "${help_message}" >&2
+    exit 1
+fi
+
+python3 local/synthesize.py --output "${data}" --words "${words}" --seed "${seed}" --nj "${nj}" \
+    --n_train "${n_train}" --n_valid "${n_valid}" --n_test "${n_test}"
+
+if "${mini_parts}"; then
+    local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --config "${pretrain_config}" \
+        --prompts "${prompts}"
+fi

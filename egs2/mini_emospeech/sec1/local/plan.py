@@ -1,0 +1,129 @@
+"""Who says what, how: every utterance of the corpus, drawn from one seed before any audio is made."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet2_secap.errors import SecError
+
+LOCAL = Path(__file__).resolve().parent
+VOICES = ("f1", "f3", "f4", "m1", "m2", "m4", "m5", "m7")  # espeak-ng's variants of the Mandarin voice
+TEST_VOICES = ("f2", "m6")  # heard in the test set only
+
+# Speaking rate in espeak-ng's words per minute, level of the speech in dBFS. Between two classes there is a gap.
+# Mandarin characters per second as rendered: slow 2.3 to 3.8, normal 3.8 to 6.0, fast 6.0 to 9.6.
+RATES = {"slow": (125, 143), "normal": (190, 213), "fast": (288, 325)}
+LEVELS = {"quiet": (-44.5, -41.5), "normal": (-35.5, -32.5), "loud": (-26.5, -23.5)}
+
+NEUTRAL_PITCH, NEUTRAL_RANGE = 48.0, 50.0  # espeak-ng's 0 to 100; 50 is the voice's own
+PITCH_JITTER, RANGE_JITTER = 5.0, 8.0  # half width of a uniform distribution
+# How far an emotion moves pitch and range is scaled by its intensity; None: no caption speaks of it.
+INTENSITIES = {"weak": (0.78, 0.86), None: (0.95, 1.05), "strong": (1.14, 1.22)}
+PITCHES = {"low": (0, 39), "normal": (42, 54), "high": (58, 99)}
+
+
+@dataclass(frozen=True)
+class Emotion:
+    """A region of prosody: shares of the rate and volume classes, moves of pitch and pitch range."""
+
+    rate: dict[str, float]
+    volume: dict[str, float]
+    pitch: float
+    pitch_range: float
+
+
+EMOTIONS = {
+    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"loud": 0.6, "normal": 0.4}, 20, 28),
+    "angry": Emotion({"fast": 0.6, "normal": 0.4}, {"loud": 0.85, "normal": 0.15}, -18, 30),
+    "sad": Emotion({"slow": 0.75, "normal": 0.25}, {"quiet": 0.65, "normal": 0.35}, -27, -32),
+    "calm": Emotion({"normal": 0.75, "slow": 0.25}, {"normal": 0.75, "quiet": 0.25}, 0, 0),
+    "surprised": Emotion({"normal": 0.75, "slow": 0.25}, {"loud": 0.6, "normal": 0.4}, 42, 42),
+    "afraid": Emotion({"fast": 0.65, "normal": 0.35}, {"quiet": 0.75, "normal": 0.25}, 27, -38),
+}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance to render: what the labels say and the numbers that make it so."""
+
+    utt_id: str
+    speaker: str
+    sentence: str
+    emotion: str
+    rate: str
+    volume: str
+    pitch: str
+    intensity: str | None
+    wpm: int  # espeak-ng's rate
+    level: float  # dBFS of the speech, pauses aside
+    pitch_value: int  # 0 to 100
+    range_value: int  # 0 to 100
+
+
+def read_sentences(name: str) -> list[str]:
+    """The sentences of `sentences_<name>.txt`, one per line, of neutral content."""
+    lines = (LOCAL / f"sentences_{name}.txt").read_text(encoding="utf-8").split("\n")
+    return [line.strip() for line in lines if line.strip()]
+
+
+def draw_set(name: str, size: int, seed: int) -> list[Utterance]:
+    """Draw the utterances of one set.
+
+    Emotions, voices and sentences go round in shuffled order, each independently of the others, so that each
+    occurs about equally often. The test set has the training set's voices and sentences too, but a third of it
+    is in voices and more than a third of it are sentences that occur nowhere else.
+
+    Args:
+        name: `train`, `valid` or `test`.
+        size: number of utterances, 1 or more.
+        seed: the same seed gives the same utterances.
+
+    Raises:
+        SecError: `size` is not positive.
+    """
+    if size < 1:
+        raise SecError(f"--n_{name} {size}: a set needs at least one utterance")
+    rng = random.Random(f"{seed} {name}")
+    voices, sentences = list(VOICES), read_sentences("train")
+    if name == "test":
+        voices += 2 * TEST_VOICES
+        sentences += 3 * read_sentences("test")
+    columns = [_go_round(pool, size, rng) for pool in (list(EMOTIONS), voices, sentences)]
+    rows = enumerate(zip(*columns, strict=True))
+    return [_draw(f"{voice}_{name}{i:05d}", voice, text, emotion, rng) for i, (emotion, voice, text) in rows]
+
+
+def _go_round(pool: list[str], size: int, rng: random.Random) -> list[str]:
+    """`size` items of `pool`, each as often as the others (plus or minus one), shuffled."""
+    drawn: list[str] = []
+    while len(drawn) < size:
+        drawn += rng.sample(pool, len(pool))
+    drawn = drawn[:size]
+    rng.shuffle(drawn)
+    return drawn
+
+
+def _draw(utt_id: str, voice: str, sentence: str, emotion: str, rng: random.Random) -> Utterance:
+    region = EMOTIONS[emotion]
+    rate = rng.choices(list(region.rate), list(region.rate.values()))[0]
+    volume = rng.choices(list(region.volume), list(region.volume.values()))[0]
+    intensity = None if emotion == "calm" else rng.choice(list(INTENSITIES))
+    strength = rng.uniform(*INTENSITIES[intensity])
+    pitch = NEUTRAL_PITCH + strength * region.pitch + rng.uniform(-PITCH_JITTER, PITCH_JITTER)
+    pitch_range = NEUTRAL_RANGE + strength * region.pitch_range + rng.uniform(-RANGE_JITTER, RANGE_JITTER)
+    pitch_value, range_value = (min(99, max(1, round(value))) for value in (pitch, pitch_range))
+    pitch_class = next(name for name, (low, high) in PITCHES.items() if low <= pitch_value <= high)
+    return Utterance(
+        utt_id=utt_id,
+        speaker=voice,
+        sentence=sentence,
+        emotion=emotion,
+        rate=rate,
+        volume=volume,
+        pitch=pitch_class,
+        intensity=intensity,
+        wpm=rng.randint(*RATES[rate]),
+        level=rng.uniform(*LEVELS[volume]),
+        pitch_value=pitch_value,
+        range_value=range_value,
+    )
