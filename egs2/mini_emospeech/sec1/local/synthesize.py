@@ -3,7 +3,9 @@
 
 import argparse
 import multiprocessing
+import os
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from espeak import Espeak
 from plan import Utterance, draw_set
 
 from espnet2_secap.data.io import atomic_write, invert, make_dir, write_captions, write_kaldi
-from espnet2_secap.errors import cli
+from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.words import load_words
 from espnet2_secap.progress import progress
 
@@ -74,12 +76,33 @@ def render(utterance: Utterance, seed: int) -> tuple[np.ndarray, float]:
     return quantised, len(utterance.sentence) * SAMPLE_RATE / len(speech)
 
 
-def _render_to(job: tuple[Utterance, int, Path]) -> float:
+def _speak(job: tuple[Utterance, int, Path]) -> float:
     utterance, seed, path = job
     samples, rate = render(utterance, seed)
     with atomic_write(path, "wb", sync=False) as stream:
         soundfile.write(stream, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
     return rate
+
+
+def _speak_in_copy(job: tuple[Utterance, int, Path]) -> float:
+    """`_speak` in a fork of this process, so that the synthesiser starts from the same state each time."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.write(writer, repr(_speak(job)).encode())
+            status = 0
+        except BaseException as err:
+            print(f"{job[0].utt_id}: {err!r}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        answer = stream.read()
+    if os.waitpid(child, 0)[1] != 0:
+        raise SecError(f"{job[2]}: could not be made (the reason is above); mend that and run it again")
+    return float(answer)
 
 
 def make_audio(utterances: list[Utterance], folder: Path, seed: int, nj: int) -> list[float]:
@@ -88,8 +111,10 @@ def make_audio(utterances: list[Utterance], folder: Path, seed: int, nj: int) ->
     _espeak = _espeak or Espeak()
     make_dir(folder)
     jobs = [(utterance, seed, folder / f"{utterance.utt_id}.wav") for utterance in utterances]
-    with multiprocessing.get_context("fork").Pool(nj, maxtasksperchild=1) as pool:
-        rates = list(progress(pool.imap(_render_to, jobs, chunksize=1), len(jobs), f"speaking {folder.name}"))
+    with multiprocessing.get_context("fork").Pool(nj) as pool:
+        rates = list(
+            progress(pool.imap(_speak_in_copy, jobs, chunksize=4), len(jobs), f"speaking {folder.name}")
+        )
     wanted = {path.name for _, _, path in jobs}
     for path in folder.iterdir():  # from an earlier run of another size
         if path.name not in wanted:
