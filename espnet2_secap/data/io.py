@@ -109,8 +109,17 @@ def shorten(text: str, limit: int = 80) -> str:
 Entry = tuple[int, str, str]  # line number, id, value
 
 
-def _entries(path: Path) -> tuple[list[Entry], list[str]]:
-    """The readable lines of an `id value` file, each id once, and all that is wrong with the others."""
+def scan_lines(path: str | Path) -> tuple[list[Entry], list[str]]:
+    """Read the `id value` lines of a file and list all that is wrong with them.
+
+    Returns:
+        line number, id and value of every line that has an id and can be read, each id once (a value may be
+        missing); problems, each as "file:line: id: what; what to do". Order is not checked here (data.validate).
+
+    Raises:
+        OSError: the file is there but cannot be read.
+    """
+    path = Path(path)
     if not path.is_file():
         return [], [f"{path}: does not exist; make it, or check the path"]
     data = path.read_bytes()
@@ -139,13 +148,13 @@ def _entries(path: Path) -> tuple[list[Entry], list[str]]:
             problems.append(f"{where}: {name}: ends with CRLF; convert the file with `sed -i 's/\\r$//'`")
         if not utt_id:
             problems.append(f"{where}: has no id (blank line or leading blank); remove or mend the line")
-        elif not value:
-            problems.append(f"{where}: {shorten(utt_id)}: has no value; add it or remove the line")
         elif utt_id in seen:
             problems.append(f"{where}: {shorten(utt_id)}: the id is there twice; remove one of the lines")
         else:
             seen.add(utt_id)
             entries.append((number, utt_id, value))
+            if not value:
+                problems.append(f"{where}: {shorten(utt_id)}: has no value; add it or remove the line")
     return entries, problems
 
 
@@ -155,50 +164,31 @@ def _split(line: str) -> tuple[str, str]:
     return line[:end], line[end:].strip(" \t")
 
 
-def scan_kaldi(path: str | Path) -> tuple[dict[str, str], list[str]]:
-    """Read `id value` lines as far as they are readable, and list all that is wrong with them.
-
-    Returns:
-        mapping of id to value in the file's order, without the bad lines; problems, each as
-        "file:line: id: what; what to do". Order is not checked here (see data.validate).
+def parse_captions(value: str) -> list[str]:
+    """The captions in a line's value, a JSON list.
 
     Raises:
-        OSError: the file is there but cannot be read.
+        ValueError: what is wrong with it, and what to do.
     """
-    entries, problems = _entries(Path(path))
-    return {utt_id: value for _, utt_id, value in entries}, problems
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('is not JSON; write id ["caption", ...]') from None
+    if not isinstance(parsed, list) or not all(isinstance(one, str) for one in parsed):
+        raise ValueError('is not a list of sentences; write id ["caption", ...]')
+    if not parsed:
+        raise ValueError("has an empty list of captions; add one or leave the utterance out of all files")
+    if not all(one.strip() for one in parsed):
+        raise ValueError("has an empty caption; add its words or remove it")
+    return parsed
 
 
-def scan_captions(path: str | Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Read a `captions` file (`id ["caption", ...]`) as `scan_kaldi` does: the good, and what is wrong."""
-    entries, problems = _entries(Path(path))
-    captions = {}
-    for number, utt_id, value in entries:
-        what = None
-        try:
-            parsed = json.loads(value)
-        except (ValueError, RecursionError):
-            what = 'is not JSON; write id ["caption", ...]'
-        else:
-            if not isinstance(parsed, list) or not all(isinstance(one, str) for one in parsed):
-                what = 'is not a list of sentences; write id ["caption", ...]'
-            elif not parsed:
-                what = "has an empty list of captions; add one or leave the utterance out of all files"
-            elif not all(one.strip() for one in parsed):
-                what = "has an empty caption; add its words or remove it"
-            else:
-                captions[utt_id] = parsed
-        if what:
-            problems.append(f"{path}:{number}: {shorten(utt_id)}: {what}")
-    return captions, problems
-
-
-def _strict(scanned: tuple[dict, list[str]]) -> dict:
-    mapping, problems = scanned
+def _good_lines(path: str | Path) -> list[Entry]:
+    entries, problems = scan_lines(path)
     if problems:
         more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
         raise SecError(problems[0] + more)
-    return mapping
+    return entries
 
 
 def read_kaldi(path: str | Path) -> dict[str, str]:
@@ -207,7 +197,7 @@ def read_kaldi(path: str | Path) -> dict[str, str]:
     Raises:
         SecError: missing or empty file, BOM, CRLF, not UTF-8, an id twice or without a value.
     """
-    return _strict(scan_kaldi(path))
+    return {utt_id: value for _, utt_id, value in _good_lines(path)}
 
 
 def read_captions(path: str | Path) -> dict[str, list[str]]:
@@ -216,7 +206,13 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     Raises:
         SecError: as `read_kaldi`, and where a line is no JSON list of sentences.
     """
-    return _strict(scan_captions(path))
+    captions = {}
+    for number, utt_id, value in _good_lines(path):
+        try:
+            captions[utt_id] = parse_captions(value)
+        except ValueError as err:
+            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {err}") from None
+    return captions
 
 
 def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:

@@ -1,0 +1,42 @@
+"""Check a data directory and list every bad line in it."""
+
+import argparse
+import sys
+
+from espnet2_secap.data.validate import validate_data_dir
+from espnet2_secap.errors import SecError, cli
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of sec_validate_data."""
+    parser = argparse.ArgumentParser(
+        description="Check a data directory (wav.scp, captions, text, utt2spk, spk2utt, utt2emo, ...): readable"
+        " UTF-8, sorted, unique ids, the same ids in every file, captions that are JSON lists, spk2utt and emo2utt"
+        " that fit. Lists every bad line as `file:line: id: what; what to do` and then ends with status 1."
+        " Recordings are not opened here: that is done when they are formatted (sec_format_audio).",
+    )
+    parser.add_argument("dir", help="folder to check, such as data/train")
+    parser.add_argument(
+        "--require",
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="files that must be there, besides wav.scp: captions text utt2spk spk2utt utt2emo emo2utt ...",
+    )
+    return parser
+
+
+@cli
+def main(argv=None) -> None:
+    """Entry point."""
+    args = get_parser().parse_args(argv)
+    problems = validate_data_dir(args.dir, args.require)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise SecError(f"{args.dir}: {len(problems)} problem(s), listed above; mend them and run this again")
+    print(f"{args.dir}: good")
+
+
+if __name__ == "__main__":
+    main()
