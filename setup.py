@@ -36,6 +36,7 @@ setup(
         "soxr>=0.3",
         "scikit-learn>=1.3",
         "matplotlib>=3.8",
+        "tensorboard",
         "tqdm",
     ],
     extras_require={

@@ -20,3 +20,17 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip("needs the folder shared/ beside the project (or SEC_SHARED=FOLDER)")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory) -> str:
+    from tiny import make_llama
+
+    return str(make_llama(tmp_path_factory.mktemp("llama")))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory) -> str:
+    from tiny import make_bert
+
+    return str(make_bert(tmp_path_factory.mktemp("bert")))

@@ -1,0 +1,25 @@
+# Two commands: `make demo` and `make test`. Each sets up all that it needs, on a fresh machine.
+#
+#   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, at most 15 minutes
+#   make test     lint and all tests, both recipes through every stage included, at most 25 minutes
+#   make lint     ruff alone
+#   make env      tools/venv alone
+# TORCH_BACKEND=cpu (or cu128, ...) chooses another build of torch, PYTHON another Python: see tools/Makefile.
+
+PYTEST_OPTIONS ?=
+VENV := tools/venv/bin
+
+.PHONY: demo test lint env
+
+env:
+	@$(MAKE) --no-print-directory -C tools
+
+demo: env
+	cd egs2/mini_emospeech/sec1 && ./run.sh
+
+lint: env
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+
+test: lint
+	PATH="$(CURDIR)/$(VENV):$$PATH" $(VENV)/python -m pytest $(PYTEST_OPTIONS)

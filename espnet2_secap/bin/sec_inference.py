@@ -1,0 +1,90 @@
+"""Caption a set of utterances with a trained model."""
+
+import argparse
+
+from espnet2_secap.cli_types import str2bool
+from espnet2_secap.errors import SecError, cli
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options; `--config FILE` reads decoding options from YAML."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Writes OUTPUT_DIR/captions (the kept candidates per utterance, best first) and candidates.jsonl (with"
+        " scores). With --nj N, run jobs 1..N with --job and then once with --combine true.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--sec_model_file", help="Model file of the second stage, such as exp/.../valid.loss.best.pth")
+    parser.add_argument("--sec_train_config", help="Its config.yaml; that beside the model file if none")
+    parser.add_argument("--data_dir", required=True, help="Folder with feats.scp (or wav.scp for --encoder s3prl)")
+    parser.add_argument("--output_dir", required=True, help="Where to write")
+    parser.add_argument(
+        "--shuffled_audio_dir",
+        help="Also caption each utterance from another utterance's audio and write it there: what a model scores that"
+        " does not listen",
+    )
+    parser.add_argument("--config", help="YAML file of the options below")
+    group = parser.add_argument_group("decoding (also in --config)")
+    group.add_argument("--batch_size", type=int, default=16, help="Utterances decoded together")
+    group.add_argument("--beam_size", type=int, default=1, help="1: greedy, or plain sampling")
+    group.add_argument("--sampling", type=str2bool, default=False, help="Draw tokens at random")
+    group.add_argument("--num_candidates", type=int, default=1, help="Captions per utterance")
+    group.add_argument("--min_length", type=int, default=3, help="Tokens, at least")
+    group.add_argument("--max_length", type=int, default=50, help="Tokens, at most")
+    group.add_argument("--top_k", type=int, default=0, help="Sampling: among the k likeliest tokens; 0: all")
+    group.add_argument("--top_p", type=float, default=1.0, help="Sampling: among the likeliest of this probability")
+    group.add_argument("--temperature", type=float, default=1.0, help="Sampling: flatter above 1")
+    group.add_argument("--repetition_penalty", type=float, default=1.0, help="Against tokens already written, above 1")
+    group.add_argument("--no_repeat_ngram_size", type=int, default=0, help="No n-gram of this size twice; 0: allowed")
+    group.add_argument("--length_penalty", type=float, default=1.0, help="Beam search: longer above 0, shorter below")
+    group.add_argument("--prompt", default=None, help="Instruction; the first of the training prompts if none")
+    group.add_argument("--seed", type=int, default=0, help="Of the sampling and of --shuffled_audio_dir")
+    group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--nj", type=int, default=1, help="Number of jobs that share the set")
+    parser.add_argument("--job", type=int, default=1, help="Which of them this is, from 1")
+    parser.add_argument("--combine", type=str2bool, default=False, help="Join the jobs' outputs instead of decoding")
+    return parser
+
+
+def parse(argv=None) -> argparse.Namespace:
+    """Command line over --config over defaults; an unknown key of the file is an error."""
+    import yaml
+
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    if args.config:
+        with open(args.config, encoding="utf-8") as file:
+            try:
+                conf = yaml.safe_load(file) or {}
+            except yaml.YAMLError as err:
+                raise SecError(f"{args.config}: not a YAML file: {' '.join(str(err).split())}") from err
+        unknown = sorted(set(conf) - set(vars(args)))
+        if unknown:
+            raise SecError(f"{args.config}: unknown key {', '.join(unknown)}; see --help for the options")
+        parser.set_defaults(**conf)
+        args = parser.parse_args(argv)
+    return args
+
+
+@cli
+def main(argv=None) -> None:
+    """Decode, or combine."""
+    args = parse(argv)
+    from espnet2_secap.inference.outputs import combine
+
+    if not 1 <= args.job <= args.nj:
+        raise SecError(f"--job {args.job}: expected 1 to --nj {args.nj}")
+    folders = [folder for folder in (args.output_dir, args.shuffled_audio_dir) if folder]
+    if not args.combine:
+        if not args.sec_model_file:
+            raise SecError("--sec_model_file is missing")
+        from espnet2_secap.inference.decode import decode_set
+
+        decode_set(args)
+    if args.combine or args.nj == 1:
+        for folder in folders:
+            print(f"{combine(folder, args.data_dir, args.nj)} utterances captioned: {folder}/captions")
+
+
+if __name__ == "__main__":
+    main()

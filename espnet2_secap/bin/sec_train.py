@@ -1,0 +1,27 @@
+"""Train a speech emotion captioning model: `--model align` (first stage) or `--model caption` (second)."""
+
+import yaml
+
+from espnet2_secap.errors import SecError, cli
+
+
+def get_parser():
+    """ESPnet's training options and this task's own; `--config FILE` reads them from YAML."""
+    from espnet2_secap.tasks.sec import SECTask
+
+    return SECTask.get_parser()
+
+
+@cli
+def main(cmd=None) -> None:
+    """Train; what is already trained is resumed with `--resume true`."""
+    from espnet2_secap.tasks.sec import SECTask
+
+    try:
+        SECTask.main(cmd=cmd)
+    except yaml.YAMLError as err:
+        raise SecError(f"--config: not a YAML file: {' '.join(str(err).split())}") from err
+
+
+if __name__ == "__main__":
+    main()

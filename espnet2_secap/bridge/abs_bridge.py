@@ -1,0 +1,27 @@
+"""What stands between the speech encoder and the decoder."""
+
+from abc import ABC, abstractmethod
+
+import torch
+
+
+class AbsBridge(torch.nn.Module, ABC):
+    """Turns speech features of any length into the vectors that the decoder reads.
+
+    Shapes: B utterances, T frames, D features, N output vectors, H output width.
+    """
+
+    @abstractmethod
+    def output_size(self) -> int:
+        """H, the width of an output vector."""
+
+    @abstractmethod
+    def forward(self, feats: torch.Tensor, feats_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Speech features (B, T, D) with lengths (B,) in frames -> vectors (B, N, H) and mask (B, N), true = real."""
+
+    def forward_text(self, embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Text embeddings (B, L, text width) with mask (B, L) -> (B, L, H), through the same network.
+
+        Only bridges that can learn from text in the first stage (the Q-Former) have this.
+        """
+        raise ValueError(f"bridge {type(self).__name__} has no text branch: the align model needs bridge: qformer")

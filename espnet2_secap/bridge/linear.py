@@ -1,0 +1,36 @@
+"""The linear bridge of the paper's ablation (SECap, Table 3: HuBERT + linear + LLaMA)."""
+
+import torch
+from torch.nn import functional as F
+
+from espnet2_secap.bridge.abs_bridge import AbsBridge
+
+
+class LinearBridge(AbsBridge):
+    """Averages every `stride` frames and maps them by one linear layer.
+
+    Args:
+        input_size: D, features per frame.
+        hidden_size: H, width of the output vectors.
+        stride: frames per output vector; the last one averages what is left.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int = 768, stride: int = 1):
+        super().__init__()
+        if stride < 1:
+            raise ValueError(f"bridge_conf: stride={stride}, expected 1 or more")
+        self.stride = stride
+        self.linear = torch.nn.Linear(input_size, hidden_size)
+
+    def output_size(self) -> int:
+        """H."""
+        return self.linear.out_features
+
+    def forward(self, feats: torch.Tensor, feats_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T, D), (B,) -> (B, ceil(T / stride), H), mask (B, ceil(T / stride))."""
+        frames = torch.arange(feats.size(1), device=feats.device) < feats_lengths[:, None]  # (B, T)
+        feats = feats * frames[..., None]
+        padding = -feats.size(1) % self.stride
+        feats = F.pad(feats, (0, 0, 0, padding)).unflatten(1, (-1, self.stride))  # (B, N, stride, D)
+        count = F.pad(frames, (0, padding)).unflatten(1, (-1, self.stride)).sum(-1)  # (B, N)
+        return self.linear(feats.sum(2) / count.clamp(min=1)[..., None]), count > 0

@@ -1,0 +1,42 @@
+"""Decoding of one job's share of a set."""
+
+import argparse
+
+import torch
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.inference.outputs import other_audio, slice_of, write_job
+from espnet2_secap.inference.reading import Utterances
+from espnet2_secap.inference.speech2caption import DECODING, Speech2Caption
+from espnet2_secap.progress import progress
+
+
+def decode_set(args: argparse.Namespace) -> None:
+    """Decode slice `args.job` of `args.nj`; the options are those of sec_inference."""
+    utterances = Utterances(args.data_dir)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SecError(f"--device {args.device}: no CUDA device here; use --device cpu")
+    options = {name: getattr(args, name) for name in DECODING}
+    speech2caption = Speech2Caption(
+        args.sec_model_file, args.sec_train_config, device=args.device, prompt=args.prompt, **options
+    )
+    if utterances.raw != (speech2caption.train_args.encoder != "feats"):
+        kind = "dump/raw/<set>" if utterances.raw else "dumped features"
+        raise SecError(
+            f"--data_dir {args.data_dir}: {kind}, but the model has encoder {speech2caption.train_args.encoder}"
+        )
+    ids = slice_of(utterances.ids, args.job, args.nj)
+    runs = [(args.output_dir, {utt: utt for utt in ids})]
+    if args.shuffled_audio_dir:
+        others = other_audio(utterances.ids, args.seed)
+        runs.append((args.shuffled_audio_dir, {utt: others[utt] for utt in ids}))
+    for folder, source in runs:
+        torch.manual_seed(args.seed)
+        rows = []
+        batches = list(utterances.batches(list(source.values()), args.batch_size))
+        owner = {audio: utt for utt, audio in source.items()}
+        for batch in progress(batches, desc=f"decoding, {args.batch_size} utterances a step"):
+            for audio, candidates in zip(batch, speech2caption([utterances.read(utt) for utt in batch]), strict=True):
+                texts = [{"text": text, "score": round(score, 6)} for text, score in candidates]
+                rows.append({"id": owner[audio], "audio": audio, "prompt": speech2caption.prompt, "candidates": texts})
+        write_job(folder, args.job, args.nj, sorted(rows, key=lambda row: row["id"]))

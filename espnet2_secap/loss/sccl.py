@@ -1,0 +1,53 @@
+"""SCCL: speech-caption contrastive learning. Source: SECap (AAAI 2024), Eq. 5."""
+
+import torch
+from torch.nn import functional as F
+
+
+def sccl_loss(
+    speech: torch.Tensor,
+    caption: torch.Tensor,
+    category: torch.Tensor,
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    margin: float = 0.0,
+    reduction: str = "sum",
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Eq. 5: sum_i [ w1 (1 - S(e_i,d_i)) + w2 sum_j (1 - S(e_i,p_ij)) + w3 sum_j ReLU(S(e_i,u_ij) - m) ].
+
+    S is the cosine; p_ij are the captions of the same category as i (its own left out), u_ij those of all others.
+    Which captions these are is told by `category`, so a category may have any number of pairs in the batch.
+
+    Args:
+        speech: (n, D) speech embeddings e_i.
+        caption: (n, D) caption embeddings, d_i in row i.
+        category: (n,) integer emotion categories.
+        weights: w1, w2, w3.
+        margin: m; a caption of another category costs nothing below this cosine.
+        reduction: "sum" is Eq. 5 to the letter, with sums over j as well as i. "mean" divides the sum over i by n and
+            each sum over j by its number of captions, so that the weights mean the same for any batch size.
+
+    Returns:
+        The loss, and its three terms before weighting as {"own", "same", "other"}.
+    """
+    if speech.shape != caption.shape or category.shape != speech.shape[:1]:
+        raise ValueError(
+            f"speech {tuple(speech.shape)}, caption {tuple(caption.shape)} and category {tuple(category.shape)}"
+            " must be (n, D), (n, D) and (n,)"
+        )
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction must be 'sum' or 'mean', got {reduction!r}")
+    similarity = F.normalize(speech, dim=-1) @ F.normalize(caption, dim=-1).T  # (n, n)
+    same = category[:, None] == category[None, :]
+    itself = torch.eye(len(category), dtype=torch.bool, device=category.device)
+    distance = 1.0 - similarity
+    own = distance.diagonal()
+    positive, negative = same & ~itself, ~same
+    alike = (distance * positive).sum(1)
+    unlike = (F.relu(similarity - margin) * negative).sum(1)
+    if reduction == "mean":
+        alike = alike / positive.sum(1).clamp(min=1)
+        unlike = unlike / negative.sum(1).clamp(min=1)
+    reduce = torch.sum if reduction == "sum" else torch.mean
+    terms = {"own": reduce(own), "same": reduce(alike), "other": reduce(unlike)}
+    w1, w2, w3 = weights
+    return w1 * terms["own"] + w2 * terms["same"] + w3 * terms["other"], terms

@@ -1,0 +1,162 @@
+"""First stage: speech and text meet in the Q-Former, STMIL + SCCL (SECap, Eq. 4 to 6)."""
+
+import torch
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+from torch.func import functional_call
+
+from espnet2_secap.bridge.abs_bridge import AbsBridge
+from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.loss.sccl import sccl_loss
+from espnet2_secap.loss.vclub import gaussian_log_likelihood, vclub_bound
+from espnet2_secap.model.checkpoint import leave_out_frozen
+from espnet2_secap.model.masks import lengths_to_mask, masked_mean
+from espnet2_secap.text.text_encoder import AbsTextEncoder
+
+
+class GaussianEstimator(torch.nn.Module):
+    """q(y | x) of Eq. 4: mean and log-variance are small networks of x.
+
+    Args:
+        x_size, y_size: widths of x (T-Embedding) and y (Q-Embedding).
+        hidden_size: width of the hidden layer of each network.
+    """
+
+    def __init__(self, x_size: int, y_size: int, hidden_size: int):
+        super().__init__()
+        self.mean = torch.nn.Sequential(
+            torch.nn.Linear(x_size, hidden_size), torch.nn.ReLU(), torch.nn.Linear(hidden_size, y_size)
+        )
+        self.log_var = torch.nn.Sequential(
+            torch.nn.Linear(x_size, hidden_size), torch.nn.ReLU(), torch.nn.Linear(hidden_size, y_size), torch.nn.Tanh()
+        )
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x (n, x_size) -> mean (n, y_size), log-variance (n, y_size) within -1 and 1."""
+        return self.mean(x), self.log_var(x)
+
+
+class AlignModel(AbsESPnetModel):
+    """Trains a bridge so that what it hears is what a caption says and not what the speaker says.
+
+    L = mi_weight * U + sccl_weight * L_SCCL (Eq. 6), and besides it the estimator's own loss -log q(y|x) on detached
+    embeddings. The bound U does not move the estimator, the estimator's loss moves nothing else.
+
+    Args:
+        encoder, bridge, text_encoder: the built parts; the bridge must have a text branch.
+        mi_weight: w_T1; 0 switches STMIL off.
+        sccl_weight: w_T2; 0 switches SCCL off.
+        sccl_weights: w1, w2, w3 of Eq. 5; a 0 switches that term off.
+        margin: m of Eq. 5.
+        sccl_reduction: "sum" (Eq. 5 to the letter) or "mean".
+        estimator_size: hidden width of the estimator's networks.
+        mi_detach_text: let the bound move the speech side only.
+    """
+
+    def __init__(
+        self,
+        encoder: AbsEncoder,
+        bridge: AbsBridge,
+        text_encoder: AbsTextEncoder,
+        mi_weight: float = 1.0,
+        sccl_weight: float = 1.0,
+        sccl_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        margin: float = 0.2,
+        sccl_reduction: str = "mean",
+        estimator_size: int = 512,
+        mi_detach_text: bool = True,
+    ):
+        super().__init__()
+        if mi_weight == 0 and sccl_weight == 0:
+            raise ValueError("model_conf: mi_weight and sccl_weight are both 0, so nothing would be trained")
+        self.encoder = encoder
+        self.bridge = bridge
+        self.text_encoder = text_encoder
+        self.mi_weight = mi_weight
+        self.sccl_weight = sccl_weight
+        self.sccl_weights = tuple(sccl_weights)
+        self.margin = margin
+        self.sccl_reduction = sccl_reduction
+        self.mi_detach_text = mi_detach_text
+        size = bridge.output_size()
+        self.estimator = GaussianEstimator(size, size, estimator_size) if mi_weight else None
+        self.retrieval: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+        leave_out_frozen(self)
+
+    def embed_speech(self, speech: torch.Tensor, speech_lengths: torch.Tensor):
+        """Speech as the encoder takes it -> Q-Embedding (B, N, H) and mask (B, N)."""
+        return self.bridge(*self.encoder(speech, speech_lengths))
+
+    def embed_text(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Token ids (B, L), lengths (B,) -> mean of the C- or T-Embedding, (B, H)."""
+        mask = lengths_to_mask(lengths, ids.size(1))
+        return masked_mean(self.bridge.forward_text(self.text_encoder(ids.clamp(min=0), mask), mask), mask)
+
+    def forward(
+        self,
+        speech,
+        speech_lengths,
+        caption=None,
+        caption_lengths=None,
+        text=None,
+        text_lengths=None,
+        emotion=None,
+        **kwargs,
+    ):
+        """The loss of one batch of N categories x K utterances.
+
+        Args:
+            speech: (B, samples) or (B, T, D), with speech_lengths (B,).
+            caption: (B, L) token ids of the text encoder, with caption_lengths (B,); for SCCL.
+            text: (B, L) token ids of the transcription, with text_lengths (B,); for STMIL.
+            emotion: (B, 1) category numbers; for SCCL.
+
+        Returns:
+            Loss, statistics, batch size.
+        """
+        query = masked_mean(*self.embed_speech(speech, speech_lengths))  # (B, H)
+        stats = {}
+        loss = query.new_zeros(())
+        if self.sccl_weight:
+            spoken = self.embed_text(caption, caption_lengths)
+            sccl, terms = sccl_loss(
+                query, spoken, emotion.view(-1), self.sccl_weights, self.margin, self.sccl_reduction
+            )
+            loss = loss + self.sccl_weight * sccl
+            stats |= {"sccl": sccl.detach()} | {f"sccl_{name}": term.detach() for name, term in terms.items()}
+            if self.retrieval is not None:
+                self.retrieval.append((query.detach(), spoken.detach()))
+        if self.mi_weight:
+            said = self.embed_text(text, text_lengths)
+            if self.mi_detach_text:
+                said = said.detach()
+            bound, fit = self._mutual_information(said, query)
+            loss = loss + self.mi_weight * bound
+            stats |= {"mi": bound.detach(), "mi_log_likelihood": fit.detach()}
+        stats["loss"] = loss.detach()
+        if self.mi_weight:
+            loss = loss - fit  # after the statistics: what is minimised by the embeddings is Eq. 6 alone
+        return loss, stats, torch.as_tensor(float(len(query)), device=query.device)
+
+    def _mutual_information(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """U(x; y) that moves x and y only, and mean log q(y_i|x_i) that moves the estimator only."""
+        fixed = {name: p.detach() for name, p in self.estimator.named_parameters()}
+        bound = vclub_bound(*functional_call(self.estimator, fixed, (x,)), y)
+        fit = gaussian_log_likelihood(*self.estimator(x.detach()), y.detach()).mean()
+        return bound, fit
+
+    def start_retrieval(self) -> None:
+        """Begin to keep the embeddings of what passes through, for `retrieval_rate`."""
+        self.retrieval = []
+
+    def retrieval_rate(self) -> float | None:
+        """Share of utterances whose own caption is the nearest by cosine among all kept; ends the keeping."""
+        kept, self.retrieval = self.retrieval, None
+        if not kept:
+            return None
+        speech, caption = (torch.nn.functional.normalize(torch.cat(part), dim=-1) for part in zip(*kept, strict=True))
+        nearest = (speech @ caption.T).argmax(1)
+        return (nearest == torch.arange(len(speech), device=speech.device)).float().mean().item()
+
+    def collect_feats(self, **batch) -> dict[str, torch.Tensor]:
+        """Nothing to collect: stage 4 reads the lengths from utt2num_frames or utt2num_samples."""
+        return {}

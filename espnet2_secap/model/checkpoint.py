@@ -1,0 +1,78 @@
+"""What a checkpoint holds, and whether one fits a model."""
+
+from pathlib import Path
+
+import torch
+
+from espnet2_secap.errors import SecError
+
+
+def leave_out_frozen(model: torch.nn.Module) -> None:
+    """Make `model.state_dict()` hold trained tensors only, and loading such a state complete.
+
+    Left out is what is frozen inside modules marked `is_named_pretrained`: config.yaml names where that comes from.
+    With this, ESPnet's trainer, its averaging of the best epochs and its strict resuming work as they are.
+    """
+
+    def named() -> set[str]:
+        keys = set()
+        for prefix, module in model.named_modules():
+            if getattr(module, "is_named_pretrained", False):
+                trained = {name for name, p in module.named_parameters() if p.requires_grad}
+                keys.update(f"{prefix}.{key}" for key in _plain_keys(module) if key not in trained)
+        return keys
+
+    def drop(module, state, prefix, local_metadata):
+        for key in named():
+            state.pop(prefix + key, None)
+
+    def forgive(module, incompatible):
+        left_out = named()
+        incompatible.missing_keys[:] = [key for key in incompatible.missing_keys if key not in left_out]
+
+    model.register_state_dict_post_hook(drop)
+    model.register_load_state_dict_post_hook(forgive)
+
+
+def _plain_keys(module: torch.nn.Module) -> list[str]:
+    return list(module.state_dict(keep_vars=True))
+
+
+def load_state(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a model file (`*epoch.pth`, `valid.*.best.pth`, averages); runs no code from it."""
+    import pickle
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as err:
+        raise SecError(f"{path}: no such model file; train that stage first") from err
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as err:
+        raise SecError(f"{path}: not a model file of this project, or cut short ({str(err).splitlines()[0]})") from err
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise SecError(f"{path}: holds something else than a model's tensors (checkpoint.pth is for resuming only)")
+    return state
+
+
+def init_from_align(model: torch.nn.Module, path: str | Path) -> None:
+    """Start the encoder's and the bridge's trained tensors from a model file of the first stage.
+
+    Raises:
+        SecError: keys are absent or left over, or sizes differ; the first ones are named.
+    """
+    parts = ("encoder.", "bridge.")
+    source = {key: value for key, value in load_state(path).items() if key.startswith(parts)}
+    target = {key: value for key, value in model.state_dict().items() if key.startswith(parts)}
+    faults = [f"{key} is absent" for key in target if key not in source]
+    faults += [f"{key} is left over" for key in source if key not in target]
+    faults += [
+        f"{key} is {tuple(source[key].shape)} there and {tuple(value.shape)} here"
+        for key, value in target.items()
+        if key in source and source[key].shape != value.shape
+    ]
+    if faults:
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise SecError(
+            f"{path}: does not fit this configuration: {'; '.join(faults[:3])}{more};"
+            " use the same encoder, bridge and bridge_conf in both stages"
+        )
+    model.load_state_dict(source, strict=False)

@@ -1,0 +1,14 @@
+"""Masks of padded batches."""
+
+import torch
+
+
+def lengths_to_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
+    """Lengths (B,) -> boolean mask (B, size), true = real."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of (B, L, D) over the real positions of mask (B, L): (B, D)."""
+    weights = mask.to(values.dtype)[..., None]
+    return (values * weights).sum(1) / weights.sum(1).clamp(min=1)

@@ -1,0 +1,62 @@
+"""Loading of pretrained transformers parts, by folder or hub name, with errors that say what to do."""
+
+from pathlib import Path
+
+import torch
+
+from espnet2_secap.errors import SecError
+
+
+def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
+    """`transformers.<auto_class>.from_pretrained(path)`.
+
+    Args:
+        auto_class: name of a class of transformers, such as "AutoModelForCausalLM".
+        path: local folder, or name on the model hub.
+        what: the option that named it, for the error.
+        kwargs: passed on.
+
+    Raises:
+        SecError: nothing there, or not of this kind.
+    """
+    import transformers
+
+    try:
+        return getattr(transformers, auto_class).from_pretrained(path, **kwargs)
+    except (OSError, ValueError, KeyError) as err:
+        if Path(path).is_dir():
+            raise SecError(f"{path}: not a transformers folder that {auto_class} can load ({_short(err)})") from err
+        raise SecError(
+            f"{what}: {path!r} is neither a folder here nor a model that could be fetched from the hub ({_short(err)})"
+        ) from err
+
+
+def _short(err: Exception) -> str:
+    return str(err).strip().splitlines()[0][:200] if str(err).strip() else type(err).__name__
+
+
+class Frozen(torch.nn.Module):
+    """Holds a pretrained module that is never trained: no gradients, always in evaluation mode, its own dtype.
+
+    Marked `is_named_pretrained`: checkpoints leave its tensors out, since config.yaml names where they come from.
+    Parameters that are added to it later and require gradients (LoRA) are trained and saved as usual.
+    """
+
+    is_named_pretrained = True
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self.module = module.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Frozen":
+        """Stay in evaluation mode, but for parts with something to train (LoRA's dropout)."""
+        super().train(False)
+        for child in self.module.modules():
+            own = list(child.parameters(recurse=False))
+            if own and all(p.requires_grad for p in own):
+                child.train(mode)
+        return self
+
+    def _apply(self, fn, recurse: bool = True):
+        # A frozen LLaMA keeps its 16 bits when the task converts the rest to float32: only the device may change.
+        return super()._apply(lambda t: fn(t).to(t.dtype) if t.is_floating_point() else fn(t), recurse)

@@ -1,0 +1,78 @@
+"""Embeddings of captions and transcriptions, the input of the Q-Former's text branch in the first stage."""
+
+from abc import ABC, abstractmethod
+
+import torch
+
+from espnet2_secap.text.pretrained import Frozen, load_pretrained
+from espnet2_secap.text.tokenizer import build_tokenizer
+
+
+class AbsTextEncoder(torch.nn.Module, ABC):
+    """Token ids (B, L) with mask (B, L), true = real -> embeddings (B, L, `output_size()`)."""
+
+    @abstractmethod
+    def output_size(self) -> int:
+        """Width of an embedding."""
+
+    @abstractmethod
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, L), (B, L) -> (B, L, output_size)."""
+
+
+class BertTextEncoder(AbsTextEncoder):
+    """A frozen BERT-like encoder (paper: text2vec-base-chinese); its last hidden states.
+
+    Args:
+        path: folder or hub name.
+    """
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.lm = Frozen(load_pretrained("AutoModel", path, "text_encoder_conf path"))
+
+    def output_size(self) -> int:
+        """Hidden size of the BERT."""
+        return self.lm.module.config.hidden_size
+
+    @torch.no_grad()
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, L), (B, L) -> (B, L, hidden size)."""
+        return self.lm.module(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+
+    @staticmethod
+    def tokenize(path: str):
+        """A function text -> token ids with the special tokens ([CLS] ... [SEP]) that the encoder was trained with."""
+        tokenizer = build_tokenizer(path)
+        return lambda text: [tokenizer.bos_id, *tokenizer.encode(text)[:510], tokenizer.eos_id]
+
+
+class TokenEmbedding(AbsTextEncoder):
+    """Trained token and position embeddings, for where no text encoder is at hand.
+
+    Args:
+        path: folder or hub name whose tokenizer cuts the text; the decoder's serves.
+        embedding_size: width.
+        max_length: tokens beyond it are cut off.
+    """
+
+    def __init__(self, path: str, embedding_size: int = 768, max_length: int = 256):
+        super().__init__()
+        self.tokens = torch.nn.Embedding(build_tokenizer(path).vocab_size, embedding_size)
+        self.positions = torch.nn.Embedding(max_length, embedding_size)
+        torch.nn.init.normal_(self.tokens.weight, std=0.02)
+        torch.nn.init.normal_(self.positions.weight, std=0.02)
+
+    def output_size(self) -> int:
+        """embedding_size."""
+        return self.tokens.embedding_dim
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, L), (B, L) -> (B, L, embedding_size)."""
+        return self.tokens(ids) + self.positions.weight[: ids.size(1)]
+
+    @staticmethod
+    def tokenize(path: str, max_length: int = 256, **_):
+        """A function text -> token ids, at most `max_length`."""
+        tokenizer = build_tokenizer(path)
+        return lambda text: tokenizer.encode(text)[:max_length]

@@ -1,0 +1,89 @@
+import pytest
+import torch
+from transformers import AutoModel, Blip2QFormerModel
+
+from espnet2_secap.bridge.qformer import QFormer
+from espnet2_secap.errors import SecError
+
+SIZES = dict(num_queries=4, hidden_size=32, num_layers=3, num_heads=4, intermediate_size=64, encoder_width=24)
+
+
+def build(**changes) -> QFormer:
+    torch.manual_seed(0)
+    return QFormer(**{"input_size": 20, **SIZES, **changes}).eval()
+
+
+def test_equals_transformers_qformer():
+    ours = build()
+    theirs = Blip2QFormerModel(ours.qformer.config).eval()
+    theirs.load_state_dict(ours.qformer.state_dict())
+    feats = torch.randn(2, 9, 20)
+    expected = theirs(
+        query_embeds=ours.queries.expand(2, -1, -1), encoder_hidden_states=ours.input_projection(feats)
+    ).last_hidden_state
+    output, mask = ours(feats, torch.tensor([9, 9]))
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-6)
+    assert mask.all() and mask.shape == (2, 4)
+
+
+def test_padding_of_speech_changes_nothing():
+    bridge = build()
+    long, short = torch.randn(1, 11, 20), torch.randn(1, 6, 20)
+    batch = torch.full((2, 11, 20), 1e3)
+    batch[0], batch[1, :6] = long[0], short[0]
+    output, _ = bridge(batch, torch.tensor([11, 6]))
+    torch.testing.assert_close(output[1:], bridge(short, torch.tensor([6]))[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(output[:1], bridge(long, torch.tensor([11]))[0], rtol=0, atol=1e-5)
+
+
+def test_text_branch_is_the_same_layers_without_cross_attention():
+    bridge = build()
+    text = torch.randn(1, 5, 32)
+    before = bridge.forward_text(text, torch.ones(1, 5, dtype=torch.bool))
+    with torch.no_grad():  # cross-attention must not matter, the self-attention must
+        for layer in bridge.qformer.encoder.layer[::2]:
+            for parameter in layer.crossattention.parameters():
+                parameter.fill_(3.0)
+    torch.testing.assert_close(bridge.forward_text(text, torch.ones(1, 5, dtype=torch.bool)), before)
+    with torch.no_grad():
+        bridge.qformer.encoder.layer[1].attention.attention.value.weight.mul_(2.0)
+    assert not torch.allclose(bridge.forward_text(text, torch.ones(1, 5, dtype=torch.bool)), before)
+
+
+def test_padding_of_text_changes_nothing():
+    bridge = build(text_size=12)
+    text = torch.randn(1, 5, 12)
+    padded = torch.cat([text, torch.full((1, 3, 12), 50.0)], dim=1)
+    mask = torch.tensor([[True] * 5 + [False] * 3])
+    output = bridge.forward_text(padded, mask)[:, :5]
+    torch.testing.assert_close(output, bridge.forward_text(text, mask[:, :5]), rtol=0, atol=1e-5)
+
+
+def test_cross_attention_frequency():
+    layers = build(num_layers=6, cross_attention_frequency=3).qformer.encoder.layer
+    assert [layer.has_cross_attention for layer in layers] == [True, False, False, True, False, False]
+
+
+def test_starts_from_bert(tiny_bert):
+    bridge = build(num_layers=2, init=tiny_bert)
+    bert = AutoModel.from_pretrained(tiny_bert)
+    layer, theirs = bridge.qformer.encoder.layer[1], bert.encoder.layer[1]
+    torch.testing.assert_close(layer.attention.attention.query.weight, theirs.attention.self.query.weight)
+    torch.testing.assert_close(layer.output_query.dense.bias, theirs.output.dense.bias)
+    torch.testing.assert_close(bridge.qformer.layernorm.weight, bert.embeddings.LayerNorm.weight)
+    # Without cross-attention the text branch is then BERT's encoder itself.
+    ids = torch.tensor([[2, 7, 8, 3]])
+    embeddings = bert.embeddings.word_embeddings(ids) + bert.embeddings.position_embeddings.weight[:4]
+    embeddings = embeddings + bert.embeddings.token_type_embeddings.weight[0]
+    expected = bert.eval()(input_ids=ids).last_hidden_state
+    output = bridge.forward_text(embeddings, torch.ones(1, 4, dtype=torch.bool))
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
+
+
+def test_bad_arguments_are_named(tiny_bert):
+    with pytest.raises(ValueError, match="num_heads=5"):
+        build(num_heads=5)
+    with pytest.raises(SecError, match=r"intermediate.dense.weight should be \(48, 32\)"):
+        build(num_layers=2, intermediate_size=48, init=tiny_bert)
+    with pytest.raises(SecError, match="neither a folder here"):
+        build(init="no/such-bert")

@@ -1,0 +1,68 @@
+"""Tiny random parts in the formats of the real ones, for tests."""
+
+from pathlib import Path
+
+TEXTS = [
+    "语速较快，声音高亢，情绪中带着愤怒。",
+    "说话人语气平静，音量适中。",
+    "声音低沉，语速缓慢，听起来很悲伤。",
+    "语调上扬，心情愉快，十分开心。",
+    "请用一句中文描述说话人的情感。",
+    "今天下午三点我们在图书馆门口见面。",
+]
+
+
+def make_llama(folder: Path, hidden_size: int = 32, layers: int = 2, seed: int = 0) -> Path:
+    """A random LLaMA with a sentencepiece tokenizer.model and no tokenizer.json."""
+    import sentencepiece
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 20),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=360,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        minloglevel=2,
+    )
+    (folder / "tokenizer.vocab").unlink()
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=400,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        initializer_range=0.2,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def make_bert(folder: Path, hidden_size: int = 32, layers: int = 2, seed: int = 0) -> Path:
+    """A random BERT with a vocab.txt of characters."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    characters = sorted({c for text in TEXTS for c in text})
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
+    (folder / "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf-8")
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocab),
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=2 * hidden_size,
+        initializer_range=0.2,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
