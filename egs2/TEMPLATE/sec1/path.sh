@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Where things are: source this file first (. ./path.sh), in a recipe folder or from anywhere.
+# Puts tools/venv and utils/ first on PATH, and the repository on PYTHONPATH. What you have set yourself stays:
+# HF_HOME, HF_HUB_OFFLINE=1 (use local copies of hub models only), CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS, ...
+
+MAIN_ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../.." && pwd -P)
+export MAIN_ROOT
+if [ ! -d "${MAIN_ROOT}/espnet2_secap" ]; then
+    echo "path.sh: error: ${MAIN_ROOT} is not the repository; path.sh must lie in, or link to, egs2/<corpus>/sec1" >&2
+    return 1
+fi
+if [ ! -x "${MAIN_ROOT}/tools/venv/bin/python3" ]; then
+    echo "path.sh: error: no Python in ${MAIN_ROOT}/tools/venv: run 'make -C ${MAIN_ROOT}/tools' first" >&2
+    return 1
+fi
+
+export PATH="${MAIN_ROOT}/tools/venv/bin:${MAIN_ROOT}/utils:${PATH}"
+export PYTHONPATH="${MAIN_ROOT}${PYTHONPATH:+:${PYTHONPATH}}"
+export PYTHONNOUSERSITE=1
+export PYTHONUNBUFFERED=1
+export PYTHONUTF8=1
+
+# UTF-8 text, in byte order
+case $(locale -a 2>/dev/null) in
+    *C.utf8* | *C.UTF-8*) export LC_ALL=C.UTF-8 ;;
+    *) export LC_ALL=C ;;
+esac
+
+# One thread a process, for jobs run in parallel; --num_threads of run.pl gives one job more.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+export TOKENIZERS_PARALLELISM="${TOKENIZERS_PARALLELISM:-false}"
+
+# Hub models: set these (as shell variables, too) to work without a network.
+if [ -n "${HF_HUB_OFFLINE:-}" ]; then export HF_HUB_OFFLINE; fi
+if [ -n "${TRANSFORMERS_OFFLINE:-}" ]; then export TRANSFORMERS_OFFLINE; fi

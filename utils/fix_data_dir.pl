@@ -1,0 +1,156 @@
+#!/usr/bin/env perl
+# Sort, clean and intersect the files of a data directory.
+use strict;
+use warnings;
+
+my $USAGE = <<'END';
+Usage: fix_data_dir.sh DIR
+ e.g.: utils/fix_data_dir.sh data/train
+
+Mends what can be mended without knowing the corpus, in wav.scp (needed), utt2spk, text, captions, feats.scp
+and every utt2* of DIR: a UTF-8 byte order mark, CRLF, empty lines, order of lines (byte order of ids). Drops
+lines without a value, lines after the first with the same id, and ids that are not in all of those files.
+Makes spk2utt and emo2utt anew from utt2spk and utt2emo. Says what it dropped, and why; the whole list is
+in DIR/.backup/dropped.tsv (id, reason), beside the files as they were before (older ones: .1, .2, ...).
+Files change only if something is wrong; if nothing would be left, none does. What is in the values (audio
+that exists, captions that are JSON) is for validate_data_dir.sh to say.
+END
+
+my $SHOWN = 20;    # dropped ids on the screen
+
+sub fail {
+    print STDERR "fix_data_dir.sh: error: $_[0]\n";
+    exit 1;
+}
+
+sub slurp {
+    my ($path) = @_;
+    open my $in, '<', $path or fail("cannot read '$path': $!");
+    local $/;
+    return <$in> // '';
+}
+
+sub spit {
+    my ($path, $content) = @_;
+    open my $out, '>', $path or fail("cannot write '$path': $!");
+    (print $out $content) && close $out or fail("cannot write '$path': $!");
+}
+
+# id -> line of one file; what was mended goes to @$notes, "id<TAB>reason" to @$dropped
+sub read_table {
+    my ($name, $content, $notes, $dropped) = @_;
+    push @$notes, "$name: byte order mark removed" if $content =~ s/\A\xEF\xBB\xBF//;
+    my $crlf = $content =~ s/\r+(?=\n|\z)//g;
+    push @$notes, "$name: $crlf lines with CRLF" if $crlf;
+    my (%line, $empty, $unsorted);
+    my $previous = '';
+    for my $line (split /\n/, $content) {
+        my ($id, $value) = $line =~ /^[ \t]*([^ \t]+)[ \t]*(.*?)[ \t]*$/;
+        if (!defined $id) {
+            $empty++;
+        } elsif ($value eq '') {
+            push @$dropped, "$id\t$name: no value";
+        } elsif (!exists $line{$id}) {
+            $line{$id} = "$id $value";
+            $unsorted = 1 if $previous gt $id;
+            $previous = $id;
+        } elsif ($line{$id} eq "$id $value") {
+            push @$dropped, "$id\t$name: the same line again";
+        } else {
+            push @$dropped, "$id\t$name: another line for this id, the first is kept";
+        }
+    }
+    push @$notes, "$name: $empty empty lines" if $empty;
+    push @$notes, "$name: was not sorted" if $unsorted;
+    return \%line;
+}
+
+# utt2spk lines -> content of spk2utt
+sub invert {
+    my ($lines) = @_;
+    my %members;
+    for my $id (sort keys %$lines) {
+        my (undef, $group) = split ' ', $lines->{$id};
+        push @{ $members{$group} }, $id;
+    }
+    return join '', map { join(' ', $_, @{ $members{$_} }) . "\n" } sort keys %members;
+}
+
+# Moves DIR/.backup/NAME out of the way: NAME.1 is the oldest.
+sub keep_older {
+    my ($path) = @_;
+    return if !-e $path;
+    my $n = 1;
+    $n++ while -e "$path.$n";
+    rename $path, "$path.$n" or fail("cannot rename '$path': $!");
+}
+
+if (@ARGV && $ARGV[0] =~ /^(-h|--help)$/) {
+    print $USAGE;
+    exit 0;
+}
+@ARGV == 1 && $ARGV[0] !~ /^-/ or fail('one data directory is needed (--help)');
+my $dir = $ARGV[0];
+-d $dir or fail("'$dir' is no folder");
+-f "$dir/wav.scp" or fail("'$dir/wav.scp' is missing: it names the audio, and is made by the recipe's local/data.sh");
+
+my @names = grep { -f "$dir/$_" } qw(wav.scp utt2spk text captions feats.scp);
+opendir my $folder, $dir or fail("cannot read '$dir': $!");
+push @names, sort grep { /^utt2/ && !/~$/ && $_ ne 'utt2spk' && -f "$dir/$_" } readdir $folder;
+
+my (%before, %table, @notes, @dropped);
+for my $name (@names) {
+    $before{$name} = slurp("$dir/$name");
+    $table{$name} = read_table($name, $before{$name}, \@notes, \@dropped);
+}
+
+my %all = map { $_ => 1 } map { keys %$_ } values %table;
+my @missing;
+for my $id (sort keys %all) {
+    my @without = grep { !exists $table{$_}{$id} } @names or next;
+    push @missing, "$id\tnot in " . join(', ', @without);
+    delete $all{$id};
+}
+if (!%all) {
+    my $sizes = join ', ', map { "$_ (" . keys(%{ $table{$_} }) . ')' } @names;
+    fail("'$dir': no id is in all of $sizes; nothing was changed");
+}
+push @dropped, @missing;
+
+my %after;
+for my $name (@names) {
+    $after{$name} = join '', map { "$table{$name}{$_}\n" } sort keys %all;
+    delete $table{$name}{$_} for grep { !$all{$_} } keys %{ $table{$name} };
+}
+$after{spk2utt} = invert($table{utt2spk}) if $table{utt2spk};
+$after{emo2utt} = invert($table{utt2emo}) if $table{utt2emo};
+for my $name (qw(spk2utt emo2utt)) {
+    next if !exists $after{$name};
+    $before{$name} = -f "$dir/$name" ? slurp("$dir/$name") : '';
+    push @notes, "$name: made anew" if $before{$name} ne $after{$name};
+}
+
+my @changed = grep { $before{$_} ne $after{$_} } sort keys %after;
+my $kept = keys %all;
+if (!@changed) {
+    print "fix_data_dir.sh: $dir: nothing to fix, $kept utterances\n";
+    exit 0;
+}
+-d "$dir/.backup" or mkdir "$dir/.backup" or fail("cannot make folder '$dir/.backup': $!");
+spit("$dir/.backup/$_.new", $after{$_}) for @changed;    # all are whole before the first one changes
+for my $name (@changed) {
+    next if !-e "$dir/$name";
+    keep_older("$dir/.backup/$name");
+    spit("$dir/.backup/$name", $before{$name});
+}
+keep_older("$dir/.backup/dropped.tsv");
+spit("$dir/.backup/dropped.tsv", join '', map { "$_\n" } @dropped);
+for my $name (@changed) {
+    rename "$dir/.backup/$name.new", "$dir/$name" or fail("cannot write '$dir/$name': $!");
+}
+
+print "fix_data_dir.sh: $dir: $kept utterances kept, ", scalar(@missing), ' dropped, ', @dropped - @missing,
+    " bad or repeated lines; the files as they were: $dir/.backup\n";
+print "  $_\n" for @notes;
+print "  ", s/\t/: /r, "\n" for @dropped[0 .. ($#dropped < $SHOWN ? $#dropped : $SHOWN - 1)];
+print '  ... and ', @dropped - $SHOWN, " more in $dir/.backup/dropped.tsv\n" if @dropped > $SHOWN;
