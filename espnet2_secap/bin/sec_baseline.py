@@ -1,0 +1,54 @@
+"""Write captions that were made without listening: sanity rows of the result table."""
+
+import argparse
+from pathlib import Path
+
+from espnet2_secap.data.io import make_dir, read_captions, read_kaldi, write_captions
+from espnet2_secap.errors import cli
+from espnet2_secap.metric.baseline import frequent_caption, random_captions
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of sec_baseline."""
+    parser = argparse.ArgumentParser(
+        prog="sec_baseline",
+        description="Give every utterance a training caption, at random or the most frequent one. A system that "
+        "scores no better than these has learned nothing from the audio.",
+    )
+    parser.add_argument(
+        "--kind",
+        required=True,
+        choices=["random", "frequent"],
+        help="random: training captions drawn for each utterance; frequent: the most frequent training caption",
+    )
+    parser.add_argument("--train", required=True, help="captions of the training set")
+    parser.add_argument(
+        "--ids", required=True, help="any file with the utterances' ids as the first word of a line"
+    )
+    parser.add_argument("--output", required=True, help="folder for the file `captions`")
+    parser.add_argument(
+        "--n_candidates",
+        type=int,
+        default=5,
+        help="captions drawn for each utterance (default: 5); the most frequent caption is written once",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
+    return parser
+
+
+@cli
+def main(argv: list[str] | None = None) -> None:
+    """Write OUTPUT/captions."""
+    args = get_parser().parse_args(argv)
+    train, ids = read_captions(args.train), sorted(read_kaldi(args.ids))
+    if args.kind == "random":
+        captions = random_captions(train, ids, args.n_candidates, args.seed)
+    else:
+        captions = frequent_caption(train, ids)
+    output = make_dir(Path(args.output)) / "captions"
+    write_captions(output, captions)
+    print(f"{output}: {args.kind} captions for {len(ids)} utterances")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Score a system's captions against the captions that people wrote."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from espnet2_secap.errors import SecError, cli
+from espnet2_secap.metric.abs_metric import Context
+from espnet2_secap.metric.registry import DEFAULT, column_order, find_metric
+from espnet2_secap.metric.score import read_pairs, read_truth, score_metrics, write_scores
+from espnet2_secap.metric.segment import SEGMENTERS
+from espnet2_secap.metric.words import load_words
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of sec_score."""
+    parser = argparse.ArgumentParser(
+        prog="sec_score",
+        description="Score captions. Where an utterance has several candidates, all first ones are scored together, "
+        "then all second ones, and so on; mean and standard deviation are over these. Values are in per cent. A "
+        "metric that cannot run (METEOR without Java) is null in the output, with the reason.",
+    )
+    parser.add_argument("--ref", required=True, help='captions by people: lines `id ["caption", ...]`')
+    parser.add_argument("--hyp", required=True, help="captions by the system: the same form, best first")
+    parser.add_argument(
+        "--output",
+        required=True,
+        help="score.json to write; scores.tsv (per utterance) and score_meta.json (how it was made) go beside it",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"which ones (default: {' '.join(DEFAULT)}); <attribute>_recall for any attribute of the words file",
+    )
+    parser.add_argument(
+        "--segment",
+        choices=SEGMENTERS,
+        default="char",
+        help="tokens of the n-gram metrics: every character (Chinese, default) or words between blanks",
+    )
+    parser.add_argument(
+        "--words",
+        default="zh",
+        help="words that name an emotion, a speech rate, ...: zh, en, or a JSON file of that form (default: zh)",
+    )
+    parser.add_argument(
+        "--truth_dir",
+        help="data directory with utt2emo, utt2rate, ...: what is true of the audio. Without, or for what it lacks, "
+        "the recalls take what the references name",
+    )
+    return parser
+
+
+@cli
+def main(argv: list[str] | None = None) -> None:
+    """Score, write the files, print one line per metric."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = get_parser().parse_args(argv)
+    names = column_order(args.metrics)
+    for name in names:
+        find_metric(name)
+    words = load_words(args.words)
+    pairs = read_pairs(args.ref, args.hyp)
+    if pairs.note:
+        print(f"sec_score: warning: {args.hyp}: {pairs.note}", file=sys.stderr)
+    truth = read_truth(args.truth_dir, words, pairs.references) if args.truth_dir else {}
+    if Path(args.output).is_dir():
+        raise SecError(f"{args.output}: is a folder; give the file to write, {args.output}/score.json")
+    context = Context(SEGMENTERS[args.segment], words, truth)
+    results, tables = score_metrics(pairs, names, context)
+    meta = {
+        "command": shlex.join(["sec_score", *argv]),
+        "segment": args.segment,
+        "words": args.words,
+        "truth": {name: "label" if name in truth else "references" for name in words},
+        "ref": args.ref,
+        "hyp": args.hyp,
+        "utterances": len(pairs.references),
+        "candidates": len(pairs.candidates),
+        "note": pairs.note,
+    }
+    write_scores(args.output, results, tables, pairs, meta)
+    print(f"{args.output}: {len(pairs.references)} utterances, {len(pairs.candidates)} candidates each")
+    for name in names:
+        result = results[name]
+        value = (
+            f"n/a: {result['reason']}"
+            if result["mean"] is None
+            else f"{result['mean']:.2f} ±{result['std']:.2f}"
+        )
+        print(f"  {name:16} {value}")
+
+
+if __name__ == "__main__":
+    main()

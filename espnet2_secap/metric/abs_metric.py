@@ -1,0 +1,47 @@
+"""What a metric is: a name for files, a label for tables, and a function that scores one caption per utterance."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+References = dict[str, list[str]]  # id -> one or more captions by people
+Hypotheses = dict[str, str]  # id -> one caption by a system, perhaps empty; the same ids
+Scores = tuple[float, dict[str, float | None]]  # corpus value; id -> its value, None where it is left out
+ScoreFunction = Callable[[References, Hypotheses], Scores]
+
+
+class MetricUnavailable(Exception):
+    """The metric cannot run here or on these captions; the message says why and reads well after "n/a: "."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What metrics may need beside the captions.
+
+    Args:
+        segment: caption -> its tokens with blanks between them.
+        words: attribute -> categories and their words (`load_words`).
+        truth: attribute -> id -> true categories, for the attributes whose truth is known; for the others the
+            references are taken for it.
+    """
+
+    segment: Callable[[str], str]
+    words: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    truth: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of the result table.
+
+    Args:
+        name: in score.json and on the command line.
+        label: in tables.
+        make: context -> function that scores. It may be called several times, once for each candidate; all values
+            are in per cent. It raises MetricUnavailable where it cannot run.
+        lower_is_better: whether the smallest value is the best one.
+    """
+
+    name: str
+    label: str
+    make: Callable[[Context], ScoreFunction]
+    lower_is_better: bool = False

@@ -1,0 +1,36 @@
+"""Captions that know nothing of the audio: the rows against which a system has to stand out."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+
+from espnet2_secap.errors import SecError
+
+
+def random_captions(
+    train: dict[str, list[str]], ids: Iterable[str], n_candidates: int, seed: int
+) -> dict[str, list[str]]:
+    """Training captions drawn at random for each id, without repetition as long as there are enough.
+
+    What an id gets depends on the seed, the training captions and the id alone, not on the other ids.
+
+    Raises:
+        SecError: `n_candidates` below 1.
+    """
+    if n_candidates < 1:
+        raise SecError(f"--n_candidates {n_candidates}: must be at least 1")
+    pool = [caption for utt in sorted(train) for caption in train[utt]]
+    drawn = {}
+    for utt in ids:
+        rng = random.Random(f"{seed} {utt}")
+        drawn[utt] = (
+            rng.sample(pool, n_candidates) if n_candidates <= len(pool) else rng.choices(pool, k=n_candidates)
+        )
+    return drawn
+
+
+def frequent_caption(train: dict[str, list[str]], ids: Iterable[str]) -> dict[str, list[str]]:
+    """The most frequent training caption for each id, once (of equally frequent ones the first in byte order)."""
+    counts = Counter(caption for captions in train.values() for caption in captions)
+    best = min(counts, key=lambda caption: (-counts[caption], caption.encode("utf-8", "replace")))
+    return {utt: [best] for utt in ids}

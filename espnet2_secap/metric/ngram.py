@@ -1,0 +1,61 @@
+"""BLEU, ROUGE-L and CIDEr as pycocoevalcap computes them, on the tokens of the chosen segmentation."""
+
+from collections.abc import Callable
+
+from espnet2_secap.metric.abs_metric import Context, Hypotheses, Metric, References, ScoreFunction, Scores
+
+
+def _tokens(context: Context, references: References, hypotheses: Hypotheses) -> tuple[dict, dict]:
+    """The two arguments of pycocoevalcap's `compute_score`, with the same ids in the same order."""
+    segment = context.segment
+    return (
+        {utt: [segment(caption) for caption in references[utt]] for utt in hypotheses},
+        {utt: [segment(caption)] for utt, caption in hypotheses.items()},
+    )
+
+
+def _percent(corpus: float, each, hypotheses: Hypotheses) -> Scores:
+    return 100 * float(corpus), {utt: 100 * float(value) for utt, value in zip(hypotheses, each, strict=True)}
+
+
+def bleu(order: int) -> Callable[[Context], ScoreFunction]:
+    """BLEU-`order` with the closest reference length; per utterance it is not smoothed."""
+
+    def make(context: Context) -> ScoreFunction:
+        from pycocoevalcap.bleu.bleu import Bleu
+
+        def score(references: References, hypotheses: Hypotheses) -> Scores:
+            tokens = _tokens(context, references, hypotheses)
+            corpus, each = Bleu(order).compute_score(*tokens, verbose=0)
+            return _percent(corpus[-1], each[-1], hypotheses)
+
+        return score
+
+    return make
+
+
+def rouge_l(context: Context) -> ScoreFunction:
+    """F-measure of the longest common subsequence (beta 1.2), mean over the utterances."""
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        return _percent(*Rouge().compute_score(*_tokens(context, references, hypotheses)), hypotheses)
+
+    return score
+
+
+def cider(context: Context) -> ScoreFunction:
+    """CIDEr-D; document frequencies come from the references of the set that is scored."""
+    from pycocoevalcap.cider.cider import Cider
+
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        return _percent(*Cider().compute_score(*_tokens(context, references, hypotheses)), hypotheses)
+
+    return score
+
+
+METRICS = [
+    *(Metric(f"bleu_{order}", f"BLEU-{order}", bleu(order)) for order in range(1, 5)),
+    Metric("rouge_l", "ROUGE-L", rouge_l),
+    Metric("cider", "CIDEr", cider),
+]

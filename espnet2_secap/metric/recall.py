@@ -1,0 +1,47 @@
+"""How much of what is true of an utterance its caption names: emotion, speech rate, volume, ..."""
+
+from collections.abc import Callable
+
+from espnet2_secap.metric.abs_metric import (
+    Context,
+    Hypotheses,
+    MetricUnavailable,
+    References,
+    ScoreFunction,
+    Scores,
+)
+from espnet2_secap.metric.words import named
+
+
+def recall(attribute: str) -> Callable[[Context], ScoreFunction]:
+    """|true and named| / |true| per utterance; the mean of these over the utterances where a truth is known.
+
+    The truth is `context.truth[attribute]`, or, for an attribute that is not there, the categories that the
+    references name between them.
+    """
+
+    def make(context: Context) -> ScoreFunction:
+        if attribute not in context.words:
+            raise MetricUnavailable(f"the words file has no attribute {attribute!r}")
+        categories = context.words[attribute]
+
+        def true_of(utt: str, references: References) -> set[str]:
+            if attribute in context.truth:
+                return set(context.truth[attribute].get(utt, ()))
+            return {category for caption in references[utt] for category in named(caption, categories)}
+
+        def score(references: References, hypotheses: Hypotheses) -> Scores:
+            each: dict[str, float | None] = {}
+            for utt, caption in hypotheses.items():
+                true = true_of(utt, references)
+                each[utt] = 100 * len(true & set(named(caption, categories))) / len(true) if true else None
+            known = [value for value in each.values() if value is not None]
+            if not known:
+                raise MetricUnavailable(
+                    f"no reference names its {attribute}, and no true {attribute} is given"
+                )
+            return sum(known) / len(known), each
+
+        return score
+
+    return make

@@ -1,0 +1,182 @@
+"""Scoring a system's captions of one set: reading them, checking them, all metrics on each candidate, the files."""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet2_secap.data.io import atomic_write, make_dir, read_captions, read_kaldi
+from espnet2_secap.errors import SecError
+from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.registry import find_metric
+from espnet2_secap.metric.words import Categories, named
+from espnet2_secap.progress import progress
+
+TRUTH_FILES = {"emotion": "utt2emo"}  # the other attributes: utt2<attribute>
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is scored: references and candidates of the same ids.
+
+    Args:
+        references: id -> captions by people.
+        candidates: one dict id -> caption for each candidate, best first; each holds all ids.
+        note: what the reader of the scores has to know about them, or "".
+    """
+
+    references: dict[str, list[str]]
+    candidates: list[dict[str, str]]
+    note: str = ""
+
+
+def read_candidates(path: str | Path) -> dict[str, list[str]]:
+    """Read a system's captions, `id ["best", "second", ...]`; unlike a person's they may be empty strings.
+
+    Raises:
+        SecError: names file and id of a line that has another form or no candidate.
+    """
+    candidates = {}
+    for utt, value in read_kaldi(path).items():
+        try:
+            captions = json.loads(value)
+        except (ValueError, RecursionError):
+            captions = None
+        if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+            raise SecError(f'{path}: {utt}: is not a JSON list of captions; write id ["caption", ...]')
+        if not captions:
+            raise SecError(f"{path}: {utt}: has no candidate; decode it again, or write an empty caption")
+        candidates[utt] = captions
+    return candidates
+
+
+def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs:
+    """Read both files and see that they hold the same utterances.
+
+    Where utterances have different numbers of candidates, as many are scored as every utterance has; the note
+    says so. Nothing is ever scored on fewer utterances than the references have.
+
+    Raises:
+        SecError: a bad line, or ids that only one of the files has.
+    """
+    references, candidates = read_captions(reference_file), read_candidates(hypothesis_file)
+    problems = []
+    if missing := references.keys() - candidates:
+        problems.append(
+            f"{len(missing)} of the {len(references)} utterances in {reference_file} have no candidate ({_first(missing)})"
+        )
+    if unknown := candidates.keys() - references:
+        problems.append(f"{len(unknown)} of its ids are not in {reference_file} ({_first(unknown)})")
+    if problems:
+        raise SecError(
+            f"{hypothesis_file}: {'; '.join(problems)}; decode the whole set, or score against its own captions"
+        )
+    counts = [len(captions) for captions in candidates.values()]
+    n = min(counts)
+    note = ""
+    if n < max(counts):
+        more = [utt for utt, captions in candidates.items() if len(captions) > n]
+        note = (
+            f"{len(more)} utterances have more than {n} candidates ({_first(more)}); the first {n} are scored"
+        )
+    return Pairs(
+        references=dict(sorted(references.items())),
+        candidates=[{utt: candidates[utt][at] for utt in sorted(references)} for at in range(n)],
+        note=note,
+    )
+
+
+def read_truth(
+    folder: str | Path, words: dict[str, Categories], ids: dict[str, object]
+) -> dict[str, dict[str, list[str]]]:
+    """Read the true categories of every attribute for which `folder` has a file (utt2emo, utt2rate, ...).
+
+    A label is a category of the words file or a word that names one.
+
+    Raises:
+        SecError: no such folder, an id of `ids` without a label, or a label that names no category.
+    """
+    if not Path(folder).is_dir():
+        raise SecError(
+            f"{folder}: no such folder; give --truth_dir the data directory of the set, or leave it out"
+        )
+    truth = {}
+    for attribute, categories in words.items():
+        path = Path(folder) / TRUTH_FILES.get(attribute, f"utt2{attribute}")
+        if not path.is_file():
+            continue
+        labels = read_kaldi(path)
+        missing = [utt for utt in ids if utt not in labels]
+        if missing:
+            raise SecError(
+                f"{path}: no label for {len(missing)} of {len(ids)} utterances ({_first(missing)}); add them or remove the file"
+            )
+        truth[attribute] = {}
+        for utt in ids:
+            label = labels[utt]
+            found = [label] if label in categories else named(label, categories)
+            if not found:
+                raise SecError(
+                    f"{path}: {utt}: {label!r} is none of {', '.join(categories)} and names none; "
+                    f"add it under {attribute!r} to the file that --words names"
+                )
+            truth[attribute][utt] = found
+    return truth
+
+
+def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dict, dict]:
+    """Score every candidate alone with every metric.
+
+    Args:
+        names: metrics (registry.find_metric).
+
+    Returns:
+        metric -> {"mean", "std", "n", "values"} in per cent over the candidates (std of the population, n of them),
+        or {"mean": None, "reason"} for one that cannot run; metric -> for each candidate, id -> value or None.
+    """
+    metrics = [find_metric(name) for name in names]
+    results, tables = {}, {}
+    for metric in progress(metrics, desc="scoring, metrics"):
+        try:
+            function = metric.make(context)
+            scored = [function(pairs.references, candidate) for candidate in pairs.candidates]
+        except MetricUnavailable as err:
+            results[metric.name] = {"mean": None, "reason": str(err)}
+            continue
+        values = [corpus for corpus, _ in scored]
+        results[metric.name] = {
+            "mean": statistics.fmean(values),
+            "std": statistics.pstdev(values),
+            "n": len(values),
+            "values": values,
+        }
+        tables[metric.name] = [each for _, each in scored]
+    return results, tables
+
+
+def write_scores(output: str | Path, results: dict, tables: dict, pairs: Pairs, meta: dict) -> None:
+    """Write score.json (`output`) and beside it scores.tsv (per utterance) and score_meta.json, score.json last.
+
+    Args:
+        meta: what a reader of the numbers wants to know: the command, the segmentation, ...
+    """
+    output = Path(output)
+    make_dir(output.parent)
+    with atomic_write(output.parent / "scores.tsv") as stream:
+        print("id", "candidate", *tables, sep="\t", file=stream)
+        for utt in pairs.references:
+            for at in range(len(pairs.candidates)):
+                values = [table[at][utt] for table in tables.values()]
+                cells = ["" if value is None else f"{value:.4f}" for value in values]
+                print(utt, at + 1, *cells, sep="\t", file=stream)
+    with atomic_write(output.parent / "score_meta.json") as stream:
+        json.dump(meta, stream, ensure_ascii=False, indent=1)
+        stream.write("\n")
+    with atomic_write(output) as stream:
+        json.dump(results, stream, ensure_ascii=False, indent=1)
+        stream.write("\n")
+
+
+def _first(ids, limit: int = 3) -> str:
+    ids = sorted(ids)
+    return ", ".join(ids[:limit]) + (", ..." if len(ids) > limit else "")

@@ -1,0 +1,114 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "ref").write_text('a ["语气很高兴", "开心"]\nb ["语速较快，悲伤"]\n', encoding="utf-8")
+    (tmp_path / "hyp").write_text('a ["开心", "高兴"]\nb ["语速快", ""]\n', encoding="utf-8")
+    return tmp_path
+
+
+def run(files, *args, output="out/score.json", hyp="hyp", path=None):
+    command = [
+        sys.executable,
+        "-m",
+        "espnet2_secap.bin.sec_score",
+        "--ref",
+        "ref",
+        "--hyp",
+        hyp,
+        "--output",
+        output,
+    ]
+    env = os.environ | ({"PATH": str(path)} if path else {})
+    return subprocess.run([*command, *args], cwd=files, env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_scores_and_meta(files):
+    done = run(files, "--metrics", "bleu_1", "emotion_recall", "rate_recall", "pitch_recall")
+    assert done.returncode == 0, done.stderr
+    score = json.loads((files / "out" / "score.json").read_text())
+    assert list(score) == ["bleu_1", "emotion_recall", "rate_recall", "pitch_recall"]
+    # emotions: happy of a named twice, sad of b never; rate is known of b alone and named by its first candidate
+    assert score["emotion_recall"] == {"mean": 50, "std": 0, "n": 2, "values": [50, 50]}
+    assert score["rate_recall"] == {"mean": 50, "std": 50, "n": 2, "values": [100, 0]}
+    assert score["pitch_recall"]["mean"] is None and "names its pitch" in score["pitch_recall"]["reason"]
+    assert "pitch_recall     n/a: " in done.stdout and "rate_recall      50.00 ±50.00" in done.stdout
+    meta = json.loads((files / "out" / "score_meta.json").read_text())
+    assert meta["command"].startswith("sec_score --ref ref --hyp hyp") and meta["segment"] == "char"
+    assert (
+        (files / "out" / "scores.tsv")
+        .read_text()
+        .startswith("id\tcandidate\tbleu_1\temotion_recall\trate_recall\n")
+    )
+
+
+def test_without_java_meteor_is_not_available_and_the_rest_is(files):
+    done = run(files, path=files)
+    assert done.returncode == 0, done.stderr
+    score = json.loads((files / "out" / "score.json").read_text())
+    assert [name for name, value in score.items() if value["mean"] is None] == ["meteor", "volume_recall"]
+    assert "meteor           n/a: METEOR needs Java" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "does not exist"),
+        ("", "is empty"),
+        ('a ["x"]\nb 高兴\n', "b: is not a JSON list"),
+        ('a ["x"]\n', "1 of the 2 utterances in ref have no candidate (b)"),
+        ('a ["x"]\nb ["x"]\nc ["x"]\n', "1 of its ids are not in ref (c)"),
+        ('a ["x"]\na ["x"]\n', "twice"),
+    ],
+)
+def test_bad_captions_are_one_line_and_earlier_scores_stay(files, content, message):
+    (files / "out").mkdir()
+    (files / "out" / "score.json").write_text("{}")
+    if content is not None:
+        (files / "bad").write_text(content, encoding="utf-8")
+    done = run(files, hyp="bad")
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "error: bad:" in done.stderr
+    assert message in done.stderr
+    assert [path.name for path in (files / "out").iterdir()] == ["score.json"]
+    assert (files / "out" / "score.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["--metrics", "blue"], "no metric 'blue'"),
+        (["--words", "none.json"], "none.json: no such words file"),
+        (["--truth_dir", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_bad_options(files, args, message):
+    done = run(files, *args)
+    assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (files / "out").exists()
+
+
+def test_output_that_cannot_be_written(files):
+    done = run(files, "--metrics", "bleu_1", output="hyp/score.json")
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "hyp" in done.stderr.splitlines()[-1]
+
+
+def test_different_numbers_of_candidates_are_told(files):
+    (files / "hyp").write_text('a ["开心", "高兴"]\nb ["语速快"]\n', encoding="utf-8")
+    done = run(files, "--metrics", "bleu_1")
+    assert done.returncode == 0 and "1 of 2 utterances have more than 1 candidates (a)" in done.stderr
+    assert json.loads((files / "out" / "score.json").read_text())["bleu_1"]["n"] == 1
+
+
+def test_starts_without_heavy_imports():
+    code = "import sys, espnet2_secap.bin.sec_score as s; s.get_parser().format_help(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not {"torch", "espnet2", "transformers", "numpy"} & set(
+        done.stdout.split()
+    )
