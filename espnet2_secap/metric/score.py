@@ -62,9 +62,8 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs
     references, candidates = read_captions(reference_file), read_candidates(hypothesis_file)
     problems = []
     if missing := references.keys() - candidates:
-        problems.append(
-            f"{len(missing)} of the {len(references)} utterances in {reference_file} have no candidate ({_first(missing)})"
-        )
+        of_all = f"{len(missing)} of the {len(references)} utterances"
+        problems.append(f"{of_all} in {reference_file} have no candidate ({_first(missing)})")
     if unknown := candidates.keys() - references:
         problems.append(f"{len(unknown)} of its ids are not in {reference_file} ({_first(unknown)})")
     if problems:
@@ -76,9 +75,8 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs
     note = ""
     if n < max(counts):
         more = [utt for utt, captions in candidates.items() if len(captions) > n]
-        note = (
-            f"{len(more)} utterances have more than {n} candidates ({_first(more)}); the first {n} are scored"
-        )
+        which = f"{len(more)} of {len(counts)} utterances have more than {n} candidates ({_first(more)})"
+        note = f"{which}: of each the first {n} are scored"
     return Pairs(
         references=dict(sorted(references.items())),
         candidates=[{utt: candidates[utt][at] for utt in sorted(references)} for at in range(n)],
@@ -108,9 +106,8 @@ def read_truth(
         labels = read_kaldi(path)
         missing = [utt for utt in ids if utt not in labels]
         if missing:
-            raise SecError(
-                f"{path}: no label for {len(missing)} of {len(ids)} utterances ({_first(missing)}); add them or remove the file"
-            )
+            of_all = f"{len(missing)} of {len(ids)} utterances"
+            raise SecError(f"{path}: no label for {of_all} ({_first(missing)}); add them or remove the file")
         truth[attribute] = {}
         for utt in ids:
             label = labels[utt]
