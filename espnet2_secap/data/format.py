@@ -177,9 +177,10 @@ def _of_job(options: FormatOptions, job: int, ids: list[str]) -> tuple[dict[str,
 
 def _refuse(options: FormatOptions, scp: dict[str, str], bad: dict[str, str]) -> None:
     where = Path(options.output_dir) / "bad_utts.tsv"
-    named = "; ".join(f"{utt_id}: {bad[utt_id]}" for utt_id in sorted(bad)[:NAMED])
-    if len(bad) > NAMED:
-        named += f"; and {len(bad) - NAMED} more"
+    ids = sorted(bad)
+    named = ids and f"{ids[0]}: {bad[ids[0]]}" + "".join(f"; {utt_id}" for utt_id in ids[1:NAMED])
+    if len(ids) > NAMED:
+        named += f"; and {len(ids) - NAMED} more"
     if not scp:
         raise SecError(f"{options.data_dir}: no utterance can be used ({named}); all are listed in {where}")
     if bad and options.role == "test" and not options.skip_bad_test:
@@ -216,7 +217,7 @@ def _summary(options: FormatOptions, num_samples: dict, notes: dict, bad: dict) 
     if bad:
         warning = "warning: " if options.role == "test" else ""
         kinds = Counter(reason.split(": ", 1)[1].split(":")[0].split(";")[0] for reason in bad.values())
-        told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        told = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
         lines.append(f"{warning}{len(bad)} left out ({told}), see {options.output_dir}/bad_utts.tsv")
     for note, count in Counter(one for said in notes.values() for one in said.split(", ")).most_common():
         lines.append(f"note: {count} {note}")

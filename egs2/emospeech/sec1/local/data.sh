@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Stage 1: EMOSpeech -> data/{train,valid,test}; then the mini HuBERT and LLaMA, trained on data/train.
+set -e
+set -o pipefail
+
+help_message="Usage: local/data.sh [options]      (from the recipe's folder; db.sh names the corpus)
+  --train_ids FILE --valid_ids FILE --test_ids FILE   ids of the sets (default: dataset/{train,valid,test}.txt where
+                       they are there, else valid and test are drawn with --seed, a tenth each)
+  --labels FILE        'id emotion' lines (default: dataset/labels.txt, else the words of the captions)
+  --seed N             of the split (default: 0)
+  --mini_parts BOOL    train the mini HuBERT and LLaMA into pretrained/ (default: true)"
+train_ids=
+valid_ids=
+test_ids=
+labels=
+seed=0
+mini_parts=true
+
+# shellcheck disable=SC1091
+{
+    . utils/parse_options.sh
+    . ./path.sh
+    . ./db.sh
+}
+set -u
+if [ $# -ne 0 ]; then
+    echo "${help_message}" >&2
+    exit 2
+fi
+
+words=zh
+if [ -f conf/words.json ]; then
+    words=conf/words.json
+fi
+python3 local/data_prep.py --corpus "${EMOSPEECH}" --output data --words "${words}" --seed "${seed}" \
+    --labels "${labels}" --train_ids "${train_ids}" --valid_ids "${valid_ids}" --test_ids "${test_ids}"
+for dset in train valid test; do
+    utils/validate_data_dir.sh "data/${dset}"
+done
+
+if "${mini_parts}" && [ -x local/pretrain.sh ]; then
+    local/pretrain.sh --train_set data/train --output pretrained
+fi

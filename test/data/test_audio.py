@@ -1,0 +1,197 @@
+"""Recordings as they come: what is read, what is refused and why."""
+
+import os
+import struct
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from espnet2_secap.data.audio import (
+    BadAudio,
+    check_length,
+    is_made_from,
+    read_audio,
+    read_header,
+    write_audio,
+)
+
+
+def tone(seconds=1.0, rate=16000, hz=440.0):
+    """(samples,) float: a sine of half the full scale."""
+    return 0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate)
+
+
+def peak_hz(pcm, rate):
+    return np.argmax(np.abs(np.fft.rfft(pcm))) * rate / len(pcm)
+
+
+def make(kind, path):
+    """Make a bad recording at `path`."""
+    sf.write(path, tone(), 16000)
+    whole = path.read_bytes()
+    nan = tone()
+    nan[100] = np.nan
+    if kind == "missing":
+        path.unlink()
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut short":
+        path.write_bytes(whole[:20000])
+    elif kind == "cut in the header":
+        path.write_bytes(whole[:30])
+    elif kind == "text":
+        path.write_text("this is not audio\n" * 100)
+    elif kind == "zeros instead of chunks":
+        path.write_bytes(whole[:12] + bytes(10**6))
+    elif kind == "no samples":
+        sf.write(path, tone(0), 16000)
+    elif kind == "silent":
+        sf.write(path, np.zeros(16000), 16000)
+    elif kind == "silent as mono":
+        sf.write(path, np.stack([tone(), -tone()], axis=1), 16000)
+    elif kind == "nan":
+        sf.write(path, nan, 16000, subtype="FLOAT")
+    elif kind == "inf":
+        sf.write(path, np.where(np.isnan(nan), np.inf, nan), 16000, subtype="FLOAT")
+    elif kind == "cut flac":
+        sf.write(path, tone(3), 16000, format="FLAC")
+        path.write_bytes(path.read_bytes()[:5000])
+    else:
+        raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("missing", "does not exist"),
+        ("folder", "is no file"),
+        ("empty", "is an empty file"),
+        ("cut short", "is cut short: 19956 of the 32000 bytes"),
+        ("cut in the header", "is cut short"),
+        ("text", "is not audio"),
+        ("zeros instead of chunks", "is not audio"),
+        ("no samples", "has no samples"),
+        ("silent", "is silent: all samples are zero"),
+        ("silent as mono", "is silent in 16 bits as mono"),
+        ("nan", "NaN"),
+        ("inf", "infinite"),
+        ("cut flac", "cut short"),
+    ],
+)
+def test_refused_with_reason_and_advice(tmp_path, kind, said):
+    path = tmp_path / "a.wav"
+    make(kind, path)
+    with pytest.raises(BadAudio, match=said) as error:
+        read_audio(path, 16000)
+    assert ";" in str(error.value) or "leave it out" in str(error.value)  # what to do
+    assert "\n" not in str(error.value)
+
+
+def test_16_bit_mono_of_the_right_rate_passes_unchanged(tmp_path):
+    pcm = np.random.default_rng(0).integers(-32768, 32768, 16000).astype(np.int16)
+    sf.write(tmp_path / "a.wav", pcm, 16000)
+    assert np.array_equal(read_audio(tmp_path / "a.wav", 16000), pcm)
+    assert read_header(tmp_path / "a.wav").notes(16000) == []
+
+
+def test_stereo_is_averaged_and_noted(tmp_path):
+    sf.write(tmp_path / "a.wav", np.array([[0.5, 0.25], [0.5, -0.5], [-1.0, 0.0]] * 200), 16000)
+    assert read_audio(tmp_path / "a.wav", 16000)[:3].tolist() == [12288, 0, -16384]
+    assert read_header(tmp_path / "a.wav").notes(16000) == ["2 channels averaged to mono"]
+
+
+@pytest.mark.parametrize(("rate", "notes"), [(8000, ["upsampled from 8000 Hz"]), (24000, []), (44100, [])])
+def test_other_rates_are_resampled(tmp_path, rate, notes):
+    sf.write(tmp_path / "a.wav", tone(2, rate), rate)
+    pcm = read_audio(tmp_path / "a.wav", 16000)
+    assert abs(len(pcm) - 32000) <= 1
+    assert peak_hz(pcm, 16000) == pytest.approx(440, abs=1)
+    assert np.abs(pcm[1000:-1000]).max() == pytest.approx(16384, rel=0.01)
+    assert read_header(tmp_path / "a.wav").notes(16000) == notes
+
+
+@pytest.mark.parametrize("form", ["WAV", "WAVEX"])
+def test_24_bits_are_rounded_to_16(tmp_path, form):
+    sf.write(tmp_path / "a.wav", tone(), 16000, subtype="PCM_24", format=form)
+    assert np.abs(read_audio(tmp_path / "a.wav", 16000) - tone() * 32768).max() <= 0.51
+
+
+def test_floats_beyond_full_scale_are_clipped_not_wrapped(tmp_path):
+    sf.write(tmp_path / "a.wav", 4 * tone(), 16000, subtype="FLOAT")
+    pcm = read_audio(tmp_path / "a.wav", 16000)
+    assert pcm.max() == 32767
+    assert pcm.min() == -32768
+    assert np.array_equal(np.sign(pcm[1:100]), np.sign(tone()[1:100]))
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000])
+def test_a_wav_written_to_a_pipe_has_no_length_and_is_whole(tmp_path, length):
+    path = tmp_path / "a.wav"
+    sf.write(path, tone(), 16000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40] + struct.pack("<I", length) + whole[44:])
+    assert len(read_audio(path, 16000)) == 16000
+
+
+def test_three_hours_are_refused_by_the_header_alone(tmp_path):
+    path = tmp_path / "a.wav"
+    sf.write(path, np.zeros((1, 2)), 48000, subtype="FLOAT")
+    head = path.read_bytes()[:-8]
+    size = 3 * 3600 * 48000 * 8
+    with path.open("wb") as stream:  # takes no room on the disk: the rest is a hole
+        stream.write(head[:-4] + struct.pack("<I", size))
+        stream.truncate(len(head) + size)
+    tracemalloc.start()
+    start = time.monotonic()
+    header = read_header(path)
+    assert header.seconds == pytest.approx(10800)
+    with pytest.raises(BadAudio, match="is too long: 10800 s"):
+        check_length(header)
+    assert time.monotonic() - start < 5
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.01, "too short: 0.0100 s, speech features need 0.025 s"),
+        (0.08, "min_wav_duration is 0.1"),
+        (31, "max_wav_duration is 30"),
+    ],
+)
+def test_lengths_outside_the_limits(tmp_path, seconds, said):
+    sf.write(tmp_path / "a.wav", tone(seconds), 16000)
+    with pytest.raises(BadAudio, match=said):
+        check_length(read_header(tmp_path / "a.wav"), 0.1, 30)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_what_was_written_is_known_again_until_its_source_changes(tmp_path, suffix):
+    source, made = tmp_path / "a.wav", tmp_path / f"b.{suffix}"
+    sf.write(source, tone(1, 24000), 24000)
+    header, pcm = read_header(source), read_audio(source, 16000)
+    assert is_made_from(made, source, header, 16000) is None
+    write_audio(made, pcm, 16000, source.stat().st_mtime_ns)
+    assert np.array_equal(sf.read(made, dtype="int16")[0], pcm)
+    assert is_made_from(made, source, header, 16000) == len(pcm)
+    assert is_made_from(made, source, header, 8000) is None
+    sf.write(source, tone(1, 24000, 220), 24000)
+    assert is_made_from(made, source, read_header(source), 16000) is None
+
+
+def test_half_of_a_formatted_file_is_not_taken_for_whole(tmp_path):
+    source, made = tmp_path / "a.wav", tmp_path / "b.wav"
+    sf.write(source, tone(), 16000)
+    write_audio(made, read_audio(source, 16000), 16000, source.stat().st_mtime_ns)
+    half = made.read_bytes()[:5000]
+    made.write_bytes(half)
+    stamp = source.stat().st_mtime_ns
+    os.utime(made, ns=(stamp, stamp))
+    assert is_made_from(made, source, read_header(source), 16000) is None

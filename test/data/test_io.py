@@ -1,0 +1,167 @@
+"""Kaldi-style files: what is read back, what is refused, and that a file is written whole or not at all."""
+
+import os
+
+import pytest
+
+from espnet2_secap.data.io import (
+    atomic_write,
+    bad_id,
+    invert,
+    make_dir,
+    part_of,
+    read_captions,
+    read_kaldi,
+    scan_lines,
+    write_captions,
+    write_kaldi,
+)
+from espnet2_secap.errors import SecError
+
+
+def test_read_back_what_was_written_sorted_by_bytes(tmp_path):
+    write_kaldi(tmp_path / "text", {"b": "你好\u3000世界", "é": "x  y", "a": 3, "Z": "z"})
+    assert (tmp_path / "text").read_bytes() == "Z z\na 3\nb 你好\u3000世界\né x  y\n".encode()
+    assert read_kaldi(tmp_path / "text") == {"Z": "z", "a": "3", "b": "你好\u3000世界", "é": "x  y"}
+
+
+def test_tabs_and_blanks_separate_id_and_value(tmp_path):
+    (tmp_path / "text").write_text("a\tone two \nb   three\n", encoding="utf-8")
+    assert read_kaldi(tmp_path / "text") == {"a": "one two", "b": "three"}
+
+
+def test_a_last_line_without_newline_counts(tmp_path):
+    (tmp_path / "text").write_bytes(b"a 1\nb 2")
+    assert read_kaldi(tmp_path / "text") == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "text: is empty"),
+        (b"  \n", "text: is empty"),
+        (b"\xef\xbb\xbfa 1\n", "text:1: begins with a byte order mark"),
+        (b"a 1\nb 2\r\n", "text:2: b: ends with CRLF"),
+        (b"a 1\nb 2\na 3\n", "text:3: a: the id is there twice"),
+        (b"a 1\nb\n", "text:2: b: has no value"),
+        (b"a 1\n\nb 2\n", "text:2: has no id"),
+        (b"a 1\nb \xff\xfe\n", "text:2: b: is not UTF-8"),
+    ],
+)
+def test_refused_with_file_and_line(tmp_path, content, said):
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(SecError) as error:
+        read_kaldi(tmp_path / "text")
+    assert str(error.value).startswith(str(tmp_path / said.split(":")[0]))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SecError, match="nothing: does not exist"):
+        read_kaldi(tmp_path / "nothing")
+
+
+def test_every_bad_line_is_listed(tmp_path):
+    (tmp_path / "text").write_bytes(b"a 1\r\nb\nc 3\nc 4\n")
+    entries, problems = scan_lines(tmp_path / "text")
+    assert [problem.split(":")[1] for problem in problems] == ["1", "2", "4"]
+    assert entries == [(1, "a", "1"), (2, "b", ""), (3, "c", "3")]
+
+
+def test_captions_there_and_back(tmp_path):
+    captions = {"b": ['她说"好"，很高兴'], "a": ["one", "two"]}
+    write_captions(tmp_path / "captions", captions)
+    assert read_captions(tmp_path / "captions") == captions
+    assert "很高兴" in (tmp_path / "captions").read_text(encoding="utf-8")  # not escaped: grep finds it
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("她很高兴", "is not JSON"),
+        ('"她很高兴"', "is not a list"),
+        ("[1]", "is not a list"),
+        ("[]", "empty list"),
+        ('["a", " "]', "empty caption"),
+        ("[" * 100000, "is not JSON"),
+    ],
+)
+def test_bad_captions_are_refused_with_their_line(tmp_path, value, said):
+    (tmp_path / "captions").write_text(f'a ["x"]\nb {value}\n', encoding="utf-8")
+    with pytest.raises(SecError, match=rf"captions:2: b: .*{said}"):
+        read_captions(tmp_path / "captions")
+
+
+@pytest.mark.parametrize("table", [{"a b": "1"}, {"": "1"}, {"a": ""}, {"a": "x\ny"}, {"a": "x\r"}])
+def test_what_could_not_be_read_back_is_not_written(tmp_path, table):
+    write_kaldi(tmp_path / "text", {"a": "old"})
+    with pytest.raises(SecError):
+        write_kaldi(tmp_path / "text", table)
+    assert read_kaldi(tmp_path / "text") == {"a": "old"}
+
+
+@pytest.mark.parametrize("value", ["a caption", [], ["a", ""]])
+def test_captions_must_be_lists_of_sentences(tmp_path, value):
+    with pytest.raises(SecError, match="a: wants a list"):
+        write_captions(tmp_path / "captions", {"a": value})
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
+    write_kaldi(tmp_path / "text", {"a": "old"})
+    with pytest.raises(KeyError), atomic_write(tmp_path / "text") as stream:
+        stream.write("half")
+        raise KeyError("x")
+    assert os.listdir(tmp_path) == ["text"]
+    assert read_kaldi(tmp_path / "text") == {"a": "old"}
+
+
+def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
+    write_kaldi(tmp_path / "text", {"a": "old"})
+    with atomic_write(tmp_path / "text", "wb") as stream:
+        stream.write(b"a new\n")
+        stream.flush()
+        assert read_kaldi(tmp_path / "text") == {"a": "old"}
+    assert read_kaldi(tmp_path / "text") == {"a": "new"}
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for attempt in (
+        lambda: make_dir(tmp_path / "file" / "sub"),
+        lambda: write_kaldi(tmp_path / "file" / "t", {"a": 1}),
+    ):
+        with pytest.raises(SecError, match=f"{tmp_path / 'file'}.*choose another path"):
+            attempt()
+
+
+def test_a_folder_that_is_missing_is_named_as_the_file_not_as_its_part(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        write_kaldi(tmp_path / "no" / "text", {"a": 1})
+    assert error.value.filename == str(tmp_path / "no" / "text")
+
+
+@pytest.mark.parametrize(
+    "utt_id", ["../x", "a/b", "/etc/x", "a\\b", "-rf", ".", "..", "", "a\u3000b", "a\0", "字" * 100]
+)
+def test_ids_that_cannot_be_file_names(utt_id):
+    assert bad_id(utt_id)
+
+
+@pytest.mark.parametrize("utt_id", ["tx_emotion_00201000015", "a-b.c", "张三_1", "a" * 200])
+def test_ids_that_can(utt_id):
+    assert bad_id(utt_id) is None
+
+
+def test_invert_lists_ids_in_order():
+    assert invert({"b": "s1", "a": "s1", "c": "s2"}) == {"s1": "a b", "s2": "c"}
+
+
+def test_parts_are_contiguous_near_equal_and_complete():
+    items = list("abcdefgh")
+    parts = [part_of(items, 3, job) for job in (1, 2, 3)]
+    assert sum(parts, []) == items
+    assert sorted(map(len, parts)) == [2, 3, 3]
+    assert part_of(["a"], 3, 1) + part_of(["a"], 3, 2) + part_of(["a"], 3, 3) == ["a"]
+    with pytest.raises(SecError, match="--job 4"):
+        part_of(items, 3, 4)
