@@ -96,8 +96,8 @@ def read_requirements(path: Path) -> dict[str, list[str]]:
     return found
 
 
-def package_rows(tools: Path = TOOLS) -> list[Row]:
-    """Look up the packages of requirements.in; a version other than the lock's is said in the note."""
+def package_rows(tools: Path) -> list[Row]:
+    """Look up the packages of requirements.in in folder `tools`; a version other than the lock's is noted."""
     lock = read_requirements(tools / "requirements.lock") if (tools / "requirements.lock").exists() else {}
     installed = {normalized(dist.metadata["Name"] or ""): dist.version for dist in metadata.distributions()}
     rows = []
@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
     """Print the table; return 1 if something that is needed is missing, else 0."""
     args = get_parser().parse_args(argv)
     programs = [program_row(program) for program in PROGRAMS]
-    packages = package_rows()
+    packages = package_rows(TOOLS)
     if not args.quiet:
         print(f"Python {sys.version.split()[0]} in {sys.prefix}\n")
         print_table("program", programs)
