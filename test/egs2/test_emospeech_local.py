@@ -91,10 +91,13 @@ def test_the_public_layout(recipe, tmp_path):
     sets = ids_of(recipe)
     assert {name: len(sets[name]) for name in SETS} == {"train": 48, "valid": 6, "test": 6}
     assert sorted(sum(sets.values(), [])) == sorted(ids)
-    required = ["captions", "text", "utt2spk", "spk2utt", "utt2emo", "emo2utt"]
+    required = ["captions", "text", "utt2spk", "spk2utt"]
     for name in SETS:
         assert validate_data_dir(recipe / "data" / name, required) == []
         assert sorted(read_kaldi(recipe / "data" / name / "spk2utt")) == sorted(SPEAKERS)
+    assert not (recipe / "data" / "test" / "utt2emo").exists()  # no labels: the captions are the truth
+    for name in ("train", "valid"):
+        assert validate_data_dir(recipe / "data" / name, ["utt2emo", "emo2utt"]) == []
         emotions = read_kaldi(recipe / "data" / name / "utt2emo")
         for utt_id, captions in read_captions(recipe / "data" / name / "captions").items():
             assert emotions[utt_id] == EMOTIONS[SAID.index(captions[0])]
@@ -127,17 +130,33 @@ def test_what_is_incomplete_is_left_out_counted_and_listed(recipe, tmp_path):
 
 
 def test_a_caption_without_emotion_is_other(recipe, tmp_path):
-    make_corpus(tmp_path / "corpus", 30, lambda number: "她很高兴" if number else "不知道怎么说")
-    succeeds(recipe, corpus=tmp_path / "corpus")
-    found = Counter(e for name in SETS for e in read_kaldi(recipe / "data" / name / "utt2emo").values())
-    assert found == {"happy": 29, "other": 1}
+    ids = make_corpus(tmp_path / "corpus", 30, lambda number: "她很高兴" if number % 10 else "不知道怎么说")
+    (tmp_path / "test").write_text("\n".join(ids[1:4]))
+    (tmp_path / "valid").write_text("\n".join(ids[18:21]))
+    lists = ("--valid_ids", str(tmp_path / "valid"), "--test_ids", str(tmp_path / "test"))
+    succeeds(recipe, *lists, corpus=tmp_path / "corpus")
+    emotions = [
+        Counter(read_kaldi(recipe / "data" / name / "utt2emo").values()) for name in ("train", "valid")
+    ]
+    assert emotions == [{"happy": 22, "other": 2}, {"happy": 2, "other": 1}]
+
+
+def test_an_emotion_that_only_valid_has_is_left_out_of_it(recipe, tmp_path):
+    ids = make_corpus(tmp_path / "corpus", 30, lambda number: "她很高兴" if number else "十分悲伤")
+    (tmp_path / "valid").write_text("\n".join(ids[:3]))
+    told = succeeds(recipe, "--valid_ids", str(tmp_path / "valid"), corpus=tmp_path / "corpus")
+    assert f"warning: 1 utterances left out, in valid, but train has no sad ({ids[0]}, ...)" in told
+    assert ids_of(recipe)["valid"] == sorted(ids[1:3])
+    (tmp_path / "valid").write_text(ids[0])
+    line = fails(recipe, "--valid_ids", str(tmp_path / "valid"), corpus=tmp_path / "corpus")
+    assert "train has the emotion of none of its utterances" in line
 
 
 def test_several_captions_the_emotion_that_most_of_them_name(recipe, tmp_path):
     captions = ["声音低沉，十分悲伤", "她很高兴", "她很高兴"]
     make_corpus(tmp_path / "corpus", 30, lambda number: captions)
     succeeds(recipe, corpus=tmp_path / "corpus")
-    for name in SETS:
+    for name in ("train", "valid"):
         assert set(read_kaldi(recipe / "data" / name / "utt2emo").values()) == {"happy"}
         assert all(found == captions for found in read_captions(recipe / "data" / name / "captions").values())
 
@@ -164,9 +183,11 @@ def test_the_full_corpus_brings_lists_and_labels(recipe, tmp_path):
     dataset = tmp_path / "corpus" / "dataset"
     for name, part in {"train": ids[:20], "valid": ids[20:25], "test": ids[25:30]}.items():
         (dataset / f"{name}.txt").write_text("\n".join(part))
-    (dataset / "labels.txt").write_text("".join(f"{i} mood {n % 2}\n" for n, i in enumerate(ids)))
+    (dataset / "labels.txt").write_text("".join(f"{i} mood {n % 2}\n" for n, i in enumerate(ids[:-1])))
     told = succeeds(recipe, corpus=dataset)
-    assert "10 utterances are in none of the lists and not used" in told
+    assert "9 utterances are in none of the lists and not used" in told
+    assert f"warning: 1 utterances left out, no label ({ids[-1]}, ...)" in told
+    assert set(read_kaldi(recipe / "data" / "test" / "utt2emo").values()) == {"mood_0", "mood_1"}
     assert ids_of(recipe) == {
         "train": sorted(ids[:20]),
         "valid": sorted(ids[20:25]),

@@ -5,10 +5,14 @@ Decisions:
 - speaker: what the id's prefix tells (tx_emotion_003, tx_xiao_01001, tx_emulate_00); another id is its own speaker.
 - emotion (utt2emo, which SCCL draws its batches by): the label file where there is one, else the category that most
   of the captions name, the first named one of those. An utterance whose captions name none is "other", a category
-  like any; it is rare (1 % of the public part), so that hardly any batch has two of them as a pair.
+  like any; it is rare (1 % of the public part), so that hardly any batch has two of them as a pair. A category with
+  one utterance is kept: it has no pair, but stands against the others.
+- the test set gets utt2emo from the label file only: without, what its captions name is the truth for emotion recall,
+  which may be several categories, and none where they name none.
 - split: the lists where there are any, else valid and test are drawn in proportion from each speaker and emotion:
   every speaker is in every set, as in the paper.
-- what lacks its recording, captions or transcription is left out, counted and listed in data/left_out.tsv.
+- what lacks its recording, captions, transcription or label is left out, counted and listed in data/left_out.tsv,
+  and so are utterances of valid whose emotion train does not have.
 """
 
 import argparse
@@ -146,8 +150,8 @@ def emotion(captions: list[str], words: dict[str, list[str]]) -> str:
     return counts.most_common(1)[0][0] if counts else NO_EMOTION
 
 
-def collect(dataset: Path, args: argparse.Namespace) -> tuple[DataSet, dict[str, str]]:
-    """All utterances that are complete, and why the others are not."""
+def collect(dataset: Path, args: argparse.Namespace) -> tuple[DataSet, dict[str, str], bool]:
+    """All utterances that are complete, why the others are not, and whether the emotions are labels."""
     captions = read_fid2captions(dataset / "fid2captions.json")
     wavs = find_wavs(dataset)
     text = read_kaldi(dataset / "text.txt") if (dataset / "text.txt").is_file() else {}
@@ -167,21 +171,21 @@ def collect(dataset: Path, args: argparse.Namespace) -> tuple[DataSet, dict[str,
             left_out[utt_id] = "no caption"
         elif text and utt_id not in text:
             left_out[utt_id] = "no transcription"
+        elif labels and utt_id not in labels:
+            left_out[utt_id] = "no label"
         elif bad_id(utt_id):
             left_out[utt_id] = str(bad_id(utt_id))
         else:
             kept.append(utt_id)
     if not kept:
         raise SecError(f"{dataset}: no utterance has both recording and caption; {HOW_TO_GET}")
-    emotions = {
-        utt_id: "_".join(labels.get(utt_id, NO_EMOTION).split())
-        if labels
-        else emotion(captions[utt_id], words)
-        for utt_id in kept
-    }
+    if labels:
+        emotions = {utt_id: "_".join(labels[utt_id].split()) for utt_id in kept}
+    else:
+        emotions = {utt_id: emotion(captions[utt_id], words) for utt_id in kept}
     speakers = {utt_id: speaker(utt_id) for utt_id in kept}
     everything = DataSet(wavs, captions, speakers, text, {"emo": emotions})
-    return everything.subset(kept), left_out
+    return everything.subset(kept), left_out, bool(labels)
 
 
 def split(data: DataSet, lists: dict[str, list[str]], args: argparse.Namespace) -> dict[str, list[str]]:
@@ -220,6 +224,19 @@ def split(data: DataSet, lists: dict[str, list[str]], args: argparse.Namespace) 
     return {name: sets[name] for name in SETS}
 
 
+def strange_emotions(data: DataSet, sets: dict[str, list[str]]) -> dict[str, str]:
+    """Take the utterances out of valid whose emotion train does not have, and say why."""
+    emotions = data.attributes["emo"]
+    known = {emotions[utt_id] for utt_id in sets["train"]}
+    strange = {
+        u: f"in valid, but train has no {emotions[u]}" for u in sets["valid"] if emotions[u] not in known
+    }
+    sets["valid"] = [utt_id for utt_id in sets["valid"] if utt_id not in strange]
+    if not sets["valid"]:
+        raise SecError("valid: train has the emotion of none of its utterances; choose another --valid_ids")
+    return strange
+
+
 def summary(sets: dict[str, DataSet]) -> str:
     """A table of utterances, speakers and captions, and the emotions of train."""
     lines = [f"{'set':6} {'utterances':>10} {'speakers':>8} {'captions':>8}"]
@@ -240,17 +257,21 @@ def main(argv=None) -> None:
     if not any(files.values()):
         files = {name: str(dataset / f"{name}.txt") for name in SETS if (dataset / f"{name}.txt").is_file()}
     lists = {name: read_ids(path) for name, path in files.items() if path}
-    data, left_out = collect(dataset, args)
+    data, left_out, labelled = collect(dataset, args)
+    ids = split(data, lists, args)
+    left_out |= strange_emotions(data, ids)
     for reason, count in Counter(left_out.values()).most_common():
         first = next(utt_id for utt_id in left_out if left_out[utt_id] == reason)
         print(
             f"warning: {count} utterances left out, {reason} ({shorten(first)}, ...); see {args.output}/left_out.tsv"
         )
-    sets = {name: data.subset(ids) for name, ids in split(data, lists, args).items()}
+    sets = {name: data.subset(ids[name]) for name in SETS}
+    if not labelled:
+        sets["test"].attributes = {}
     make_dir(args.output)
     write_data_dirs(args.output, sets)
     with atomic_write(Path(args.output) / "left_out.tsv") as stream:
-        stream.writelines(f"{utt_id}\t{reason}\n" for utt_id, reason in left_out.items())
+        stream.writelines(f"{utt_id}\t{reason}\n" for utt_id, reason in sorted(left_out.items()))
     print(summary(sets))
 
 
