@@ -1,0 +1,262 @@
+"""Loading of S3PRL's upstreams, and one face for them all: layers and lengths as each model means them.
+
+S3PRL 0.4.18 has a wrapper of its own, `s3prl.nn.S3PRLUpstream`. It is not used, for three reasons:
+- its frames are ceil(samples / shift), the last one repeated where the model has fewer (HuBERT: 100 for
+  32,000 samples instead of 99; filterbanks: 100 for a second instead of 98);
+- for transformers' models it returns `hidden_states`, whose last entry since transformers 5 is the value
+  before the final layer norm in models that have one (`do_stable_layer_norm`);
+- importing it imports every upstream, ESPnet's tasks among them: 10 s per process.
+So we call the entry of S3PRL's hub that makes the upstream, and run the upstream itself.
+"""
+
+import difflib
+import importlib
+import math
+import re
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from espnet2_secap.errors import SecError
+
+FS = 16000  # samples per second of every upstream
+SHORTEST = 800  # S3PRL lengthens anything shorter than 0.05 s by zeros: some upstreams need it
+TRANSFORMERS = {"hf_hubert_custom": "HubertModel", "hf_wav2vec2_custom": "Wav2Vec2Model"}
+
+
+class Upstream(torch.nn.Module):
+    """A frozen upstream of S3PRL: always in evaluation mode, nothing to train, not part of checkpoints.
+
+    Attributes:
+        sizes: width of each layer; index 0 is the input of the first layer, the last one its output.
+        frame_shift: samples from one frame to the next.
+        min_samples: shortest utterance that gives a frame.
+        padding_safe: whether an utterance gets the same features in a padded batch as alone.
+    """
+
+    is_named_pretrained = True
+    sizes: list[int]
+    frame_shift: int
+    min_samples: int
+    padding_safe: bool
+
+    def __init__(self, expert: torch.nn.Module):
+        super().__init__()
+        self.expert = expert.float().requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Upstream":
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, wavs: list[torch.Tensor], layers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waveforms, each (samples,) float32, -> the chosen layers (B, T, L, D), lengths in frames (B,)."""
+        raise NotImplementedError
+
+
+class TransformersUpstream(Upstream):
+    """HuBERT or wav2vec 2.0 in transformers' format.
+
+    Layer k is the output of the k-th transformer layer, 0 the input of the first, and the last one is
+    `last_hidden_state`: after the encoder's final layer norm where the model has one.
+    """
+
+    def __init__(self, expert: torch.nn.Module, path: str):
+        super().__init__(expert)
+        config = expert.model.config
+        if getattr(config, "add_adapter", False):
+            raise SecError(f"{path}: has an adapter on top (add_adapter), which is not supported; remove it")
+        self.sizes = [config.hidden_size] * (config.num_hidden_layers + 1)
+        self.convs = list(zip(config.conv_kernel, config.conv_stride, strict=True))
+        self.frame_shift = math.prod(config.conv_stride)
+        self.min_samples = 1
+        for kernel, stride in reversed(self.convs):
+            self.min_samples = (self.min_samples - 1) * stride + kernel
+        # group: statistics over the whole length, padding included. Batch norm before the positional
+        # convolution: padding is no longer zero there, while the edge of a single utterance is.
+        self.padding_safe = config.feat_extract_norm == "layer" and not getattr(config, "conv_pos_batch_norm", False)
+
+    def forward(self, wavs: list[torch.Tensor], layers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Upstream.forward`; each waveform normalised by itself if the folder's preprocessor says so."""
+        device = wavs[0].device
+        values = [
+            self.expert.extracter(wav.cpu().numpy(), sampling_rate=FS, return_tensors="pt").input_values[0]
+            for wav in wavs
+        ]
+        samples = torch.tensor([len(value) for value in values], device=device)
+        batch = torch.nn.utils.rnn.pad_sequence(values, batch_first=True).to(device)  # (B, S)
+        mask = None
+        if samples.min() < samples.max():
+            assert self.padding_safe, "utterances of different length in one batch"
+            mask = (torch.arange(batch.size(1), device=device) < samples[:, None]).long()
+        every = len(layers) > 1 or layers[0] != len(self.sizes) - 1
+        out = self.expert.model(batch, attention_mask=mask, output_hidden_states=every)
+        states = dict(enumerate(out.hidden_states or ()))
+        states[len(self.sizes) - 1] = out.last_hidden_state
+        lengths = samples
+        for kernel, stride in self.convs:
+            lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+        return torch.stack([states[k] for k in layers], dim=2), lengths
+
+
+class OtherUpstream(Upstream):
+    """Any other upstream of S3PRL: its own hidden states, with as many frames as it computes.
+
+    Nothing is known of what padding does to it, so a batch holds utterances of one length only.
+    """
+
+    padding_safe = False
+    min_samples = 1
+
+    def __init__(self, expert: torch.nn.Module):
+        super().__init__(expert)
+        noise = torch.randn(FS, generator=torch.Generator().manual_seed(0)) * 0.1
+        with torch.no_grad():
+            self.sizes = [state.size(-1) for state in expert([noise])["hidden_states"]]
+        shift = expert.get_downsample_rates("hidden_states")
+        self.frame_shift = int(shift if isinstance(shift, int) else shift[-1])
+
+    def forward(self, wavs: list[torch.Tensor], layers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Upstream.forward`; all waveforms of one length."""
+        assert len({len(wav) for wav in wavs}) == 1, "utterances of different length in one batch"
+        missing = max(0, SHORTEST - len(wavs[0]))
+        states = self.expert([torch.nn.functional.pad(wav, (0, missing)) for wav in wavs])["hidden_states"]
+        chosen = [states[k] for k in layers]
+        if len({state.shape for state in chosen}) > 1:
+            raise SecError("the layers of this upstream differ in frames or width; choose one of them")
+        stacked = torch.stack(chosen, dim=2)  # (B, T, L, D)
+        return stacked, torch.full((len(wavs),), stacked.size(1), device=stacked.device)
+
+
+def load_upstream(name: str, path: str | None = None, args: dict | None = None) -> Upstream:
+    """Have S3PRL load an upstream.
+
+    Args:
+        name: entry of S3PRL's hub: hf_hubert_custom, fbank, wavlm_local, ...
+        path: its checkpoint: a folder or hub name (hf_*_custom), a file (*_local), a URL (*_url); or None.
+        args: further arguments of the entry.
+
+    Raises:
+        SecError: unknown name, nothing at `path`, or nothing that can be loaded.
+    """
+    entry = hub_entry(name)
+    if path is not None:
+        path = str(Path(path).expanduser()) if path.startswith("~") else str(path)
+        _check_path(name, path)
+    if name in TRANSFORMERS:
+        if not path or args:
+            raise SecError(f"{name}: wants a path (a transformers folder or a hub name) and no other argument")
+        return _load_transformers(entry, name, path)
+    try:
+        expert = entry(refresh=False, **({"ckpt": path} if path else {}), **(args or {}))
+        return OtherUpstream(expert)
+    except SecError:
+        raise
+    except Exception as err:
+        raise SecError(
+            f"{path or name}: S3PRL could not load its upstream {name!r} from it ({_short(err)}); "
+            "check the upstream's name, path and arguments"
+        ) from err
+
+
+def hub_entry(name: str) -> Callable[..., torch.nn.Module]:
+    """Find an entry of S3PRL's hub, importing its module alone (`s3prl.hub` imports all of them: 10 s).
+
+    Raises:
+        SecError: S3PRL has no such upstream; names that look alike are proposed.
+    """
+    patch_torchaudio()
+    import s3prl
+
+    entries = {}  # name -> folder of the hubconf.py that defines it
+    for file in sorted((Path(s3prl.__file__).parent / "upstream").glob("*/hubconf.py")):
+        for found in re.findall(r"^def (\w+)\(", file.read_text(encoding="utf-8"), re.M):
+            entries[found] = file.parent.name
+    if name not in entries or name.startswith("_"):
+        alike = difflib.get_close_matches(name, entries, n=3) or ["hf_hubert_custom", "fbank"]
+        raise SecError(f"--upstream {name}: S3PRL has no such upstream; did you mean {' or '.join(alike)}?")
+    return getattr(importlib.import_module(f"s3prl.upstream.{entries[name]}.hubconf"), name)
+
+
+def patch_torchaudio() -> None:
+    """Give torchaudio the two names that S3PRL 0.4.18 asks for at import and torchaudio 2.9 dropped.
+
+    Nothing that runs here calls them; whatever does gets an error that says so.
+    """
+    import torchaudio
+
+    if not hasattr(torchaudio, "set_audio_backend"):
+        torchaudio.set_audio_backend = lambda backend: None
+    try:
+        importlib.import_module("torchaudio.sox_effects")
+    except ModuleNotFoundError:
+
+        def gone(*args, **kwargs):
+            raise NotImplementedError("torchaudio has no sox_effects since its version 2.9")
+
+        module = types.ModuleType("torchaudio.sox_effects")
+        module.apply_effects_tensor = module.apply_effects_file = gone
+        sys.modules[module.__name__] = torchaudio.sox_effects = module
+
+
+def _check_path(name: str, path: str) -> None:
+    """Say at once that a local path is not there, before anything is imported or asked of the network."""
+    if "://" in path or Path(path).exists():
+        return
+    organisation = path.split("/")[0]
+    if name in TRANSFORMERS and re.fullmatch(r"[\w.-]+/[\w.-]+", path) and not Path(organisation).exists():
+        return  # a hub name, such as TencentGameMate/chinese-hubert-large
+    raise SecError(
+        f"{path}: does not exist, but {name} is to be loaded from it; run the recipe's stage that makes it, "
+        "or give the right --upstream_path"
+    )
+
+
+def _load_transformers(entry: Callable, name: str, path: str) -> TransformersUpstream:
+    """Load a folder or hub name after checking what S3PRL and transformers would pass over in silence.
+
+    S3PRL takes another model's preprocessor where this one has none, and transformers builds any model from
+    any config and draws at random what the checkpoint lacks.
+    """
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    model_class = getattr(transformers, TRANSFORMERS[name])
+    try:
+        kind = transformers.PreTrainedConfig.get_config_dict(path)[0].get("model_type")
+        if kind is None:
+            raise OSError("no config.json that says model_type")
+        if kind != model_class.config_class.model_type:
+            raise SecError(
+                f"{path}: its config.json says model_type {kind!r}, {name} wants "
+                f"{model_class.config_class.model_type!r}; give another path or --upstream"
+            )
+        rate = transformers.Wav2Vec2FeatureExtractor.from_pretrained(path).sampling_rate
+        if rate != FS:
+            raise SecError(f"{path}: its preprocessor wants {rate} Hz, only {FS} is supported; give another model")
+        _, info = model_class.from_pretrained(path, output_loading_info=True)
+        lacking = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})
+        if lacking:
+            raise SecError(f"{path}: its checkpoint lacks {len(lacking)} tensors ({lacking[0]}, ...); get it anew")
+        return TransformersUpstream(entry(path), path)
+    except SecError:
+        raise
+    except Exception as err:
+        if Path(path).exists():
+            raise SecError(
+                f"{path}: {name} could not be loaded from it ({_short(err)}); it must be a folder with "
+                "config.json, preprocessor_config.json and the weights, as transformers saves them"
+            ) from err
+        raise SecError(
+            f"{path}: neither a folder here nor a model that could be fetched from the hub ({_short(err)}); "
+            "fetch it once with a connection, or give a folder"
+        ) from err
+
+
+def _short(err: Exception) -> str:
+    """The first line of an error."""
+    lines = str(err).strip().splitlines()
+    return f"{type(err).__name__}: {lines[0][:200]}" if lines else type(err).__name__

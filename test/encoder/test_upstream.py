@@ -1,0 +1,110 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from espnet2_secap.encoder.upstream import hub_entry, load_upstream
+from espnet2_secap.errors import SecError
+
+
+def fails(match, *args):
+    with pytest.raises(SecError, match=match) as caught:
+        load_upstream(*args)
+    assert "\n" not in str(caught.value)
+
+
+def edit(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_unknown_names_get_a_proposal():
+    fails("no such upstream; did you mean .*fbank", "fbnak")
+    fails("no such upstream; did you mean hf_hubert_custom or fbank", "qqqqqqqqqqq")
+    fails("no such upstream", "_urls_to_filepaths")
+
+
+@pytest.mark.parametrize("name", ["fbank", "hf_hubert_custom", "wavlm_local", "hubert_local", "apc_local"])
+def test_entries_are_those_of_s3prls_hub(name):
+    entry = hub_entry(name)
+    assert entry.__name__ == name and entry.__module__.startswith("s3prl.upstream.")
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "./hubert", "a/b/c", "nothing", "test/nothing"])
+def test_missing_folder_is_said_at_once(path, repo, monkeypatch):
+    monkeypatch.chdir(repo)  # it has a folder test/, so test/nothing is no hub name
+    fails(f"{path}: does not exist.*--upstream_path", "hf_hubert_custom", path)
+
+
+def test_a_hub_name_is_handed_to_transformers(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    fails("nobody/nothing: neither a folder here nor a model", "hf_hubert_custom", "nobody/nothing")
+
+
+def test_what_a_folder_must_have(tmp_path, make_model):
+    make_model(tmp_path)
+    load_upstream("hf_hubert_custom", str(tmp_path))
+    preprocessor, config = tmp_path / "preprocessor_config.json", tmp_path / "config.json"
+    weights = tmp_path / "model.safetensors"
+    kept = {path: path.read_bytes() for path in (preprocessor, config, weights)}
+
+    def restore():
+        for path, data in kept.items():
+            path.write_bytes(data)
+
+    for path in kept:
+        path.unlink()
+        fails(f"{tmp_path}: .*config.json, preprocessor_config.json", "hf_hubert_custom", str(tmp_path))
+        path.write_bytes(kept[path][: len(kept[path]) // 2])
+        fails(f"{tmp_path}: .*could not be loaded", "hf_hubert_custom", str(tmp_path))
+        restore()
+    edit(preprocessor, sampling_rate=8000)
+    fails(f"{tmp_path}: .*8000 Hz", "hf_hubert_custom", str(tmp_path))
+    restore()
+    edit(config, model_type="wavlm")
+    fails("model_type 'wavlm', hf_hubert_custom wants 'hubert'", "hf_hubert_custom", str(tmp_path))
+    restore()
+    edit(config, num_hidden_layers=4)  # transformers would draw the fourth layer at random
+    fails(r"lacks \d+ tensors \(encoder.layers.3", "hf_hubert_custom", str(tmp_path))
+    restore()
+    edit(config, hidden_size=64)
+    fails("could not be loaded", "hf_hubert_custom", str(tmp_path))
+
+
+def test_a_checkpoint_of_another_kind(tmp_path, make_model):
+    make_model(tmp_path, kind="wav2vec2")
+    fails("model_type 'wav2vec2'", "hf_hubert_custom", str(tmp_path))
+    make_model(tmp_path, kind="wav2vec2", add_adapter=True)
+    fails("add_adapter", "hf_wav2vec2_custom", str(tmp_path))
+
+
+def test_arguments(tmp_path):
+    fails("wants a path", "hf_hubert_custom", None)
+    fails("no other argument", "hf_hubert_custom", str(tmp_path), {"layer": 1})
+    fails("could not load", "baseline_local", None, {"model_config": str(tmp_path / "none.yaml")})
+    (tmp_path / "broken.pt").write_bytes(b"not a checkpoint")
+    fails("broken.pt: S3PRL could not load", "apc_local", str(tmp_path / "broken.pt"))
+
+
+def test_loading_does_not_import_all_of_s3prl(tmp_path, make_model):
+    make_model(tmp_path)
+    code = (
+        "import sys; from espnet2_secap.encoder.upstream import load_upstream; "
+        f"load_upstream('hf_hubert_custom', {str(tmp_path)!r}); "
+        "print(sorted({'espnet2', 's3prl.hub', 's3prl.upstream.hf_hubert.expert'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['s3prl.upstream.hf_hubert.expert']"
+
+
+def test_all_of_s3prls_hub_can_be_imported_with_our_patch():
+    hub_entry("fbank")
+    import s3prl.hub
+    from torchaudio.sox_effects import apply_effects_tensor
+
+    assert "hf_hubert_custom" in s3prl.hub.options()
+    with pytest.raises(NotImplementedError, match="2.9"):
+        apply_effects_tensor(torch.zeros(1, 10), 16000, [])
