@@ -1,0 +1,31 @@
+"""Stage 4: write the shape file of a set, from which ESPnet's samplers learn how long each utterance is."""
+
+import argparse
+
+from espnet2_secap.encoder.lengths import write_shape_file
+from espnet2_secap.errors import cli
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The program's options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--dir", required=True, help="dump/TAG/SET (utt2num_frames: `id frames,values`) or dump/raw/SET "
+        "(utt2num_samples: `id samples`)")  # fmt: skip
+    add("--output", required=True, metavar="FILE", help="such as exp/sec_stats/train/speech_shape")
+    return parser
+
+
+@cli
+def main(argv: list[str] | None = None) -> None:
+    """Write the shape file and say how long the utterances are."""
+    args = get_parser().parse_args(argv)
+    lengths = write_shape_file(args.dir, args.output).values()
+    print(
+        f"{args.output}: {len(lengths)} utterances, mean length {sum(lengths) / len(lengths):.1f}, "
+        f"shortest {min(lengths)}, longest {max(lengths)}"
+    )
+
+
+if __name__ == "__main__":
+    main()

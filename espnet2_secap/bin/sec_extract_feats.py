@@ -1,0 +1,77 @@
+"""Stage 3: compute speech features with an S3PRL upstream and store them as Kaldi-style arks."""
+
+import argparse
+import json
+import os
+
+from espnet2_secap.cli_types import str2bool
+from espnet2_secap.encoder.dump import combine, run_job
+from espnet2_secap.encoder.dump_plan import Settings, plan
+from espnet2_secap.errors import SecError, cli
+
+EPILOG = """\
+First every job, then once --combine true, all with the same options:
+  for j in 1 2; do sec_extract_feats --sets "train valid" --output dump/hubert --upstream hf_hubert_custom
+      --upstream_path pretrained/hubert --nj 2 --job $j; done
+  sec_extract_feats ... --nj 2 --combine true
+A job that was interrupted goes on where it was when it is started again; other settings, another model or other
+audio than before make the parts concerned anew. fbank normalises each utterance (mean and variance of every bin),
+which removes how loud it is; fbank_no_cmvn does not.
+"""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The program's options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--dumpdir", default="dump", help="reads DUMPDIR/raw/SET/{wav.scp,utt2num_samples} (default: dump)")
+    add("--sets", nargs="+", required=True, metavar="SET", help='the sets, such as "train valid test"')
+    add("--output", required=True, metavar="DIR", help="writes DIR/SET/{feats.scp,...}, such as dump/hubert")
+    add("--upstream", default="hf_hubert_custom", help="S3PRL's name of it (default: hf_hubert_custom)")
+    add("--upstream_path", metavar="PATH", help="its checkpoint: for hf_hubert_custom a folder or a hub name")
+    add("--upstream_args", default="{}", metavar="JSON", help="more arguments for S3PRL, as a JSON object")
+    add("--layer", default="last", help="last (default), a number from 0 (input of layer 1), or all, side by side")
+    add("--dtype", default="float32", choices=["float32", "float16"], help="float16 takes half the space")
+    add("--batch_seconds", type=float, default=30.0, help="audio that runs together, with padding (default: 30)")
+    add("--device", default="cpu", help="cpu (default), cuda or cuda:N")
+    add("--num_threads", type=int, default=1, help="CPU threads of one job (default: 1; more jobs beat more threads)")
+    add("--nj", type=int, default=1, help="number of jobs that share the work")
+    add("--job", type=int, default=1, help="which of them this is, from 1")
+    add("--combine", type=str2bool, default=False, metavar="true|false", help="merge what the jobs have made")
+    return parser
+
+
+@cli
+def main(argv: list[str] | None = None) -> None:
+    """Run one job, or combine them all."""
+    args = get_parser().parse_args(argv)
+    sets = " ".join(args.sets).split()
+    if not sets or len(set(sets)) < len(sets):
+        raise SecError(f"--sets {' '.join(sets)!r}: wants one or more sets, each once")
+    if args.nj < 1 or args.batch_seconds <= 0 or args.num_threads < 1:
+        raise SecError("--nj, --batch_seconds and --num_threads must be positive")
+    if args.layer == "weighted_sum":
+        raise SecError("--layer weighted_sum: its weights are learned in training; dump --layer all for it")
+    path = os.path.expanduser(args.upstream_path) if args.upstream_path else None
+    settings = Settings(args.upstream, path, _json_object(args.upstream_args), args.layer, args.dtype)
+    shards = plan(args.dumpdir, sets, args.output, settings)
+    if args.combine:
+        combine(shards, args.nj)
+        return
+    run_job(shards, args.nj, args.job, args.batch_seconds, args.device, args.num_threads)
+
+
+def _json_object(text: str) -> dict:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise SecError(f"--upstream_args {text}: wants a JSON object, such as '{{\"name\": 1}}'")
+    return value
+
+
+if __name__ == "__main__":
+    main()

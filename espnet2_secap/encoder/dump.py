@@ -1,0 +1,251 @@
+"""Stage 3: the features of all utterances into arks, in parallel jobs, each part once and whole."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from espnet2_secap.data.io import atomic_write, make_dir, part_of, shorten, write_kaldi
+from espnet2_secap.encoder.dump_plan import Settings, Shard, Utt
+from espnet2_secap.errors import SecError
+from espnet2_secap.progress import progress
+
+if TYPE_CHECKING:
+    from espnet2_secap.encoder.s3prl import S3PRLEncoder
+
+FS = 16000  # samples per second
+COMBINED = ("feats.scp", "utt2num_frames", "config.json")
+
+
+def run_job(shards: Sequence[Shard], nj: int, job: int, batch_seconds: float, device: str, threads: int = 1) -> None:
+    """Make the shards of one job that are not there yet.
+
+    Args:
+        shards: the plan, the same for all jobs.
+        nj, job: this is job `job` (from 1) of `nj`.
+        batch_seconds: utterances run together up to this much audio, padding included.
+        device: "cpu", "cuda" or "cuda:N".
+        threads: CPU threads of this process.
+
+    Raises:
+        SecError: the upstream cannot be loaded, no such device, an utterance cannot be read or is too short,
+            or its features are not finite. Shards that were finished before stay.
+    """
+    prints = {shard: shard.fingerprint() for shard in part_of(shards, nj, job)}
+    todo, other = [], 0
+    for shard, fingerprint in prints.items():
+        index = shard.load()
+        if index is None or index.get("fingerprint") != fingerprint:
+            todo.append(shard)
+            other += index is not None
+    say = f"job {job} of {nj}: {len(prints)} parts, {len(prints) - len(todo)} of them there already"
+    print(
+        say + (f", {other} made anew: settings, model or audio have changed" if other else ""),
+        file=sys.stderr,
+    )
+    if not todo:
+        return
+    encoder = _load(todo[0].settings, device, threads)
+    for shard in todo:
+        for utt in shard.utts:
+            if utt.samples < encoder.min_samples:
+                raise SecError(
+                    f"{utt.path}: {utt.id}: {utt.samples} samples are too short, the upstream needs "
+                    f"{encoder.min_samples}; leave it out with --min_wav_duration in stage 2"
+                )
+    for set_dir in dict.fromkeys(shard.set_dir for shard in todo):
+        make_dir(set_dir / "data")
+        for name in COMBINED:  # they would point into arks that are about to be replaced
+            (set_dir / name).unlink(missing_ok=True)
+    utts = [utt for shard in todo for utt in shard.utts]
+    start = time.monotonic()
+
+    def work() -> Iterator[Utt]:
+        for shard in todo:
+            yield from write_shard(shard, prints[shard], encoder, batch_seconds, device)
+
+    for _ in progress(work(), total=len(utts), desc=f"features, job {job} of {nj}"):
+        pass
+    seconds, speech = time.monotonic() - start, sum(utt.samples for utt in utts) / FS
+    print(
+        f"job {job} of {nj}: {len(utts)} utterances, {speech:.0f} s of speech in {seconds:.1f} s "
+        f"({len(utts) / seconds:.1f} per second, {seconds / speech:.4f} times real time)",
+        file=sys.stderr,
+    )
+
+
+def _load(settings: Settings, device: str, threads: int) -> "S3PRLEncoder":
+    """Build the encoder on its device, in evaluation mode."""
+    import torch
+
+    from espnet2_secap.encoder.s3prl import S3PRLEncoder
+
+    torch.set_num_threads(threads)
+    if device != "cpu":
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as err:
+            raise SecError(f"--device {device}: not available here; use --device cpu") from err
+    encoder = S3PRLEncoder(settings.upstream, settings.path, settings.layer, settings.upstream_args)
+    return encoder.to(device).eval()
+
+
+def write_shard(
+    shard: Shard, fingerprint: str, encoder: "S3PRLEncoder", batch_seconds: float, device: str
+) -> Iterator[Utt]:
+    """Write one shard, first its ark, then its index, and yield its utterances as they are done."""
+    import kaldiio
+
+    for left in shard.ark.parent.glob(f"feats.{shard.number}.*.tmp.*"):  # of a job that was killed
+        left.unlink(missing_ok=True)
+    shard.index.unlink(missing_ok=True)
+    places = {}
+    with atomic_write(shard.ark, "wb") as ark:
+        for batch in make_batches(shard.utts, int(batch_seconds * FS), encoder.padding_safe):
+            for utt, feats in zip(batch, encode(batch, encoder, device), strict=True):
+                feats = _checked(utt, feats, shard.settings.dtype)
+                places[utt.id] = [ark.tell() + len(f"{utt.id} ".encode()), len(feats)]
+                # Kaldi's matrices have no half precision: those are kept as NumPy arrays in the ark.
+                half = feats.dtype == np.float16
+                kaldiio.save_ark(ark, {utt.id: feats}, write_function="numpy" if half else None)
+                yield utt
+        size = ark.tell()
+    settings = shard.settings
+    index = {
+        "fingerprint": fingerprint,
+        "config": {
+            "upstream": settings.upstream,
+            "path": settings.path,
+            "upstream_args": settings.upstream_args,
+            "layer": settings.layer,
+            "dtype": settings.dtype,
+            "num_layers": encoder.num_layers,
+            "dim": encoder.output_size() // encoder.num_layers,
+            "frame_shift_samples": encoder.frame_shift,
+            "fs": FS,
+        },
+        "bytes": size,
+        "utts": {utt.id: places[utt.id] for utt in shard.utts},
+    }
+    with atomic_write(shard.index) as stream:
+        json.dump(index, stream, ensure_ascii=False, indent=1)
+
+
+def make_batches(utts: Sequence[Utt], max_samples: int, padding_safe: bool) -> list[list[Utt]]:
+    """Group utterances of similar length, longest first.
+
+    A batch with its padding has at most `max_samples` samples (more only if a single utterance has); without
+    `padding_safe` all in a batch are of one length.
+    """
+    batches: list[list[Utt]] = []
+    for utt in sorted(utts, key=lambda utt: (-utt.samples, utt.id)):
+        batch = batches[-1] if batches else None
+        if (
+            batch is None
+            or (len(batch) + 1) * batch[0].samples > max_samples
+            or (not padding_safe and utt.samples != batch[0].samples)
+        ):
+            batches.append([utt])
+        else:
+            batch.append(utt)
+    return batches
+
+
+def encode(batch: Sequence[Utt], encoder: "S3PRLEncoder", device: str) -> list[np.ndarray]:
+    """Features (T, L * D) in float32 of each utterance of a batch."""
+    import torch
+
+    wavs = [torch.from_numpy(read_audio(utt)) for utt in batch]
+    lengths = torch.tensor([len(wav) for wav in wavs], device=device)
+    with torch.inference_mode():
+        speech = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True).to(device)
+        feats, frames = encoder(speech, lengths)
+    return [one[:n].numpy() for one, n in zip(feats.cpu(), frames.tolist(), strict=True)]
+
+
+def read_audio(utt: Utt) -> np.ndarray:
+    """The waveform of an utterance, (samples,) float32.
+
+    Raises:
+        SecError: not audio, not mono 16 kHz, or not as long as stage 2 said.
+    """
+    import soundfile
+
+    try:
+        wav, rate = soundfile.read(utt.path, dtype="float32")
+    except soundfile.LibsndfileError as err:
+        if not os.access(utt.path, os.R_OK):
+            raise SecError(f"{utt.path}: {utt.id}: may not be read; give this user the permission") from err
+        raise SecError(f"{utt.path}: {utt.id}: not readable as audio; run stage 2 again") from err
+    if rate != FS or wav.ndim != 1 or len(wav) != utt.samples:
+        channels = 1 if wav.ndim == 1 else wav.shape[1]
+        raise SecError(
+            f"{utt.path}: {utt.id}: has {len(wav)} samples of {channels} channel(s) at {rate} Hz, expected "
+            f"{utt.samples} of 1 at {FS} Hz; run stage 2 again, with --fs {FS}"
+        )
+    return wav
+
+
+def _checked(utt: Utt, feats: np.ndarray, dtype: str) -> np.ndarray:
+    """The features in the dtype they are stored in, all of them finite."""
+    if not np.isfinite(feats).all():
+        raise SecError(f"{utt.path}: {utt.id}: its features are not finite; check this audio and the upstream")
+    with np.errstate(over="ignore"):
+        stored = feats.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise SecError(f"{utt.path}: {utt.id}: its features are too large for {dtype}; use --dtype float32")
+    return np.ascontiguousarray(stored)
+
+
+def combine(shards: Sequence[Shard], nj: int) -> None:
+    """Merge what all jobs have made: feats.scp, utt2num_frames and config.json of each set.
+
+    Raises:
+        SecError: parts are missing or made from something else; nothing is written then.
+    """
+    indexes, problems = {}, {}
+    job_of = {shard: job for job in range(1, nj + 1) for shard in part_of(shards, nj, job)}
+    for shard in shards:
+        index = shard.load()
+        if index is None or index.get("fingerprint") != shard.fingerprint():
+            what = "missing" if index is None else "made with other settings, model or audio"
+            problems.setdefault(shard.set_dir, []).append((job_of[shard], what))
+        indexes[shard] = index
+    if problems:
+        set_dir, bad = next(iter(problems.items()))
+        jobs = sorted({job for every in problems.values() for job, _ in every})
+        raise SecError(
+            f"{set_dir}: {len(bad)} part(s) are {bad[0][1]}; run stage 3's job(s) "
+            f"{shorten(', '.join(map(str, jobs)))} of {nj} again, finished parts are kept"
+        )
+    for set_dir in dict.fromkeys(shard.set_dir for shard in shards):
+        _combine_set(set_dir, {shard: index for shard, index in indexes.items() if shard.set_dir == set_dir})
+
+
+def _combine_set(set_dir: Path, indexes: dict[Shard, dict]) -> None:
+    configs = [index["config"] for index in indexes.values()]
+    if any(config != configs[0] for config in configs):
+        raise SecError(f"{set_dir}: parts come from different models; remove {set_dir}/data and run stage 3 again")
+    scp, frames = {}, {}
+    for shard, index in indexes.items():
+        for utt, (offset, length) in index["utts"].items():
+            scp[utt], frames[utt] = f"{shard.ark}:{offset}", length
+    with atomic_write(set_dir / "config.json") as stream:
+        json.dump(configs[0], stream, ensure_ascii=False, indent=1)
+        stream.write("\n")
+    write_kaldi(set_dir / "utt2num_frames", frames)
+    write_kaldi(set_dir / "feats.scp", scp)
+    wanted = {path for shard in indexes for path in (shard.ark, shard.index)}
+    for path in (set_dir / "data").glob("feats.*"):  # of a longer list, or of a job that was killed
+        if path not in wanted:
+            path.unlink()
+    size = sum(index["bytes"] for index in indexes.values())
+    print(
+        f"{set_dir}: {len(scp)} utterances, {sum(frames.values())} frames of {configs[0]['num_layers']} x "
+        f"{configs[0]['dim']} values ({configs[0]['dtype']}), {size / 1e6:.1f} MB"
+    )

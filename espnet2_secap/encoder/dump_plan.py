@@ -1,0 +1,132 @@
+"""What stage 3 has to make: shards of utterances, and whether one is there already. No torch here.
+
+A shard is `feats.K.ark` with the features of up to 64 utterances, and beside it `feats.K.json`: the
+fingerprint of all it was made from, the ark's size, and for each utterance its place in the ark and its
+frames. The json is written last, so a shard is whole if its json is there and agrees with the ark.
+Shards do not depend on the number of jobs: any number of jobs, in any order, makes the same files.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.encoder.lengths import read_lengths
+from espnet2_secap.errors import SecError
+
+SHARD_UTTS = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides what the features are."""
+
+    upstream: str
+    path: str | None
+    upstream_args: dict
+    layer: str
+    dtype: str
+
+    def stamp(self) -> list:
+        """The settings, with sizes and times of the files they name."""
+        named = [value for value in (self.path, *self.upstream_args.values()) if isinstance(value, str)]
+        return [asdict(self), [_stat(file) for name in named for file in _files(name)]]
+
+
+@dataclass(frozen=True)
+class Utt:
+    """One utterance: its id, its audio file, its length in samples."""
+
+    id: str
+    path: str
+    samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """One part of a set: where it goes, and what it is made from (`stamp` is that of the settings)."""
+
+    set_dir: Path
+    number: int
+    utts: tuple[Utt, ...]
+    settings: Settings
+    stamp: list
+
+    @property
+    def ark(self) -> Path:
+        """The features."""
+        return self.set_dir / "data" / f"feats.{self.number}.ark"
+
+    @property
+    def index(self) -> Path:
+        """What is in the ark and how it was made."""
+        return self.set_dir / "data" / f"feats.{self.number}.json"
+
+    def fingerprint(self) -> str:
+        """Changes with the settings, the list of utterances, or any of the files behind them.
+
+        Raises:
+            SecError: an audio file is not there.
+        """
+        made_from = [self.stamp]
+        for utt in self.utts:
+            if not os.path.isfile(utt.path):
+                raise SecError(f"{utt.path}: {utt.id}: does not exist; run stage 2 again")
+            made_from.append([*asdict(utt).values(), _stat(utt.path)])
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+    def load(self) -> dict | None:
+        """The index of a shard that is there in full, whatever it was made from; None where it is not."""
+        try:
+            index = json.loads(self.index.read_text(encoding="utf-8"))
+            return index if self.ark.stat().st_size == index["bytes"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def plan(dumpdir: str | Path, sets: Sequence[str], output: str | Path, settings: Settings) -> list[Shard]:
+    """All shards of all sets, in order.
+
+    Raises:
+        SecError: a set's list of audio is missing, empty or broken: stage 2 makes it.
+    """
+    shards, stamp = [], settings.stamp()
+    for name in sets:
+        utts = read_set(Path(dumpdir) / "raw" / name)
+        for start in range(0, len(utts), SHARD_UTTS):
+            part = tuple(utts[start : start + SHARD_UTTS])
+            shards.append(Shard(Path(output) / name, start // SHARD_UTTS + 1, part, settings, stamp))
+    return shards
+
+
+def read_set(folder: Path) -> list[Utt]:
+    """The utterances of dump/raw/<set>, sorted by id.
+
+    Raises:
+        SecError: wav.scp or utt2num_samples is missing, empty or broken, or their ids differ.
+    """
+    scp, num = folder / "wav.scp", folder / "utt2num_samples"
+    for path in (scp, num):
+        if not path.is_file():
+            raise SecError(f"{path}: does not exist; stage 2 makes it, run that first")
+    wavs, samples = read_kaldi(scp), read_lengths(num)
+    for utt in sorted(wavs.keys() ^ samples.keys()):
+        here, there = (scp, num) if utt in wavs else (num, scp)
+        raise SecError(f"{there}: {utt}: is not there, but in {here.name}; run stage 2 again")
+    return [Utt(utt, wavs[utt], samples[utt]) for utt in sorted(wavs)]
+
+
+def _files(name: str) -> list[str]:
+    """The file of that name, or the files of the folder of that name; none if there is no such thing."""
+    if os.path.isdir(name):
+        return sorted(os.path.join(top, file) for top, _, files in os.walk(name) for file in files)
+    return [name] if os.path.isfile(name) else []
+
+
+def _stat(path: str) -> list:
+    """Name, size and time of a file: cheap to get, and another file than before where one of them differs."""
+    stat = os.stat(path)
+    return [path, stat.st_size, stat.st_mtime_ns]

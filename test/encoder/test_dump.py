@@ -1,0 +1,208 @@
+import json
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from espnet2_secap.encoder.dump import combine, make_batches, read_audio, run_job
+from espnet2_secap.encoder.dump_plan import Settings, Utt, plan
+from espnet2_secap.encoder.s3prl import S3PRLEncoder
+from espnet2_secap.errors import SecError
+
+LENGTHS = [4000, 9000, 400, 4000, 6001, 12000] * 13  # 78 utterances: two shards
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, make_model):
+    """A folder with dump/raw/train of 78 utterances, a HuBERT and one whose padding matters."""
+    top = tmp_path_factory.mktemp("dump")
+    raw = top / "dump" / "raw" / "train"
+    raw.mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    scp, num = [], []
+    for i, n in enumerate(LENGTHS):
+        soundfile.write(raw / f"u{i:02d}.wav", 0.1 * noise.standard_normal(n), 16000)
+        scp.append(f"u{i:02d} {raw}/u{i:02d}.wav\n")
+        num.append(f"u{i:02d} {n}\n")
+    (raw / "wav.scp").write_text("".join(scp))
+    (raw / "utt2num_samples").write_text("".join(num))
+    make_model(top / "hubert", do_stable_layer_norm=True)
+    make_model(top / "group", feat_extract_norm="group")
+    return top
+
+
+def dump(work, output, model="hubert", nj=1, batch_seconds=2.0, layer="last", dtype="float32"):
+    """Run all jobs, combine, and read what is there."""
+    settings = Settings("hf_hubert_custom", str(work / model), {}, layer, dtype)
+    shards = plan(work / "dump", ["train"], output, settings)
+    for job in range(1, nj + 1):
+        run_job(shards, nj, job, batch_seconds, "cpu")
+    combine(shards, nj)
+    return dict(kaldiio.load_scp(str(output / "train" / "feats.scp")))
+
+
+def expected(work, model="hubert", layer="last"):
+    encoder = S3PRLEncoder("hf_hubert_custom", str(work / model), layer=layer)
+    feats = {}
+    for i, n in enumerate(LENGTHS):
+        wav, _ = soundfile.read(work / "dump" / "raw" / "train" / f"u{i:02d}.wav", dtype="float32")
+        feats[f"u{i:02d}"] = encoder(torch.from_numpy(wav)[None], torch.tensor([n]))[0][0].numpy()
+    return feats
+
+
+@pytest.mark.parametrize("model,layer", [("hubert", "last"), ("group", "1"), ("hubert", "all")])
+def test_the_arks_hold_what_the_encoder_gives(work, tmp_path, model, layer):
+    feats = dump(work, tmp_path, model, layer=layer)
+    want = expected(work, model, layer)
+    assert list(feats) == sorted(want)
+    for utt, value in feats.items():
+        assert value.dtype == np.float32 and value.shape == want[utt].shape
+        assert np.abs(value - want[utt]).max() < 1e-5
+    frames = dict(line.split() for line in (tmp_path / "train" / "utt2num_frames").read_text().splitlines())
+    assert frames == {utt: str(len(value)) for utt, value in want.items()}
+    config = json.loads((tmp_path / "train" / "config.json").read_text())
+    assert config == {
+        "upstream": "hf_hubert_custom",
+        "path": str(work / model),
+        "upstream_args": {},
+        "layer": layer,
+        "dtype": "float32",
+        "num_layers": 4 if layer == "all" else 1,
+        "dim": 32,
+        "frame_shift_samples": 320,
+        "fs": 16000,
+    }
+
+
+def test_any_number_of_jobs_makes_the_same_bytes(work, tmp_path, monkeypatch):
+    for name, nj in (("one", 1), ("three", 3)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        dump(work, tmp_path / name / "out", nj=nj)
+    one, three = (sorted((tmp_path / name / "out").rglob("*")) for name in ("one", "three"))
+    assert [path.relative_to(tmp_path / "one") for path in one] == [
+        path.relative_to(tmp_path / "three") for path in three
+    ]
+    for a, b in zip(one, three, strict=True):
+        if a.is_file() and a.name != "feats.scp":
+            assert a.read_bytes() == b.read_bytes(), a
+
+
+def test_the_size_of_a_batch_changes_nothing(work, tmp_path):
+    one_by_one, together = (
+        dump(work, tmp_path / "1", batch_seconds=0.01),
+        dump(work, tmp_path / "2", batch_seconds=9),
+    )
+    assert max(np.abs(one_by_one[utt] - together[utt]).max() for utt in together) < 1e-5
+
+
+def test_half_precision_and_what_it_costs(work, tmp_path, record_property):
+    from espnet2.train.dataset import ESPnetDataset
+
+    full, half = dump(work, tmp_path / "full"), dump(work, tmp_path / "half", dtype="float16")
+    a, b = (np.concatenate([feats[utt].astype(np.float64) for utt in sorted(full)]) for feats in (full, half))
+    assert all(value.dtype == np.float16 for value in half.values())
+    worst = np.abs(a - b).max()
+    relative = np.sqrt(np.mean((a - b) ** 2) / np.mean(a**2))
+    record_property("float16_max_abs_error", worst)
+    record_property("float16_relative_rms_error", relative)
+    assert 0 < worst <= 2.0**-11 * np.abs(a).max() + 1e-7  # 11 bits of mantissa, rounded to nearest
+    assert 1e-5 < relative < 3e-4
+    sizes = [sum(ark.stat().st_size for ark in (tmp_path / name).rglob("*.ark")) for name in ("full", "half")]
+    assert sizes[1] < 0.56 * sizes[0]  # the names and headers of short utterances are not halved
+    # as training reads them
+    data = ESPnetDataset([(str(tmp_path / "half" / "train" / "feats.scp"), "speech", "kaldi_ark")])
+    value = data["u05"][1]["speech"]
+    assert value.dtype == np.float32 and np.array_equal(value, half["u05"])
+
+
+def test_too_large_for_half_precision(work, tmp_path):
+    from transformers import HubertModel
+
+    model = HubertModel.from_pretrained(work / "hubert")
+    with torch.no_grad():
+        model.encoder.layer_norm.bias.add_(70000.0)
+    model.save_pretrained(tmp_path / "large")
+    (tmp_path / "large" / "preprocessor_config.json").write_bytes(
+        (work / "hubert" / "preprocessor_config.json").read_bytes()
+    )
+    settings = Settings("hf_hubert_custom", str(tmp_path / "large"), {}, "last", "float16")
+    with pytest.raises(SecError, match="u.*too large for float16; use --dtype float32"):
+        run_job(plan(work / "dump", ["train"], tmp_path / "out", settings), 1, 1, 2.0, "cpu")
+
+
+def test_finished_parts_are_kept_and_others_made_anew(work, tmp_path, capsys):
+    dump(work, tmp_path)
+    files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    first = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    arks = [path for path in files if path.suffix == ".ark"]
+    capsys.readouterr()
+    dump(work, tmp_path)  # nothing to do
+    assert "2 parts, 2 of them there already" in capsys.readouterr().err
+    assert [path.stat().st_mtime_ns for path in arks] == [first[path][1] for path in arks]
+    # a part cut short, an index cut short, leftovers of a killed job and of a longer list
+    data = tmp_path / "train" / "data"
+    (data / "feats.1.ark").write_bytes(first[data / "feats.1.ark"][0][:-1])
+    (data / "feats.2.json").write_bytes(first[data / "feats.2.json"][0][:-9])
+    for left in ("feats.1.ark.tmp.77", "feats.7.ark", "feats.7.json"):
+        (data / left).write_bytes(b"left")
+    dump(work, tmp_path)
+    assert "2 parts, 0 of them there already" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == {
+        path: content for path, (content, _) in first.items()
+    }
+    # other settings: nothing is mixed
+    layer = dump(work, tmp_path, layer="1")
+    assert "2 made anew: settings, model or audio have changed" in capsys.readouterr().err
+    assert np.abs(layer["u00"] - expected(work, layer="1")["u00"]).max() < 1e-5
+
+
+def test_another_setting_needs_all_jobs_before_it_is_combined(work, tmp_path):
+    dump(work, tmp_path)
+    settings = Settings("hf_hubert_custom", str(work / "hubert"), {}, "1", "float32")
+    shards = plan(work / "dump", ["train"], tmp_path, settings)
+    with pytest.raises(SecError, match=r"2 part\(s\) are made with other settings.* job\(s\) 1, 2 of 2 again"):
+        combine(shards, 2)
+    assert (tmp_path / "train" / "feats.scp").is_file()  # the earlier ones, still whole
+    run_job(shards, 2, 1, 2.0, "cpu")
+    assert not (tmp_path / "train" / "feats.scp").exists()  # it would point into both
+    with pytest.raises(SecError, match=r"1 part\(s\) are made with other .* job\(s\) 2 of 2 again"):
+        combine(shards, 2)
+    (tmp_path / "train" / "data" / "feats.2.json").unlink()
+    with pytest.raises(SecError, match=r"train: 1 part\(s\) are missing; run stage 3's job\(s\) 2 of 2 again"):
+        combine(shards, 2)
+    run_job(shards, 2, 2, 2.0, "cpu")
+    combine(shards, 2)
+
+
+def test_batches():
+    utts = [Utt(name, "", n) for name, n in (("a", 3), ("b", 9), ("c", 3), ("d", 4), ("e", 20), ("f", 3))]
+    names = [[utt.id for utt in batch] for batch in make_batches(utts, 18, True)]
+    assert names == [["e"], ["b", "d"], ["a", "c", "f"]]
+    names = [[utt.id for utt in batch] for batch in make_batches(utts, 6, False)]
+    assert names == [["e"], ["b"], ["d"], ["a", "c"], ["f"]]
+
+
+@pytest.mark.parametrize(
+    "rate,shape,dtype,problem",
+    [
+        (8000, (800,), "PCM_16", "at 8000 Hz"),
+        (16000, (800, 2), "PCM_16", "of 2 channel"),
+        (16000, (700,), "PCM_24", "has 700 samples"),
+    ],
+)
+def test_audio_that_is_not_as_stage_2_makes_it(tmp_path, rate, shape, dtype, problem):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(shape), rate, subtype=dtype)
+    with pytest.raises(SecError, match=f"a.wav: utt: .*{problem}.*run stage 2 again"):
+        read_audio(Utt("utt", str(path), 800))
+
+
+def test_audio_that_is_none(tmp_path):
+    path = tmp_path / "a.wav"
+    for content in (b"", b"RIFF", b"not audio at all" * 20):
+        path.write_bytes(content)
+        with pytest.raises(SecError, match="a.wav: utt: not readable as audio"):
+            read_audio(Utt("utt", str(path), 800))

@@ -1,0 +1,82 @@
+import os
+
+import pytest
+
+from espnet2_secap.encoder.dump_plan import SHARD_UTTS, Settings, plan, read_set
+from espnet2_secap.errors import SecError
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """130 utterances in dump/raw/train: files that are not audio, for nothing here looks inside."""
+    folder = tmp_path / "dump" / "raw" / "train"
+    folder.mkdir(parents=True)
+    ids = [f"u{i:03d}" for i in range(130)]
+    for utt in ids:
+        (folder / f"{utt}.wav").write_bytes(b"x")
+    (folder / "wav.scp").write_text("".join(f"{utt} {folder / utt}.wav\n" for utt in ids))
+    (folder / "utt2num_samples").write_text("".join(f"{utt} 16000\n" for utt in ids))
+    return folder
+
+
+def settings(**other):
+    return Settings(
+        **{
+            "upstream": "fbank",
+            "path": None,
+            "upstream_args": {},
+            "layer": "last",
+            "dtype": "float32",
+            **other,
+        }
+    )
+
+
+def prints(raw, **other):
+    return [s.fingerprint() for s in plan(raw.parent.parent, ["train"], raw.parent.parent / "out", settings(**other))]
+
+
+def test_shards_cover_the_set_in_order(raw, tmp_path):
+    shards = plan(tmp_path / "dump", ["train"], tmp_path / "out", settings())
+    assert [len(shard.utts) for shard in shards] == [SHARD_UTTS, SHARD_UTTS, 130 - 2 * SHARD_UTTS]
+    assert [utt.id for shard in shards for utt in shard.utts] == [f"u{i:03d}" for i in range(130)]
+    assert shards[1].ark == tmp_path / "out" / "train" / "data" / "feats.2.ark"
+
+
+def test_fingerprints_follow_what_the_features_depend_on(raw, tmp_path):
+    before = prints(raw)
+    assert len(set(before)) == 3 and prints(raw) == before
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_text("1")
+    variants = [{"layer": "1"}, {"dtype": "float16"}, {"upstream": "mfcc"}, {"upstream_args": {"a": 1}}]
+    every = [before, *(prints(raw, **other) for other in variants), prints(raw, path=str(model))]
+    assert len({one for some in every for one in some}) == 3 * len(every)
+    (model / "weights").write_text("22")  # trained again
+    assert not set(prints(raw, path=str(model))) & set(every[-1])
+    (raw / "u100.wav").write_bytes(b"longer")  # another recording: its shard only
+    after = prints(raw)
+    assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True]
+    os.utime(raw / "u129.wav", (1, 1))
+    assert prints(raw)[2] != after[2]
+
+
+def test_missing_audio_is_named(raw):
+    (raw / "u100.wav").unlink()
+    with pytest.raises(SecError, match="u100.wav: u100: does not exist; run stage 2 again"):
+        prints(raw)
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "utt2num_samples"])
+def test_bad_lists(raw, name):
+    path = raw / name
+    whole = path.read_text()
+    path.unlink()
+    with pytest.raises(SecError, match=f"{name}: does not exist; stage 2 makes it"):
+        read_set(raw)
+    path.write_text("")
+    with pytest.raises(SecError, match=f"{name}: is empty"):
+        read_set(raw)
+    path.write_text("\n".join(whole.splitlines()[:-1]) + "\n")
+    with pytest.raises(SecError, match=f"{name}: u129: is not there"):
+        read_set(raw)
