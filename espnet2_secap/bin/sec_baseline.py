@@ -21,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
         choices=["random", "frequent"],
         help="random: training captions drawn for each utterance; frequent: the most frequent training caption",
     )
-    parser.add_argument("--train", required=True, help="captions of the training set")
+    parser.add_argument("--train_captions", required=True, help="captions of the training set")
     parser.add_argument(
         "--ids", required=True, help="any file with the utterances' ids as the first word of a line"
     )
@@ -40,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write OUTPUT/captions."""
     args = get_parser().parse_args(argv)
-    train, ids = read_captions(args.train), sorted(read_kaldi(args.ids))
+    train, ids = read_captions(args.train_captions), sorted(read_kaldi(args.ids))
     if args.kind == "random":
         captions = random_captions(train, ids, args.n_candidates, args.seed)
     else:

@@ -64,9 +64,11 @@ def main(argv: list[str] | None = None) -> None:
         find_metric(name)
     words = load_words(args.words)
     pairs = read_pairs(args.ref, args.hyp)
-    if pairs.note:
-        print(f"sec_score: warning: {args.hyp}: {pairs.note}", file=sys.stderr)
-    truth = read_truth(args.truth_dir, words, pairs.references) if args.truth_dir else {}
+    truth, about_truth = read_truth(args.truth_dir, words, pairs.references) if args.truth_dir else ({}, {})
+    notes = [pairs.note] if pairs.note else []
+    notes += [note for attribute, note in about_truth.items() if f"{attribute}_recall" in names]
+    for note in notes:
+        print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
     if Path(args.output).is_dir():
         raise SecError(f"{args.output}: is a folder; give the file to write, {args.output}/score.json")
     context = Context(SEGMENTERS[args.segment], words, truth)
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         "hyp": args.hyp,
         "utterances": len(pairs.references),
         "candidates": len(pairs.candidates),
-        "note": pairs.note,
+        "note": "; ".join(notes),
     }
     write_scores(args.output, results, tables, pairs, meta)
     print(f"{args.output}: {len(pairs.references)} utterances, {len(pairs.candidates)} candidates each")

@@ -47,7 +47,7 @@ class MeteorProcess:
     def __init__(self, english: bool, memory: str, timeout: float):
         java = shutil.which("java")
         if java is None:
-            raise MetricUnavailable("METEOR needs Java, and there is no `java` on the PATH")
+            raise MetricUnavailable("needs Java, and there is no `java` on the PATH")
         jar = _jar()
         command = [java, f"-Xmx{memory}", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8"]
         command += ["-Duser.language=en", "-Duser.country=US"]  # else a locale may want decimal commas
@@ -66,7 +66,7 @@ class MeteorProcess:
                 stderr=self._errors,
             )
         except OSError as err:
-            raise MetricUnavailable(f"METEOR: {java} does not start: {err.strerror}") from None
+            raise MetricUnavailable(f"{java} does not start: {err.strerror}") from None
         self._finalizer = weakref.finalize(self, _stop, self._process)
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class MeteorProcess:
 
     def _reason(self, answer: str = "") -> str:
         if self._late:
-            return f"METEOR gave no answer within {self.timeout:g} s"
+            return f"gave no answer within {self.timeout:g} s"
         if not answer:
             try:
                 self._process.wait(10)
@@ -119,8 +119,8 @@ class MeteorProcess:
             lines = [line for line in lines if line.strip() and not line.startswith("Picked up")]
             answer = lines[0] if lines else "no output"
         if "OutOfMemoryError" in answer:
-            return "METEOR ran out of memory"
-        return f"METEOR failed: {answer[:200]}"
+            return "ran out of memory"
+        return f"failed: {answer[:200]}"
 
 
 def _stop(process: subprocess.Popen) -> None:
@@ -138,7 +138,7 @@ def _jar() -> Path:
     for folder in spec.submodule_search_locations if spec else ():
         for jar in sorted((Path(folder) / "meteor").glob("meteor-*.jar")):
             return jar
-    raise MetricUnavailable("METEOR comes with pycocoevalcap, which is not installed")
+    raise MetricUnavailable("its Java program comes with pycocoevalcap, which is not installed")
 
 
 def _needs_english(captions: Iterable[str]) -> bool:
@@ -158,7 +158,7 @@ def meteor(context: Context) -> ScoreFunction:
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
         if not hypotheses:
-            raise MetricUnavailable("METEOR: no utterance to score")
+            raise MetricUnavailable("there is no utterance to score")
         captions = {utt: [*references[utt], caption] for utt, caption in hypotheses.items()}
         process = program(_needs_english(text for texts in captions.values() for text in texts))
         statistics = []

@@ -86,19 +86,23 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs
 
 def read_truth(
     folder: str | Path, words: dict[str, Categories], ids: dict[str, object]
-) -> dict[str, dict[str, list[str]]]:
+) -> tuple[dict[str, dict[str, list[str]]], dict[str, str]]:
     """Read the true categories of every attribute for which `folder` has a file (utt2emo, utt2rate, ...).
 
-    A label is a category of the words file or a word that names one.
+    A label is a category of the words file or a word that names one. An utterance with another label (such as
+    "other") has no known truth.
+
+    Returns:
+        attribute -> id -> categories; attribute -> a note, where there are such other labels.
 
     Raises:
-        SecError: no such folder, an id of `ids` without a label, or a label that names no category.
+        SecError: no such folder, or an id of `ids` without a label.
     """
     if not Path(folder).is_dir():
         raise SecError(
             f"{folder}: no such folder; give --truth_dir the data directory of the set, or leave it out"
         )
-    truth = {}
+    truth, notes = {}, {}
     for attribute, categories in words.items():
         path = Path(folder) / TRUTH_FILES.get(attribute, f"utt2{attribute}")
         if not path.is_file():
@@ -108,17 +112,17 @@ def read_truth(
         if missing:
             of_all = f"{len(missing)} of {len(ids)} utterances"
             raise SecError(f"{path}: no label for {of_all} ({_first(missing)}); add them or remove the file")
-        truth[attribute] = {}
-        for utt in ids:
-            label = labels[utt]
-            found = [label] if label in categories else named(label, categories)
-            if not found:
-                raise SecError(
-                    f"{path}: {utt}: {label!r} is none of {', '.join(categories)} and names none; "
-                    f"add it under {attribute!r} to the file that --words names"
-                )
-            truth[attribute][utt] = found
-    return truth
+        meaning = {
+            label: [label] if label in categories else named(label, categories)
+            for label in set(labels.values())
+        }
+        truth[attribute] = {utt: meaning[labels[utt]] for utt in ids}
+        unknown = [utt for utt in ids if not truth[attribute][utt]]
+        if unknown:
+            which = ", ".join(sorted({labels[utt] for utt in unknown}))
+            of_all = f"{len(unknown)} of {len(ids)} labels name no category of the words file ({which})"
+            notes[attribute] = f"{path.name}: {of_all}: left out of {attribute}_recall"
+    return truth, notes
 
 
 def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dict, dict]:

@@ -13,7 +13,15 @@ def files(tmp_path):
 
 
 def run(files, *args):
-    command = [sys.executable, "-m", "espnet2_secap.bin.sec_baseline", "--train", "train", "--ids", "ids"]
+    command = [
+        sys.executable,
+        "-m",
+        "espnet2_secap.bin.sec_baseline",
+        "--train_captions",
+        "train",
+        "--ids",
+        "ids",
+    ]
     return subprocess.run([*command, *args], cwd=files, capture_output=True, text=True, timeout=60)
 
 
@@ -41,9 +49,9 @@ def test_random_is_seeded(files):
 @pytest.mark.parametrize(
     "args, message",
     [
-        (["--train", "none"], "none: does not exist"),
+        (["--train_captions", "none"], "none: does not exist"),
         (["--ids", "none"], "none: does not exist"),
-        (["--train", "ids"], "ids:1: b: is not JSON"),
+        (["--train_captions", "ids"], "ids:1: b: is not JSON"),
         (["--n_candidates", "0"], "--n_candidates 0"),
         (["--output", "ids/out"], "ids/out"),
     ],

@@ -125,14 +125,18 @@ def test_truth_is_what_the_data_directory_knows(tmp_path):
     words = load_words("zh")
     (tmp_path / "utt2emo").write_text("a happy\nb 悲伤\nc angry\n", encoding="utf-8")
     (tmp_path / "utt2rate").write_text("a fast\nb slow\n")
-    assert read_truth(tmp_path, words, {"a": 0, "b": 0}) == {
+    truth, notes = read_truth(tmp_path, words, {"a": 0, "b": 0})
+    assert notes == {} and truth == {
         "emotion": {"a": ["happy"], "b": ["sad"]},
         "rate": {"a": ["fast"], "b": ["slow"]},
     }
     with pytest.raises(SecError, match="utt2rate: no label for 1 of 2 utterances .c."):
         read_truth(tmp_path, words, {"a": 0, "c": 0})
-    (tmp_path / "utt2rate").write_text("a 007\n")
-    with pytest.raises(SecError, match="utt2rate: a: '007' is none of fast, slow, normal"):
-        read_truth(tmp_path, words, {"a": 0})
+    (tmp_path / "utt2rate").write_text("a fast\nb other\n")
+    truth, notes = read_truth(tmp_path, words, {"a": 0, "b": 0})
+    assert truth["rate"] == {"a": ["fast"], "b": []}
+    assert notes == {
+        "rate": "utt2rate: 1 of 2 labels name no category of the words file (other): left out of rate_recall"
+    }
     with pytest.raises(SecError, match="no such folder"):
         read_truth(tmp_path / "nowhere", words, {})

@@ -1,0 +1,104 @@
+"""The tables of the report: scores of a set, example captions, probes."""
+
+from espnet2_secap.metric.registry import column_order, find_metric
+from espnet2_secap.report.collect import Score, is_sanity, read_examples
+from espnet2_secap.report.table import Cell, Table
+
+
+def score_table(scores: list[Score]) -> tuple[Table, list[str]]:
+    """Systems by metrics for one set, the best of each column bold, and the notes that its cells point to.
+
+    Args:
+        scores: all of the same set, in the order of the rows.
+    """
+    columns = column_order(name for score in scores for name in score.metrics)
+    best = {name: _best(name, scores) for name in columns}
+    notes: list[str] = []
+    rows = []
+    for score in scores:
+        note = _mark(score.meta["note"], notes) if score.meta.get("note") else ""
+        counts = {value["n"] for value in score.metrics.values() if value.get("n")}
+        row = [Cell(score.system, code=True, note=note), Cell(", ".join(map(str, sorted(counts))) or "-")]
+        for column in columns:
+            value = score.metrics.get(column)
+            if value is None:
+                row.append(Cell("-"))
+            elif value["mean"] is None:
+                reason = f"{_label(column)}: {value.get('reason', 'no reason given')}"
+                row.append(Cell("n/a", note=_mark(reason, notes)))
+            else:
+                shown = f"{value['mean']:.2f}"
+                spread = (
+                    f" ±{value['std']:.2f}" if value.get("n", 1) > 1 and value.get("std") is not None else ""
+                )
+                row.append(Cell(shown + spread, bold=len(scores) > 1 and shown == best[column]))
+        rows.append(row)
+    table = Table(["system", "n", *map(_label, columns)], rows, set(range(1, len(columns) + 2)))
+    return table, [f"({at}) {note}" for at, note in enumerate(notes, 1)]
+
+
+def segmentation(scores: list[Score]) -> str:
+    """What the n-gram metrics count, in words: "char", or which systems were scored how."""
+    by_segment: dict[str, list[str]] = {}
+    for score in scores:
+        by_segment.setdefault(score.meta.get("segment", "unknown"), []).append(score.system)
+    if len(by_segment) == 1:
+        return next(iter(by_segment))
+    return "; ".join(f"{segment} ({', '.join(systems)})" for segment, systems in by_segment.items())
+
+
+def example_table(scores: list[Score], limit: int) -> Table | None:
+    """The first utterances of a set: a reference, and the first caption of each system that listens."""
+    shown = [
+        (score, found) for score in scores if (found := read_examples(score)) and not is_sanity(score.system)
+    ]
+    if not shown or limit < 1:
+        return None
+    references = shown[0][1][0]
+    rows = []
+    for utt in sorted(references)[:limit]:
+        captions = [found[1].get(utt, ["-"])[0] for _, found in shown]
+        rows.append([Cell(utt, code=True), Cell(references[utt][0]), *map(Cell, captions)])
+    return Table(["utterance", "a human caption", *(score.system for score, _ in shown)], rows)
+
+
+def probe_table(probes: list[dict]) -> Table | None:
+    """What linear probes read from the frozen embeddings: accuracy, chance and number, per cent."""
+    whats = list(
+        dict.fromkeys(key for probe in probes for key, value in probe.items() if isinstance(value, dict))
+    )
+    if not whats:
+        return None
+    rows = []
+    for probe in probes:
+        cells = [_probe_cell(probe.get(what, {})) for what in whats]
+        rows.append([Cell(str(probe["system"]), code=True), Cell(str(probe["set"])), *cells])
+    header = ["system", "set", *(f"{what}: accuracy (chance, n)" for what in whats)]
+    return Table(header, rows, set(range(2, len(header))))
+
+
+def _probe_cell(value: dict) -> Cell:
+    if not isinstance(value.get("accuracy"), (int, float)):
+        return Cell("n/a" + (f": {value['reason']}" if value.get("reason") else ""))
+    chance = value.get("chance")
+    known = [f"{100 * chance:.1f}" if isinstance(chance, (int, float)) else "-", str(value.get("n", "-"))]
+    return Cell(f"{100 * value['accuracy']:.1f} ({', '.join(known)})")
+
+
+def _best(name: str, scores: list[Score]) -> str | None:
+    means = [score.metrics[name]["mean"] for score in scores if name in score.metrics]
+    means = [mean for mean in means if mean is not None]
+    if not means:
+        return None
+    return f"{(min if find_metric(name).lower_is_better else max)(means):.2f}"
+
+
+def _label(name: str) -> str:
+    return find_metric(name).label
+
+
+def _mark(note: str, notes: list[str]) -> str:
+    """The number of a note, as it stands behind what it is about."""
+    if note not in notes:
+        notes.append(note)
+    return f"({notes.index(note) + 1})"

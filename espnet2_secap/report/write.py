@@ -1,0 +1,86 @@
+"""Putting RESULTS.md together."""
+
+from dataclasses import dataclass, field
+
+from espnet2_secap.report.collect import Score
+from espnet2_secap.report.table import Cell, Table
+from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the report tells.
+
+    Args:
+        scores: in the order of the rows.
+        command: the one that makes the report.
+        probes: contents of probe.json files.
+        goals: the table of goals, if there are any.
+        picture: path of the training curves, seen from the report, if there are any.
+        examples: how many utterances of each set to show.
+    """
+
+    scores: list[Score]
+    command: str
+    probes: list[dict] = field(default_factory=list)
+    goals: Table | None = None
+    picture: str | None = None
+    examples: int = 10
+
+    def sets(self) -> dict[str, list[Score]]:
+        """set -> its scores."""
+        sets: dict[str, list[Score]] = {}
+        for score in self.scores:
+            sets.setdefault(score.dset, []).append(score)
+        return dict(sorted(sets.items()))
+
+    def text(self) -> str:
+        """The numbers as plain text, to print."""
+        parts = []
+        for dset, scores in self.sets().items():
+            table, notes = score_table(scores)
+            parts.append(f"{_title(dset, scores)}\n{table.text()}" + "".join(f"{note}\n" for note in notes))
+        parts += [f"{title}\n{table.text()}" for title, table in self._more_tables()]
+        return "\n".join(parts)
+
+    def markdown(self) -> str:
+        """The whole report."""
+        parts = [f"# Results\n\nWritten by `{self.command}`; changes made by hand will be lost.\n"]
+        for dset, scores in self.sets().items():
+            table, notes = score_table(scores)
+            notes = [Cell(note).markdown() + "  \n" for note in notes] + [_how(scores)]
+            parts.append(f"## {_title(dset, scores)}\n\n{table.markdown()}\n{''.join(notes)}")
+        parts += [f"## {title}\n\n{table.markdown()}" for title, table in self._more_tables()]
+        if self.picture:
+            parts.append(f"## Training\n\n![training curves]({self.picture})\n")
+        for dset, scores in self.sets().items():
+            table = example_table(scores, self.examples)
+            if table:
+                parts.append(f"## Captions of {dset}: its first utterances\n\n{table.markdown()}")
+        parts.append(f"## Commands\n\n{_commands(self.scores)}")
+        return "\n".join(parts)
+
+    def _more_tables(self) -> list[tuple[str, Table]]:
+        tables = [
+            ("Goals", self.goals),
+            ("Probes of the frozen embeddings, per cent", probe_table(self.probes)),
+        ]
+        return [(title, table) for title, table in tables if table]
+
+
+def _title(dset: str, scores: list[Score]) -> str:
+    counts = sorted({score.meta["utterances"] for score in scores if "utterances" in score.meta})
+    size = f" ({' or '.join(map(str, counts))} utterances)" if counts else ""
+    return f"{dset}{size}, per cent"
+
+
+def _how(scores: list[Score]) -> str:
+    return (
+        f"n: captions per utterance; mean ± standard deviation over them. Segmentation of the n-gram metrics: "
+        f"{segmentation(scores)}. Bold: the best of the column.\n"
+    )
+
+
+def _commands(scores: list[Score]) -> str:
+    lines = [score.meta.get("command", f"# {score.folder}: the command is not known") for score in scores]
+    return "```sh\n" + "".join(f"{line}\n" for line in dict.fromkeys(lines)) + "```\n"

@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+
+def value(mean, std=0.0, n=1):
+    return {"mean": mean, "std": std, "n": n, "values": [mean] * n}
+
+
+def add(exp, system, metrics, dset="test", **meta):
+    folder = exp / system / dset
+    folder.mkdir(parents=True)
+    (folder / "score.json").write_text(json.dumps(metrics))
+    if meta:
+        (folder / "score_meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def exp(tmp_path):
+    """A small experiment folder: a system on two sets, its shuffled audio, and two rows that do not listen."""
+    exp = tmp_path / "exp"
+    (tmp_path / "ref").write_text('u1 ["很高兴", "开心"]\nu2 ["悲伤|难过"]\nu3 ["平静"]\n', encoding="utf-8")
+    meta = {"segment": "char", "ref": str(tmp_path / "ref"), "hyp": "captions", "utterances": 3}
+    own = add(
+        exp,
+        "sec_x/decode_y",
+        {"cider": value(50.0, 1.25, 5), "bleu_1": value(30.0, 0.5, 5), "emotion_recall": value(90.0, 0, 5)},
+        command="sec_score --hyp mine",
+        note="2 of 3 utterances have more than 5 candidates",
+        **meta,
+    )
+    (own / "captions").write_text('u1 ["开心"]\nu2 ["*难受*", "x"]\nu3 [""]\n', encoding="utf-8")
+    add(exp, "sec_x/decode_y", {"cider": value(40.0)}, dset="dev")
+    add(exp, "sec_x/decode_y_shuffled_audio", {"cider": value(20.0), "emotion_recall": value(30.0)}, **meta)
+    add(exp, "frequent_caption", {"cider": value(5.0), "meteor": {"mean": None, "reason": "no java"}}, **meta)
+    add(
+        exp,
+        "random_caption",
+        {"cider": value(10.0), "bleu_1": value(30.001)},
+        command="sec_score --hyp r",
+        **meta,
+    )
+    (exp / "sec_align").mkdir()
+    (exp / "sec_align" / "probe.json").write_text(
+        json.dumps(
+            {
+                "system": "sec_align",
+                "set": "valid+test",
+                "emotion": {"accuracy": 0.921, "chance": 0.25, "n": 40},
+                "sentence": {"accuracy": None, "chance": None, "n": 0, "reason": "no text"},
+            }
+        )
+    )
+    (exp / "sec_align" / "curves.tsv").write_text(
+        "epoch\tsplit\tkey\tvalue\n1\ttrain\tsccl\t2.5\n1\ttrain\tloss\t3\n1\tvalid\tloss\tnan\n2\ttrain\tloss\t1\n"
+        "1\ttrain\tforward_time\t9\n1\ttrain\toptim0_lr0\t9\n1\ttrain\tgpu_max_cached_mem_GB\t9\n"
+    )
+    return exp

@@ -1,0 +1,64 @@
+import pytest
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.report.collect import find_probes, find_scores, is_sanity, read_examples, results
+
+
+def test_own_systems_come_first_then_those_that_do_not_listen(exp):
+    found = [(score.system, score.dset) for score in find_scores(exp)]
+    assert found == [
+        ("sec_x/decode_y", "dev"),
+        ("sec_x/decode_y", "test"),
+        ("sec_x/decode_y_shuffled_audio", "test"),
+        ("random_caption", "test"),
+        ("frequent_caption", "test"),
+    ]
+    assert [is_sanity(system) for system, _ in found] == [False, False, True, True, True]
+
+
+def test_results_have_mean_and_std(exp):
+    table = results(find_scores(exp))
+    assert table["sec_x/decode_y"] == {
+        "dev": {"cider": {"mean": 40.0, "std": 0.0}},
+        "test": {
+            "cider": {"mean": 50.0, "std": 1.25},
+            "bleu_1": {"mean": 30.0, "std": 0.5},
+            "emotion_recall": {"mean": 90.0, "std": 0},
+        },
+    }
+    assert table["frequent_caption"]["test"]["meteor"] == {"mean": None, "std": None}
+
+
+def test_probes(exp):
+    assert [(probe["system"], probe["emotion"]["n"]) for probe in find_probes(exp)] == [("sec_align", 40)]
+
+
+def test_examples(exp):
+    by_name = {(score.system, score.dset): score for score in find_scores(exp)}
+    references, captions = read_examples(by_name["sec_x/decode_y", "test"])
+    assert references["u1"] == ["很高兴", "开心"] and captions["u3"] == [""]
+    assert read_examples(by_name["sec_x/decode_y", "dev"]) is None  # no meta
+    assert read_examples(by_name["random_caption", "test"]) is None  # its captions are gone
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [("{", "not JSON"), ("[]", "not a JSON object"), ('{"bleu_1": 3}', "bleu_1: has no mean")],
+)
+def test_bad_score_files_are_named(exp, content, message):
+    file = exp / "random_caption" / "test" / "score.json"
+    file.write_text(content)
+    with pytest.raises(SecError, match=message) as caught:
+        find_scores(exp)
+    assert str(file) in str(caught.value)
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(SecError, match="run sec_score"):
+        find_scores(tmp_path)
+    with pytest.raises(SecError, match="no such folder"):
+        find_scores(tmp_path / "nowhere")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "score.json").write_text("{}")
+    with pytest.raises(SecError, match="expected .*<system>/<set>/score.json"):
+        find_scores(tmp_path)

@@ -1,0 +1,32 @@
+import pytest
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.report.curves import find_curves, plot_curves, read_curves
+
+
+def test_values_without_bookkeeping_loss_first(exp):
+    curves = find_curves(exp)["sec_align"]
+    assert list(curves) == ["loss", "sccl"]
+    assert curves["loss"]["train"] == [(1, 3.0), (2, 1.0)] and list(curves["loss"]) == ["train", "valid"]
+
+
+def test_picture_shows_the_lines(exp, tmp_path):
+    from matplotlib.image import imread
+
+    output = tmp_path / "images" / "curves.png"
+    plot_curves(find_curves(exp), output)
+    small = imread(output)
+    assert small.shape[0] > 200 and small.shape[1] > 1000
+    blue = (abs(small[..., :3] - [0x1F / 255, 0x77 / 255, 0xB4 / 255]) < 0.02).all(-1)
+    assert blue.sum() > 100  # the line of the training loss
+    many = {f"key{at}": {"train": [(1, 1.0), (2, 2.0)]} for at in range(5)}
+    plot_curves(find_curves(exp) | {"sec_b": many}, output)
+    assert imread(output).shape[0] > 2 * small.shape[0]  # five panels need two rows
+
+
+@pytest.mark.parametrize("line", ["1\ttrain\tloss", "x\ttrain\tloss\t1", "1\ttrain\tloss\thigh", ""])
+def test_bad_lines_are_named(tmp_path, line):
+    file = tmp_path / "curves.tsv"
+    file.write_text(f"1\ttrain\tloss\t1\n{line}\n")
+    with pytest.raises(SecError, match="curves.tsv:2: expected epoch"):
+        read_curves(file)
