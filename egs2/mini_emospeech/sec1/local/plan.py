@@ -19,7 +19,7 @@ NEUTRAL_PITCH, NEUTRAL_RANGE = 48.0, 50.0  # espeak-ng's 0 to 100; 50 is the voi
 PITCH_JITTER, RANGE_JITTER = 5.0, 8.0  # half width of a uniform distribution
 # How far an emotion moves pitch and range is scaled by its intensity; None: no caption speaks of it.
 INTENSITIES = {"weak": (0.78, 0.86), None: (0.95, 1.05), "strong": (1.14, 1.22)}
-PITCHES = {"low": (0, 39), "normal": (42, 54), "high": (58, 99)}
+PITCHES = {"low": (0, 33), "normal": (43, 53), "high": (58, 99)}
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Emotion:
 
 
 EMOTIONS = {
-    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"loud": 0.6, "normal": 0.4}, 20, 28),
-    "angry": Emotion({"fast": 0.6, "normal": 0.4}, {"loud": 0.85, "normal": 0.15}, -18, 30),
-    "sad": Emotion({"slow": 0.75, "normal": 0.25}, {"quiet": 0.65, "normal": 0.35}, -27, -32),
+    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"loud": 0.7, "normal": 0.3}, 20, 28),
+    "angry": Emotion({"fast": 0.65, "normal": 0.35}, {"loud": 0.8, "normal": 0.2}, -27, 30),
+    "sad": Emotion({"slow": 0.75, "normal": 0.25}, {"quiet": 0.7, "normal": 0.3}, -27, -32),
     "calm": Emotion({"normal": 0.75, "slow": 0.25}, {"normal": 0.75, "quiet": 0.25}, 0, 0),
-    "surprised": Emotion({"normal": 0.75, "slow": 0.25}, {"loud": 0.6, "normal": 0.4}, 42, 42),
-    "afraid": Emotion({"fast": 0.65, "normal": 0.35}, {"quiet": 0.75, "normal": 0.25}, 27, -38),
+    "surprised": Emotion({"normal": 0.75, "slow": 0.25}, {"loud": 0.7, "normal": 0.3}, 45, 42),
+    "afraid": Emotion({"fast": 0.7, "normal": 0.3}, {"quiet": 0.8, "normal": 0.2}, 33, -38),
 }
 
 

@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""Train a mini LLaMA and its sentencepiece tokenizer on the captions of a training set.
+
+The result is an ordinary transformers folder that has tokenizer.model and no tokenizer.json, as the LLaMA has that
+SECap uses. It is trained on three kinds of sequences, so that it can do what larger models have learned elsewhere:
+  <s> caption </s>
+  <s> instruction caption </s>
+  <s> hints instruction caption </s>
+where the hints are words of another caption of the same utterance (of the same caption, where there is only one), in
+random order, some left out. A model trained without them has never had a reason to look at what stands before the
+instruction - and there the audio will be.
+"""
+
+import argparse
+import dataclasses
+import io
+import json
+import random
+from pathlib import Path
+
+import sentencepiece
+import torch
+from pretrain_common import (
+    Optimizer,
+    begin_folder,
+    count,
+    finish_folder,
+    is_made,
+    read_config,
+    record_of,
+    start,
+)
+
+import espnet2_secap.text
+from espnet2_secap.data.io import read_captions, read_kaldi
+from espnet2_secap.errors import SecError, cli
+from espnet2_secap.progress import progress
+
+IGNORE = -100
+SPECIAL = 3 + 256  # <unk> <s> </s> and one piece per byte
+
+
+@dataclasses.dataclass(frozen=True)
+class LLMConfig:
+    """Sizes and training of the mini LLaMA."""
+
+    merges: int = 300  # pieces of the vocabulary beyond single characters
+    hidden_size: int = 256
+    intermediate_size: int = 512
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    max_position_embeddings: int = 512
+    steps: int = 300
+    batch_size: int = 16
+    lr: float = 2.0e-3
+    plain: float = 0.2  # share of sequences without an instruction
+    hinted: float = 0.6  # share of sequences with hints
+    max_hints: int = 24
+    hint_noise: float = 0.5  # noise on the hints, in standard deviations of the embeddings
+    seed: int = 0
+    threads: int = 2
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--train_set", type=Path, required=True, help="data directory with captions and text")
+    parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
+    parser.add_argument("--config", type=Path, help="YAML file; its section `llm` sets sizes and steps")
+    parser.add_argument(
+        "--prompts", default="", help="instructions, one per line; empty: those of the package, in Chinese"
+    )
+    return parser
+
+
+def read_prompts(path: str) -> list[str]:
+    """Instructions of a file, or the package's own."""
+    file = Path(path) if path else Path(espnet2_secap.text.__path__[0]) / "prompts_zh.txt"
+    prompts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not prompts:
+        raise SecError(f"{file}: holds no instruction; write one per line")
+    return prompts
+
+
+def train_tokenizer(sentences: list[str], merges: int) -> bytes:
+    """Fit LLaMA's kind of tokenizer (byte-pair merges, bytes for the unknown, text taken as it is).
+
+    Returns:
+        a sentencepiece model with <unk> 0, <s> 1, </s> 2.
+    """
+    model = io.BytesIO()
+    characters = len(set("".join(sentences).replace(" ", "▁")))
+    options = {
+        "model_type": "bpe",
+        "byte_fallback": True,
+        "character_coverage": 1.0,
+        "normalization_rule_name": "identity",
+        "add_dummy_prefix": False,
+        "unk_id": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+        "pad_id": -1,
+        "minloglevel": 2,
+    }
+    while True:
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=model,
+                vocab_size=SPECIAL + characters + merges,
+                num_threads=1,
+                **options,
+            )
+            return model.getvalue()
+        except RuntimeError:  # fewer merges than that are possible
+            if merges == 0:
+                raise
+            merges //= 2
+
+
+class Sequences:
+    """Draws training sequences.
+
+    Args:
+        captions: token ids of the captions of each utterance.
+        prompts: token ids of the instructions.
+    """
+
+    def __init__(self, captions: list[list[list[int]]], prompts: list[list[int]], config: LLMConfig):
+        self.captions, self.prompts, self.config = captions, prompts, config
+
+    def draw(self, rng: random.Random, bos: int, eos: int) -> tuple[list[int], int, int]:
+        """Ids of one sequence, where its hints end (they begin at 1), and where what is learned begins."""
+        own = rng.choice(self.captions)
+        target = rng.randrange(len(own))
+        context: list[int] = []
+        kind = rng.random()
+        if kind < self.config.hinted:
+            others = [i for i in range(len(own)) if i != target] or [target]
+            words = [token for i in rng.sample(others, min(len(others), 2)) for token in own[i]]
+            context = rng.sample(words, rng.randint(min(4, len(words)), min(self.config.max_hints, len(words))))
+        hints_end = 1 + len(context)
+        if kind < 1 - self.config.plain:
+            context = context + rng.choice(self.prompts)
+        return [bos, *context, *own[target], eos], hints_end, 1 + len(context)
+
+    def batch(self, rng: random.Random, bos: int, eos: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Padded ids (B, T), labels (B, T) and whether a position is a hint (B, T)."""
+        drawn = [self.draw(rng, bos, eos) for _ in range(self.config.batch_size)]
+        ids = torch.full((len(drawn), max(len(one) for one, _, _ in drawn)), eos)
+        labels = torch.full_like(ids, IGNORE)
+        hints = torch.zeros_like(ids, dtype=torch.bool)
+        for row, (one, hints_end, begin) in enumerate(drawn):
+            ids[row, : len(one)] = torch.tensor(one)
+            labels[row, begin : len(one)] = ids[row, begin : len(one)]
+            hints[row, 1:hints_end] = True
+        return ids, labels, hints  # padding stands to the right: nothing real attends to it
+
+
+def train(sequences: Sequences, vocab_size: int, bos: int, eos: int, config: LLMConfig, rng: random.Random):
+    """Train a LLaMA from scratch; return it."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            max_position_embeddings=config.max_position_embeddings,
+            bos_token_id=bos,
+            eos_token_id=eos,
+            tie_word_embeddings=False,
+        )
+    )
+    print(f"mini LLaMA: {count(model)}, {vocab_size} pieces", flush=True)
+    optimizer = Optimizer(model, config.lr, config.steps)
+    loss = torch.tensor(float("nan"))
+    for _ in progress(range(config.steps), desc="training the mini LLaMA"):
+        ids, labels, hints = sequences.batch(rng, bos, eos)
+        embeddings = model.get_input_embeddings()(ids)  # (B, T, D)
+        noise = torch.randn_like(embeddings) * embeddings.detach().std() * config.hint_noise
+        embeddings = embeddings + noise * hints.unsqueeze(-1)
+        hidden = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, :-1]
+        learned = labels[:, 1:] != IGNORE
+        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[learned]), labels[:, 1:][learned])
+        optimizer.step(loss)
+    print(f"mini LLaMA: loss {loss.item():.3f} nats per token in the last step", flush=True)
+    return model.eval()
+
+
+@cli
+def main(argv: list[str] | None = None) -> None:
+    args = get_parser().parse_args(argv)
+    config = read_config(args.config, "llm", LLMConfig())
+    captions = read_captions(args.train_set / "captions")
+    text = args.train_set / "text"
+    transcriptions = read_kaldi(text) if text.is_file() else {}
+    prompts = read_prompts(args.prompts)
+    record = record_of(config, [json.dumps([captions, transcriptions, prompts], ensure_ascii=False)])
+    if is_made(args.output, record):
+        print(f"{args.output}: is there already, made from the same captions; kept")
+        return
+    rng = start(config.seed, config.threads)
+    sentences = [one for several in captions.values() for one in several]
+    model_file = train_tokenizer(sentences + sorted(set(transcriptions.values())) + prompts, config.merges)
+    sp = sentencepiece.SentencePieceProcessor(model_proto=model_file)
+    sequences = Sequences(
+        [[sp.encode(one) for one in several] for several in captions.values()],
+        [sp.encode(prompt) for prompt in prompts],
+        config,
+    )
+    model = train(sequences, sp.vocab_size(), sp.bos_id(), sp.eos_id(), config, rng)
+    beside = begin_folder(args.output)
+    model.save_pretrained(beside)
+    (beside / "tokenizer.model").write_bytes(model_file)
+    tokenizer_config = {
+        "tokenizer_class": "LlamaTokenizer",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "model_max_length": config.max_position_embeddings,
+    }
+    (beside / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8")
+    finish_folder(beside, args.output, record)
+    print(f"{args.output}: made")
+
+
+if __name__ == "__main__":
+    main()
