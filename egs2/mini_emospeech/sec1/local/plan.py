@@ -33,12 +33,12 @@ class Emotion:
 
 
 EMOTIONS = {
-    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"loud": 0.7, "normal": 0.3}, 20, 28),
-    "angry": Emotion({"fast": 0.65, "normal": 0.35}, {"loud": 0.8, "normal": 0.2}, -27, 30),
-    "sad": Emotion({"slow": 0.75, "normal": 0.25}, {"quiet": 0.7, "normal": 0.3}, -27, -32),
-    "calm": Emotion({"normal": 0.75, "slow": 0.25}, {"normal": 0.75, "quiet": 0.25}, 0, 0),
-    "surprised": Emotion({"normal": 0.75, "slow": 0.25}, {"loud": 0.7, "normal": 0.3}, 45, 42),
-    "afraid": Emotion({"fast": 0.7, "normal": 0.3}, {"quiet": 0.8, "normal": 0.2}, 33, -38),
+    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"loud": 0.3, "normal": 0.7}, 20, 28),
+    "angry": Emotion({"fast": 0.75, "normal": 0.25}, {"loud": 0.85, "normal": 0.15}, -27, 30),
+    "sad": Emotion({"slow": 0.8, "normal": 0.2}, {"quiet": 0.75, "normal": 0.25}, -27, -32),
+    "calm": Emotion({"normal": 0.75, "slow": 0.25}, {"normal": 0.8, "quiet": 0.2}, 0, 0),
+    "surprised": Emotion({"normal": 0.75, "slow": 0.25}, {"loud": 0.8, "normal": 0.2}, 45, 42),
+    "afraid": Emotion({"fast": 0.65, "normal": 0.35}, {"quiet": 0.85, "normal": 0.15}, 33, -38),
 }
 
 

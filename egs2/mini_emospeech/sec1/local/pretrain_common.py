@@ -93,7 +93,9 @@ class Optimizer:
         warmup = max(1, steps // 10)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.adam,
-            lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / max(1, steps)))),
+            lambda step: min(
+                (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / max(1, steps)))
+            ),
         )
 
     def step(self, loss: torch.Tensor) -> None:

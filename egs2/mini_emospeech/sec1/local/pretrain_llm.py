@@ -2,13 +2,12 @@
 """Train a mini LLaMA and its sentencepiece tokenizer on the captions of a training set.
 
 The result is an ordinary transformers folder that has tokenizer.model and no tokenizer.json, as the LLaMA has that
-SECap uses. It is trained on three kinds of sequences, so that it can do what larger models have learned elsewhere:
-  <s> caption </s>
-  <s> instruction caption </s>
+SECap uses. It is trained on two kinds of sequences, so that it can do what larger models have learned elsewhere:
+  <s> caption </s> caption </s> instruction caption </s> ...     all captions of one utterance, in random order
   <s> hints instruction caption </s>
-where the hints are words of another caption of the same utterance (of the same caption, where there is only one), in
-random order, some left out. A model trained without them has never had a reason to look at what stands before the
-instruction - and there the audio will be.
+where the hints are words of the caption or of another one of the same utterance, in random order, some left out. The
+instruction may be missing. A model trained on single captions would never have had a reason to look at what stands
+before the instruction - and there the audio will be.
 """
 
 import argparse
@@ -50,13 +49,15 @@ class LLMConfig:
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     max_position_embeddings: int = 512
-    steps: int = 300
-    batch_size: int = 16
-    lr: float = 2.0e-3
-    plain: float = 0.2  # share of sequences without an instruction
-    hinted: float = 0.6  # share of sequences with hints
-    max_hints: int = 24
+    initializer_range: float = 0.1
+    steps: int = 400
+    batch_tokens: int = 700
+    lr: float = 4.0e-3
+    hinted: float = 0.4  # share of sequences with hints
+    own_hints: float = 0.3  # share of these whose hints are of the very caption that is to be said
+    max_hints: int = 16
     hint_noise: float = 0.5  # noise on the hints, in standard deviations of the embeddings
+    instructed: float = 0.7  # share of sequences with an instruction
     seed: int = 0
     threads: int = 2
 
@@ -125,40 +126,64 @@ class Sequences:
     Args:
         captions: token ids of the captions of each utterance.
         prompts: token ids of the instructions.
+        bos, eos: ids that begin a sequence and end a caption.
+        config: shares of the kinds of sequences.
     """
 
-    def __init__(self, captions: list[list[list[int]]], prompts: list[list[int]], config: LLMConfig):
-        self.captions, self.prompts, self.config = captions, prompts, config
+    def __init__(
+        self,
+        captions: list[list[list[int]]],
+        prompts: list[list[int]],
+        bos: int,
+        eos: int,
+        config: LLMConfig,
+    ):
+        self.captions, self.prompts, self.bos, self.eos, self.config = captions, prompts, bos, eos, config
 
-    def draw(self, rng: random.Random, bos: int, eos: int) -> tuple[list[int], int, int]:
-        """Ids of one sequence, where its hints end (they begin at 1), and where what is learned begins."""
+    def draw(self, rng: random.Random, hinted: bool) -> list[tuple[int, str]]:
+        """One sequence: ids, each a `hint`, something to `learn`, or just `given`."""
         own = rng.choice(self.captions)
-        target = rng.randrange(len(own))
-        context: list[int] = []
-        kind = rng.random()
-        if kind < self.config.hinted:
-            others = [i for i in range(len(own)) if i != target] or [target]
-            words = [token for i in rng.sample(others, min(len(others), 2)) for token in own[i]]
-            context = rng.sample(words, rng.randint(min(4, len(words)), min(self.config.max_hints, len(words))))
-        hints_end = 1 + len(context)
-        if kind < 1 - self.config.plain:
-            context = context + rng.choice(self.prompts)
-        return [bos, *context, *own[target], eos], hints_end, 1 + len(context)
+        own = rng.sample(own, len(own))
+        sequence = [(self.bos, "given")]
 
-    def batch(self, rng: random.Random, bos: int, eos: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Padded ids (B, T), labels (B, T) and whether a position is a hint (B, T)."""
-        drawn = [self.draw(rng, bos, eos) for _ in range(self.config.batch_size)]
-        ids = torch.full((len(drawn), max(len(one) for one, _, _ in drawn)), eos)
+        def add(ids: list[int], role: str) -> None:
+            sequence.extend((one, role) for one in ids)
+
+        if hinted:
+            words = own[0] if rng.random() < self.config.own_hints else own[-1]
+            add(
+                rng.sample(words, rng.randint(min(3, len(words)), min(self.config.max_hints, len(words)))),
+                "hint",
+            )
+            if rng.random() < self.config.instructed:
+                add(rng.choice(self.prompts), "given")
+            add([*own[0], self.eos], "learn")
+        else:
+            instructed = rng.randrange(len(own)) if rng.random() < self.config.instructed else None
+            for number, caption in enumerate(own):
+                if number == instructed:
+                    add(rng.choice(self.prompts), "given")
+                add([*caption, self.eos], "learn")
+        return sequence[: self.config.max_position_embeddings]
+
+    def batch(self, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As many sequences of one kind as fit: padded ids (B, T), labels (B, T), whether it is a hint (B, T)."""
+        hinted = rng.random() < self.config.hinted
+        rows: list[list[tuple[int, str]]] = [self.draw(rng, hinted)]
+        while (len(rows) + 1) * max(map(len, rows)) <= self.config.batch_tokens:
+            rows.append(self.draw(rng, hinted))
+        ids = torch.full((len(rows), max(map(len, rows))), self.eos)
         labels = torch.full_like(ids, IGNORE)
         hints = torch.zeros_like(ids, dtype=torch.bool)
-        for row, (one, hints_end, begin) in enumerate(drawn):
-            ids[row, : len(one)] = torch.tensor(one)
-            labels[row, begin : len(one)] = ids[row, begin : len(one)]
-            hints[row, 1:hints_end] = True
+        for row, sequence in enumerate(rows):
+            for column, (one, role) in enumerate(sequence):
+                ids[row, column] = one
+                labels[row, column] = one if role == "learn" else IGNORE
+                hints[row, column] = role == "hint"
         return ids, labels, hints  # padding stands to the right: nothing real attends to it
 
 
-def train(sequences: Sequences, vocab_size: int, bos: int, eos: int, config: LLMConfig, rng: random.Random):
+def train(sequences: Sequences, vocab_size: int, config: LLMConfig, rng: random.Random):
     """Train a LLaMA from scratch; return it."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -170,8 +195,9 @@ def train(sequences: Sequences, vocab_size: int, bos: int, eos: int, config: LLM
             num_hidden_layers=config.num_hidden_layers,
             num_attention_heads=config.num_attention_heads,
             max_position_embeddings=config.max_position_embeddings,
-            bos_token_id=bos,
-            eos_token_id=eos,
+            bos_token_id=sequences.bos,
+            eos_token_id=sequences.eos,
+            initializer_range=config.initializer_range,
             tie_word_embeddings=False,
         )
     )
@@ -179,7 +205,7 @@ def train(sequences: Sequences, vocab_size: int, bos: int, eos: int, config: LLM
     optimizer = Optimizer(model, config.lr, config.steps)
     loss = torch.tensor(float("nan"))
     for _ in progress(range(config.steps), desc="training the mini LLaMA"):
-        ids, labels, hints = sequences.batch(rng, bos, eos)
+        ids, labels, hints = sequences.batch(rng)
         embeddings = model.get_input_embeddings()(ids)  # (B, T, D)
         noise = torch.randn_like(embeddings) * embeddings.detach().std() * config.hint_noise
         embeddings = embeddings + noise * hints.unsqueeze(-1)
@@ -210,9 +236,11 @@ def main(argv: list[str] | None = None) -> None:
     sequences = Sequences(
         [[sp.encode(one) for one in several] for several in captions.values()],
         [sp.encode(prompt) for prompt in prompts],
+        sp.bos_id(),
+        sp.eos_id(),
         config,
     )
-    model = train(sequences, sp.vocab_size(), sp.bos_id(), sp.eos_id(), config, rng)
+    model = train(sequences, sp.vocab_size(), config, rng)
     beside = begin_folder(args.output)
     model.save_pretrained(beside)
     (beside / "tokenizer.model").write_bytes(model_file)
@@ -225,7 +253,9 @@ def main(argv: list[str] | None = None) -> None:
         "add_eos_token": False,
         "model_max_length": config.max_position_embeddings,
     }
-    (beside / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8")
+    (beside / "tokenizer_config.json").write_text(
+        json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8"
+    )
     finish_folder(beside, args.output, record)
     print(f"{args.output}: made")
 
