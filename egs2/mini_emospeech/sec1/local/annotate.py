@@ -32,9 +32,6 @@ def captions_for(utterance: Utterance, words: Words, rng: random.Random) -> list
 
 
 def _fill(frame: str, utterance: Utterance, words: Words, rng: random.Random) -> str:
-    said = {
-        name: rng.choice(words[name][getattr(utterance, name)])
-        for name in ("emotion", "rate", "volume", "pitch")
-    }
+    said = {name: rng.choice(words[name][getattr(utterance, name)]) for name in ("emotion", "rate", "volume", "pitch")}
     how = rng.choice(words["intensity"][utterance.intensity]) if utterance.intensity else ""
     return frame.format(how=how, **said)

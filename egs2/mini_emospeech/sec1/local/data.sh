@@ -32,6 +32,6 @@ python3 local/synthesize.py --output "${data}" --words "${words}" --seed "${seed
     --n_train "${n_train}" --n_valid "${n_valid}" --n_test "${n_test}"
 
 if "${mini_parts}"; then
-    local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --config "${pretrain_config}" \
-        --prompts "${prompts}"
+    local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --prompts "${prompts}" \
+        --pretrain_config "${pretrain_config}"
 fi

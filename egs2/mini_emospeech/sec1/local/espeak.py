@@ -26,18 +26,14 @@ class Espeak:
         self._blocks: list[np.ndarray] = []
         self._callback = _CALLBACK(self._receive)  # kept: the library calls it later
         self._lib.espeak_SetSynthCallback(self._callback)
-        self._lib.espeak_ng_SetRandSeed(
-            ctypes.c_long(1)
-        )  # breathy voices draw noise; by default from the clock
+        self._lib.espeak_ng_SetRandSeed(ctypes.c_long(1))  # breathy voices draw noise; by default from the clock
 
     def _receive(self, samples, count: int, _events) -> int:
         if samples and count > 0:
             self._blocks.append(np.ctypeslib.as_array(samples, (count,)).astype(np.float64) / 32768)
         return 0
 
-    def render(
-        self, text: str, voice: str, wpm: int, pitch: int, pitch_range: int, volume: int = 60
-    ) -> np.ndarray:
+    def render(self, text: str, voice: str, wpm: int, pitch: int, pitch_range: int, volume: int = 60) -> np.ndarray:
         """Speak `text`.
 
         Args:

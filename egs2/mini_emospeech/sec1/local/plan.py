@@ -15,11 +15,11 @@ TEST_VOICES = ("f2", "m6")  # heard in the test set only
 RATES = {"slow": (125, 143), "normal": (190, 213), "fast": (288, 325)}
 LEVELS = {"quiet": (-44.5, -41.5), "normal": (-35.5, -32.5), "loud": (-26.5, -23.5)}
 
-NEUTRAL_PITCH, NEUTRAL_RANGE = 48.0, 50.0  # espeak-ng's 0 to 100; 50 is the voice's own
+NEUTRAL_PITCH, NEUTRAL_RANGE = 54.0, 50.0  # espeak-ng's 0 to 100; 50 is the voice's own
 PITCH_JITTER, RANGE_JITTER = 5.0, 8.0  # half width of a uniform distribution
 # How far an emotion moves pitch and range is scaled by its intensity; None: no caption speaks of it.
 INTENSITIES = {"weak": (0.78, 0.86), None: (0.95, 1.05), "strong": (1.14, 1.22)}
-PITCHES = {"low": (0, 33), "normal": (43, 53), "high": (58, 99)}
+PITCHES = {"low": (0, 41), "normal": (49, 59), "high": (64, 99)}
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Emotion:
 
 
 EMOTIONS = {
-    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"loud": 0.3, "normal": 0.7}, 20, 28),
-    "angry": Emotion({"fast": 0.75, "normal": 0.25}, {"loud": 0.85, "normal": 0.15}, -27, 30),
-    "sad": Emotion({"slow": 0.8, "normal": 0.2}, {"quiet": 0.75, "normal": 0.25}, -27, -32),
-    "calm": Emotion({"normal": 0.75, "slow": 0.25}, {"normal": 0.8, "quiet": 0.2}, 0, 0),
-    "surprised": Emotion({"normal": 0.75, "slow": 0.25}, {"loud": 0.8, "normal": 0.2}, 45, 42),
-    "afraid": Emotion({"fast": 0.65, "normal": 0.35}, {"quiet": 0.85, "normal": 0.15}, 33, -38),
+    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"loud": 0.35, "normal": 0.65}, 20, 28),
+    "angry": Emotion({"fast": 0.75, "normal": 0.25}, {"loud": 0.8, "normal": 0.2}, -24, 30),
+    "sad": Emotion({"slow": 0.8, "normal": 0.2}, {"quiet": 0.7, "normal": 0.3}, -24, -32),
+    "calm": Emotion({"normal": 0.75, "slow": 0.25}, {"normal": 0.75, "quiet": 0.25}, 0, 0),
+    "surprised": Emotion({"normal": 0.75, "slow": 0.25}, {"loud": 0.75, "normal": 0.25}, 43, 42),
+    "afraid": Emotion({"fast": 0.65, "normal": 0.35}, {"quiet": 0.8, "normal": 0.2}, 30, -38),
 }
 
 

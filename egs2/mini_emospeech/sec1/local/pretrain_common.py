@@ -44,7 +44,8 @@ def record_of(config, sources: Iterable[str | bytes]) -> dict:
     checksum = hashlib.sha256()
     for source in sources:
         checksum.update(source.encode() if isinstance(source, str) else source)
-    return {"config": dataclasses.asdict(config), "sources": checksum.hexdigest()}
+    record = {"config": dataclasses.asdict(config), "sources": checksum.hexdigest()}
+    return json.loads(json.dumps(record))  # as it will be read back
 
 
 def is_made(folder: Path, record: dict) -> bool:
@@ -93,9 +94,7 @@ class Optimizer:
         warmup = max(1, steps // 10)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.adam,
-            lambda step: min(
-                (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / max(1, steps)))
-            ),
+            lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / max(1, steps)))),
         )
 
     def step(self, loss: torch.Tensor) -> None:

@@ -12,7 +12,6 @@ import json
 import random
 from pathlib import Path
 
-import numpy as np
 import torch
 from pretrain_common import (
     Optimizer,
@@ -36,7 +35,7 @@ from espnet2_secap.progress import progress
 class HubertConfig:
     """Sizes and training of the mini HuBERT."""
 
-    conv_dim: tuple[int, ...] = (48, 64, 96, 128, 128, 128, 128)
+    conv_dim: tuple[int, ...] = (32, 48, 64, 96, 128, 128, 128)
     hidden_size: int = 192
     intermediate_size: int = 640
     num_hidden_layers: int = 4
@@ -49,16 +48,15 @@ class HubertConfig:
     crop_seconds: float = 2.4
     mask_share: float = 0.3
     mask_frames: int = 8
-    lr: float = 1.5e-3
+    target_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    lr: float = 2.0e-3
     max_hours: float = 2.0  # of a larger corpus, as many utterances are drawn
     seed: int = 0
     threads: int = 2
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train_set", type=Path, required=True, help="data directory with wav.scp")
     parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
     parser.add_argument("--config", type=Path, help="YAML file; its section `hubert` sets sizes and steps")
@@ -66,7 +64,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def read_waves(paths: dict[str, str], max_hours: float, rng: random.Random) -> list[torch.Tensor]:
-    """Recordings (samples,) at 16 kHz as int16, up to `max_hours` of them; what cannot be used is left out, with a note."""
+    """Recordings (samples,) at 16 kHz as int16, up to `max_hours` of them; unusable ones are left out, with a note."""
     waves, bad, left = [], [], max_hours * 3600 * SAMPLE_RATE
     ids = sorted(paths)
     rng.shuffle(ids)
@@ -93,9 +91,7 @@ def as_float(wave: torch.Tensor) -> torch.Tensor:
     return wave.float() / 32768
 
 
-def make_targets(
-    waves: list[torch.Tensor], clusters: tuple[int, int, int]
-) -> tuple[list[torch.Tensor], list[int]]:
+def make_targets(waves: list[torch.Tensor], clusters: tuple[int, int, int]) -> tuple[list[torch.Tensor], list[int]]:
     """Clusters of every frame.
 
     Returns:
@@ -160,6 +156,7 @@ def build(config: HubertConfig):
             conv_dim=list(config.conv_dim),
             conv_bias=True,
             feat_extract_norm="layer",
+            feat_extract_activation="relu",  # half the time of gelu
             do_stable_layer_norm=True,
             hidden_size=config.hidden_size,
             intermediate_size=config.intermediate_size,
@@ -197,7 +194,7 @@ def train(batches: Batches, sizes: list[int], config: HubertConfig, rng: random.
             torch.nn.functional.cross_entropy(part.flatten(0, 1), clusters[..., kind].flatten())
             for kind, part in enumerate(parts)
         ]
-        optimizer.step(torch.stack(losses).sum())
+        optimizer.step(sum(weight * loss for weight, loss in zip(config.target_weights, losses, strict=True)))
     shown = ", ".join(f"{loss.item():.2f}" for loss in losses)
     print(f"mini HuBERT: losses {shown} nats per frame in the last step (mel, pitch, tempo)", flush=True)
     return model.eval()
@@ -208,9 +205,7 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     config = read_config(args.config, "hubert", HubertConfig())
     paths = read_kaldi(args.train_set / "wav.scp")
-    stamps = [
-        f"{key} {Path(path).stat().st_size} " for key, path in sorted(paths.items()) if Path(path).exists()
-    ]
+    stamps = [f"{key} {Path(path).stat().st_size} " for key, path in sorted(paths.items()) if Path(path).exists()]
     record = record_of(config, stamps)
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same recordings; kept")
@@ -230,9 +225,7 @@ def main(argv: list[str] | None = None) -> None:
         "do_normalize": False,  # the level of the speech is part of what is to be heard
         "return_attention_mask": True,
     }
-    (beside / "preprocessor_config.json").write_text(
-        json.dumps(preprocessor, indent=2) + "\n", encoding="utf-8"
-    )
+    (beside / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n", encoding="utf-8")
     finish_folder(beside, args.output, record)
     print(f"{args.output}: made")
 

@@ -63,9 +63,7 @@ class LLMConfig:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train_set", type=Path, required=True, help="data directory with captions and text")
     parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
     parser.add_argument("--config", type=Path, help="YAML file; its section `llm` sets sizes and steps")
@@ -91,11 +89,12 @@ def train_tokenizer(sentences: list[str], merges: int) -> bytes:
         a sentencepiece model with <unk> 0, <s> 1, </s> 2.
     """
     model = io.BytesIO()
-    characters = len(set("".join(sentences).replace(" ", "▁")))
+    characters = len(set("".join(sentences).replace(" ", "▁")) | {"▁"})
     options = {
         "model_type": "bpe",
         "byte_fallback": True,
         "character_coverage": 1.0,
+        "user_defined_symbols": ["▁"],  # the blank, also where no caption has one
         "normalization_rule_name": "identity",
         "add_dummy_prefix": False,
         "unk_id": 0,
@@ -183,11 +182,11 @@ class Sequences:
         return ids, labels, hints  # padding stands to the right: nothing real attends to it
 
 
-def train(sequences: Sequences, vocab_size: int, config: LLMConfig, rng: random.Random):
-    """Train a LLaMA from scratch; return it."""
+def build(config: LLMConfig, vocab_size: int, bos: int, eos: int):
+    """A LLaMA with random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    model = LlamaForCausalLM(
+    return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocab_size,
             hidden_size=config.hidden_size,
@@ -195,12 +194,17 @@ def train(sequences: Sequences, vocab_size: int, config: LLMConfig, rng: random.
             num_hidden_layers=config.num_hidden_layers,
             num_attention_heads=config.num_attention_heads,
             max_position_embeddings=config.max_position_embeddings,
-            bos_token_id=sequences.bos,
-            eos_token_id=sequences.eos,
             initializer_range=config.initializer_range,
+            bos_token_id=bos,
+            eos_token_id=eos,
             tie_word_embeddings=False,
         )
     )
+
+
+def train(sequences: Sequences, vocab_size: int, config: LLMConfig, rng: random.Random):
+    """Train a LLaMA from scratch; return it."""
+    model = build(config, vocab_size, sequences.bos, sequences.eos)
     print(f"mini LLaMA: {count(model)}, {vocab_size} pieces", flush=True)
     optimizer = Optimizer(model, config.lr, config.steps)
     loss = torch.tensor(float("nan"))
@@ -253,9 +257,7 @@ def main(argv: list[str] | None = None) -> None:
         "add_eos_token": False,
         "model_max_length": config.max_position_embeddings,
     }
-    (beside / "tokenizer_config.json").write_text(
-        json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8"
-    )
+    (beside / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n", encoding="utf-8")
     finish_folder(beside, args.output, record)
     print(f"{args.output}: made")
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 SAMPLE_RATE, SHIFT, WINDOW = 16000, 320, 400
-PITCH_LAGS = (17, 134)  # samples at 8 kHz: 470 down to 60 Hz
+PITCH_WINDOW = 480  # samples at 8 kHz: 60 ms
+PITCH_LAGS = (19, 178)  # samples at 8 kHz: 420 down to 45 Hz
 TEMPO_FRAMES = 65  # 1.3 s
 
 
@@ -37,28 +38,27 @@ def _mel_filters(bands: int) -> torch.Tensor:
 
 
 def pitch(wave: torch.Tensor) -> torch.Tensor:
-    """(samples,) -> (T, 2): thirds of semitones above 150 Hz, weighted with how periodic the sound is; the latter, times 4.
+    """(samples,) -> (T, 2): thirds of semitones above 150 Hz times how periodic the sound is; 4 times the latter.
 
-    Both are 0 where the normalised autocorrelation of 50 ms stays below 0.4.
+    Both are 0 where the normalised autocorrelation of 60 ms around the middle of the frame stays below 0.4.
     """
-    padded = torch.nn.functional.pad(wave, (200, 200))[
-        ::2
-    ]  # the speech has little above 4 kHz that matters here
-    frames = padded.unfold(0, WINDOW, SHIFT // 2)  # (T, 400), 50 ms around the middle of each frame
-    frames = frames - frames.mean(dim=1, keepdim=True)
-    spectrum = torch.fft.rfft(frames, 1024).abs().square()
-    correlation = torch.fft.irfft(spectrum)[:, : PITCH_LAGS[1]]
-    overlap = 1 - torch.arange(PITCH_LAGS[1]) / WINDOW
-    correlation = correlation / overlap / (correlation[:, :1] + 1e-6)
-    peak, lag = (correlation[:, PITCH_LAGS[0] :] * _octave_weights()).max(dim=1)
+    halved = torch.nn.functional.avg_pool1d(wave.view(1, 1, -1), 2).flatten()  # 8 kHz
+    side = (PITCH_WINDOW - WINDOW // 2) // 2
+    window = torch.hann_window(PITCH_WINDOW)
+    frames = torch.nn.functional.pad(halved, (side, side)).unfold(0, PITCH_WINDOW, SHIFT // 2)  # (T, 480)
+    correlation = _autocorrelation((frames - frames.mean(dim=1, keepdim=True)) * window) / _autocorrelation(window)
+    first, last = PITCH_LAGS
+    shorter_first = 1 - 0.1 * torch.linspace(0, 1, last - first)  # of two periods that fit equally well
+    peak, lag = (correlation[:, first:last] * shorter_first).max(dim=1)
     voiced = (peak > 0.4).float() * peak.clamp(max=1)
-    semitones = 12 * torch.log2(8000 / (lag + PITCH_LAGS[0]) / 150)
+    semitones = 12 * torch.log2(8000 / (lag + first) / 150)
     return torch.stack([voiced * semitones / 3, 4 * voiced], dim=1)
 
 
-def _octave_weights() -> torch.Tensor:
-    """Favour the shorter of two periods that fit equally well."""
-    return 1 - 0.1 * torch.arange(PITCH_LAGS[1] - PITCH_LAGS[0]) / (PITCH_LAGS[1] - PITCH_LAGS[0])
+def _autocorrelation(frames: torch.Tensor) -> torch.Tensor:
+    """(..., n) -> (..., lags), 1 at lag 0."""
+    correlation = torch.fft.irfft(torch.fft.rfft(frames, 1024).abs().square())[..., : PITCH_LAGS[1]]
+    return correlation / (correlation[..., :1] + 1e-6)
 
 
 def tempo(mel: torch.Tensor) -> torch.Tensor:
@@ -79,9 +79,7 @@ def kmeans(points: torch.Tensor, clusters: int, rounds: int = 15) -> torch.Tenso
         nearest = assign(points, centres)
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
         sizes = torch.bincount(nearest, minlength=len(centres)).unsqueeze(1)
-        anywhere = points[
-            torch.randint(len(points), (len(centres),))
-        ]  # a new place for clusters that hold nothing
+        anywhere = points[torch.randint(len(points), (len(centres),))]  # a new place for clusters that hold nothing
         centres = torch.where(sizes > 0, sums / sizes.clamp(min=1), anywhere)
     return centres
 

@@ -28,13 +28,9 @@ _espeak: Espeak | None = None  # made once; each utterance is rendered in a fres
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("data"), help="folder for the sets and wav/")
-    parser.add_argument(
-        "--words", type=Path, default=Path("conf/words.json"), help="what each class is called"
-    )
+    parser.add_argument("--words", type=Path, default=Path("conf/words.json"), help="what each class is called")
     for name, size in (("train", 1200), ("valid", 100), ("test", 200)):
         parser.add_argument(f"--n_{name}", type=int, default=size, help=f"utterances in the {name} set")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
@@ -112,9 +108,7 @@ def make_audio(utterances: list[Utterance], folder: Path, seed: int, nj: int) ->
     make_dir(folder)
     jobs = [(utterance, seed, folder / f"{utterance.utt_id}.wav") for utterance in utterances]
     with multiprocessing.get_context("fork").Pool(nj) as pool:
-        rates = list(
-            progress(pool.imap(_speak_in_copy, jobs, chunksize=4), len(jobs), f"speaking {folder.name}")
-        )
+        rates = list(progress(pool.imap(_speak_in_copy, jobs, chunksize=4), len(jobs), f"speaking {folder.name}"))
     wanted = {path.name for _, _, path in jobs}
     for path in folder.iterdir():  # from an earlier run of another size
         if path.name not in wanted:
@@ -130,8 +124,7 @@ def write_set(folder: Path, utterances: list[Utterance], wav: Path, words: dict,
         return {utterance.utt_id: getattr(utterance, name) for utterance in utterances}
 
     captions = {
-        one.utt_id: captions_for(one, words, random.Random(f"{seed} captions {one.utt_id}"))
-        for one in utterances
+        one.utt_id: captions_for(one, words, random.Random(f"{seed} captions {one.utt_id}")) for one in utterances
     }
     write_kaldi(folder / "text", column("sentence"))
     write_captions(folder / "captions", captions)
