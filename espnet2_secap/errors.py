@@ -3,7 +3,8 @@
 import errno
 import functools
 import sys
-from typing import Callable
+from collections.abc import Callable
+from pathlib import Path
 
 
 class SecError(ValueError):
@@ -18,7 +19,7 @@ def cli(main: Callable) -> Callable:
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs):
-        program = main.__module__.rsplit(".", 1)[-1]
+        program = Path(sys.argv[0]).stem if main.__module__ == "__main__" else main.__module__.rsplit(".", 1)[-1]
         try:
             return main(*args, **kwargs)
         except SecError as err:

@@ -22,9 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="random: training captions drawn for each utterance; frequent: the most frequent training caption",
     )
     parser.add_argument("--train_captions", required=True, help="captions of the training set")
-    parser.add_argument(
-        "--ids", required=True, help="any file with the utterances' ids as the first word of a line"
-    )
+    parser.add_argument("--ids", required=True, help="any file with the utterances' ids as the first word of a line")
     parser.add_argument("--output", required=True, help="folder for the file `captions`")
     parser.add_argument(
         "--n_candidates",

@@ -28,12 +28,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fs", type=int, default=16000, help="sampling rate to write, in Hz")
     parser.add_argument("--audio_format", choices=["wav", "flac"], default="wav", help="both hold 16 bits")
-    parser.add_argument(
-        "--min_wav_duration", type=float, default=0.1, help="shortest utterance kept, in seconds"
-    )
-    parser.add_argument(
-        "--max_wav_duration", type=float, default=30.0, help="longest utterance kept, in seconds"
-    )
+    parser.add_argument("--min_wav_duration", type=float, default=0.1, help="shortest utterance kept, in seconds")
+    parser.add_argument("--max_wav_duration", type=float, default=30.0, help="longest utterance kept, in seconds")
     parser.add_argument("--nj", type=int, default=1, help="number of jobs")
     parser.add_argument("--job", type=int, default=1, help="which of them this is, from 1 on")
     parser.add_argument("--combine", type=str2bool, default=False, help="join the results of all jobs")

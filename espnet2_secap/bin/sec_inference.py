@@ -72,8 +72,6 @@ def main(argv=None) -> None:
     args = parse(argv)
     from espnet2_secap.inference.outputs import combine
 
-    if not 1 <= args.job <= args.nj:
-        raise SecError(f"--job {args.job}: expected 1 to --nj {args.nj}")
     folders = [folder for folder in (args.output_dir, args.shuffled_audio_dir) if folder]
     if not args.combine:
         if not args.sec_model_file:

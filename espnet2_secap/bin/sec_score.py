@@ -88,11 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.output}: {len(pairs.references)} utterances, {len(pairs.candidates)} candidates each")
     for name in names:
         result = results[name]
-        value = (
-            f"n/a: {result['reason']}"
-            if result["mean"] is None
-            else f"{result['mean']:.2f} ±{result['std']:.2f}"
-        )
+        value = f"n/a: {result['reason']}" if result["mean"] is None else f"{result['mean']:.2f} ±{result['std']:.2f}"
         print(f"  {name:16} {value}")
 
 

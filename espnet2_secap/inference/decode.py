@@ -4,8 +4,9 @@ import argparse
 
 import torch
 
+from espnet2_secap.data.io import part_of
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.outputs import other_audio, slice_of, write_job
+from espnet2_secap.inference.outputs import other_audio, write_job
 from espnet2_secap.inference.reading import Utterances
 from espnet2_secap.inference.speech2caption import DECODING, Speech2Caption
 from espnet2_secap.progress import progress
@@ -25,7 +26,7 @@ def decode_set(args: argparse.Namespace) -> None:
         raise SecError(
             f"--data_dir {args.data_dir}: {kind}, but the model has encoder {speech2caption.train_args.encoder}"
         )
-    ids = slice_of(utterances.ids, args.job, args.nj)
+    ids = part_of(utterances.ids, args.nj, args.job)
     runs = [(args.output_dir, {utt: utt for utt in ids})]
     if args.shuffled_audio_dir:
         others = other_audio(utterances.ids, args.seed)

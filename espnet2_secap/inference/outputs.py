@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, write_captions
+from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, write_kaldi
 from espnet2_secap.errors import SecError
 
 
@@ -14,11 +14,6 @@ def scp_of(data_dir: str | Path) -> Path:
         if (Path(data_dir) / name).is_file():
             return Path(data_dir) / name
     raise SecError(f"{data_dir}: neither feats.scp (stage 3) nor wav.scp (stage 2); run these stages first")
-
-
-def slice_of(ids: list[str], job: int, nj: int) -> list[str]:
-    """Part `job` (from 1) of `nj` contiguous, nearly equal parts."""
-    return ids[len(ids) * (job - 1) // nj : len(ids) * job // nj]
 
 
 def other_audio(ids: list[str], seed: int) -> dict[str, str]:
@@ -58,10 +53,9 @@ def combine(folder: str | Path, data_dir: str | Path, nj: int) -> int:
     with atomic_write(Path(folder) / "candidates.jsonl") as file:
         for utt in sorted(rows):
             print(json.dumps(rows[utt], ensure_ascii=False), file=file)
-    write_captions(
-        Path(folder) / "captions",
-        {utt: [candidate["text"] for candidate in row["candidates"]] for utt, row in rows.items()},
-    )
+    texts = {utt: [candidate["text"] for candidate in row["candidates"]] for utt, row in rows.items()}
+    # Not write_captions: what a model writes may be empty, and is then scored as empty.
+    write_kaldi(Path(folder) / "captions", {utt: json.dumps(text, ensure_ascii=False) for utt, text in texts.items()})
     for path in paths:
         path.unlink()
     return len(rows)

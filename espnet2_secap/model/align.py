@@ -35,6 +35,12 @@ class GaussianEstimator(torch.nn.Module):
         return self.mean(x), self.log_var(x)
 
 
+def standardise(values: torch.Tensor) -> torch.Tensor:
+    """(n, D) -> zero mean and unit variance over n, for each of the D."""
+    values = values - values.mean(0)
+    return values / (values.pow(2).mean(0) + 1e-5).sqrt()
+
+
 class AlignModel(AbsESPnetModel):
     """Trains a bridge so that what it hears is what a caption says and not what the speaker says.
 
@@ -47,7 +53,8 @@ class AlignModel(AbsESPnetModel):
         sccl_weight: w_T2; 0 switches SCCL off.
         sccl_weights: w1, w2, w3 of Eq. 5; a 0 switches that term off.
         margin: m of Eq. 5.
-        sccl_reduction: "sum" (Eq. 5 to the letter) or "mean".
+        sccl_reduction: "sum" (Eq. 5) or "mean" (Eq. 5 divided by the batch size).
+        sccl_center: take the batch's means off the embeddings before Eq. 5; see `sccl_loss`.
         estimator_size: hidden width of the estimator's networks.
         mi_detach_text: let the bound move the speech side only.
     """
@@ -62,6 +69,7 @@ class AlignModel(AbsESPnetModel):
         sccl_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
         margin: float = 0.2,
         sccl_reduction: str = "mean",
+        sccl_center: bool = False,
         estimator_size: int = 512,
         mi_detach_text: bool = True,
     ):
@@ -76,6 +84,7 @@ class AlignModel(AbsESPnetModel):
         self.sccl_weights = tuple(sccl_weights)
         self.margin = margin
         self.sccl_reduction = sccl_reduction
+        self.sccl_center = sccl_center
         self.mi_detach_text = mi_detach_text
         size = bridge.output_size()
         self.estimator = GaussianEstimator(size, size, estimator_size) if mi_weight else None
@@ -119,7 +128,13 @@ class AlignModel(AbsESPnetModel):
         if self.sccl_weight:
             spoken = self.embed_text(caption, caption_lengths)
             sccl, terms = sccl_loss(
-                query, spoken, emotion.view(-1), self.sccl_weights, self.margin, self.sccl_reduction
+                query,
+                spoken,
+                emotion.view(-1),
+                weights=self.sccl_weights,
+                margin=self.margin,
+                reduction=self.sccl_reduction,
+                center=self.sccl_center,
             )
             loss = loss + self.sccl_weight * sccl
             stats |= {"sccl": sccl.detach()} | {f"sccl_{name}": term.detach() for name, term in terms.items()}
@@ -139,6 +154,8 @@ class AlignModel(AbsESPnetModel):
 
     def _mutual_information(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """U(x; y) that moves x and y only, and mean log q(y_i|x_i) that moves the estimator only."""
+        # Mutual information does not change with shift and scale; standardised, the Gaussian's range fits at once.
+        x, y = standardise(x), standardise(y)
         fixed = {name: p.detach() for name, p in self.estimator.named_parameters()}
         bound = vclub_bound(*functional_call(self.estimator, fixed, (x,)), y)
         fit = gaussian_log_likelihood(*self.estimator(x.detach()), y.detach()).mean()
@@ -153,7 +170,10 @@ class AlignModel(AbsESPnetModel):
         kept, self.retrieval = self.retrieval, None
         if not kept:
             return None
-        speech, caption = (torch.nn.functional.normalize(torch.cat(part), dim=-1) for part in zip(*kept, strict=True))
+        speech, caption = (torch.cat(part) for part in zip(*kept, strict=True))
+        if self.sccl_center:
+            speech, caption = speech - speech.mean(0), caption - caption.mean(0)
+        speech, caption = (torch.nn.functional.normalize(part, dim=-1) for part in (speech, caption))
         nearest = (speech @ caption.T).argmax(1)
         return (nearest == torch.arange(len(speech), device=speech.device)).float().mean().item()
 

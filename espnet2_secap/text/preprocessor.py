@@ -1,12 +1,12 @@
 """From the files of a data directory to what the models take, one utterance at a time."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from espnet2.train.preprocessor import AbsPreprocessor
 
+from espnet2_secap.data.io import parse_captions
 from espnet2_secap.errors import SecError
 
 
@@ -79,9 +79,6 @@ class SECPreprocessor(AbsPreprocessor):
     @staticmethod
     def _captions(uid: str, line: str) -> list[str]:
         try:
-            captions = json.loads(line)
-        except json.JSONDecodeError:
-            captions = None
-        if not isinstance(captions, list) or not captions or not all(isinstance(c, str) and c for c in captions):
-            raise SecError(f'captions: {uid}: expected a JSON list such as ["caption", "caption"], got {line[:60]!r}')
-        return captions
+            return parse_captions(line)
+        except ValueError as err:
+            raise SecError(f"captions: {uid}: {err}") from err

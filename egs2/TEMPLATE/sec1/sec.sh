@@ -1,0 +1,231 @@
+#!/usr/bin/env bash
+# Speech emotion captioning, stage by stage. A recipe's run.sh calls this with its choices; every option below can
+# also be given to run.sh: ./run.sh --stage 5 --stop-stage 6 --caption_args "--max_epoch 5"
+set -euo pipefail
+
+# General
+stage=1              # first stage to run
+stop_stage=8         # last stage to run
+skip_data_prep=false # leave out stages 1 to 4
+skip_train=false     # leave out stages 5 and 6
+skip_align=false     # leave out stage 5: captioning from an untrained bridge
+skip_eval=false      # leave out stages 7 and 8
+ngpu=0               # GPUs per node for training; 0: CPU
+num_nodes=1          # nodes for training
+nj=4                 # parallel jobs in stages 2 and 3
+inference_nj=4       # parallel jobs in stage 7
+gpu_inference=false  # one GPU per job in stages 3 and 7
+train_threads=       # CPU threads of a training process; all CPUs if empty
+dumpdir=dump         # audio and features
+expdir=exp           # models, captions, scores
+python=python3       # Python of the environment
+# Data
+train_set=train
+valid_set=valid
+test_sets="test"      # names, in one argument
+local_data_opts=      # options of local/data.sh
+audio_format=wav      # wav or flac, in dump/raw
+fs=16000              # Hz
+min_wav_duration=0.1  # seconds; training and validation utterances outside of these two are left out
+max_wav_duration=30   # seconds
+# Speech features
+feats_type=extracted  # extracted: stage 3 writes features; raw: the encoder runs in training
+upstream=hf_hubert_custom # S3PRL's name of it
+upstream_path=        # folder or hub name of its weights
+upstream_layer=last   # last, all (for a learned weighted sum), or a number
+feats_dtype=float32   # float32 or float16
+feats_tag=            # name in dump/ and exp/; made from the upstream and the layer if empty
+batch_seconds=60      # seconds of speech in a batch of stage 3
+# Training
+align_config=conf/align.yaml     # first stage
+align_args=                            # further options of sec_train, first stage
+caption_config=conf/caption.yaml # second stage
+caption_args=                          # further options of sec_train, second stage
+sec_tag=              # name of the experiment; made from the configs' names if empty
+align_exp=            # folder of the first stage; made from sec_tag if empty
+sec_exp=              # folder of the second stage; made from sec_tag if empty
+sec_stats_dir=        # folder of lengths
+pretrained_model=     # model file of a first stage to start stage 6 from, instead of stage 5's
+# Decoding and scoring
+inference_config=conf/decode.yaml      # options of sec_inference
+inference_args=                        # further ones
+inference_tag=        # name of the decoding; made from the config's name if empty
+inference_model=valid.loss.best.pth    # model file in the second stage's folder
+shuffled_audio=true   # also caption each utterance from another's audio, as a sanity row
+probe=true            # linear probes for emotion and sentence on the first stage's embeddings
+lang=zh               # language of captions, prompts and words: zh or en
+segment=char          # how captions are cut for scoring: char or word
+words=                # words that name emotions ...; conf/words.json or the language's own if empty
+metrics=              # metrics of sec_score, in one argument; all if empty
+goals=                # file of numbers to reach, for the report
+
+help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | sed -E 's/^([a-z_]+)=(.*)$/  --\1 \2/')
+[ -f ./path.sh ] || { echo "sec.sh: error: run it from a recipe's folder, such as egs2/mini_emospeech/sec1" >&2; exit 1; }
+. ./path.sh
+. utils/parse_options.sh
+. ./cmd.sh
+[ $# -eq 0 ] || { echo "sec.sh: error: unexpected argument '$1'; options are --name value" >&2; exit 1; }
+
+die() { echo "sec.sh: error: $*" >&2; exit 1; }
+log() { echo "$(date '+%H:%M:%S') $*"; }
+need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
+runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
+at_most() { local n; n=$(wc -l < "$2"); if [ "$n" -lt "$1" ]; then echo "$n"; else echo "$1"; fi; }
+# suffix_of conf/caption_large.yaml caption: _large; of conf/caption.yaml: nothing
+suffix_of() { local name; name=$(basename "$1" .yaml); name=${name#"$2"}; echo "${name:+_${name#_}}"; }
+# jobs CMD N LOG COMMAND ... JOB: run it N times in parallel; if one fails, show what it said
+jobs() {
+    local cmd=$1 n=$2 logs=$3; shift 3
+    # shellcheck disable=SC2086 # cmd holds options
+    ${cmd} JOB=1:"$n" "$logs" "$@" && return
+    # shellcheck disable=SC2086 # the pattern names every job's log
+    grep -hE ' error: ' ${logs//JOB/*} | sort -u >&2 || true
+    exit 1
+}
+
+if [ "${feats_type}" = raw ]; then
+    feats_tag=raw feats_scp=wav.scp feats_file_type=sound
+elif [ "${feats_type}" = extracted ]; then
+    [ -n "${feats_tag}" ] || feats_tag=${upstream}$([ "${upstream_layer}" = last ] || echo "_${upstream_layer}")
+    feats_scp=feats.scp feats_file_type=kaldi_ark
+else
+    die "--feats_type ${feats_type}: expected extracted or raw"
+fi
+feats_dir=${dumpdir}/${feats_tag}
+[ -n "${align_exp}" ] || align_exp=${expdir}/sec_align_${sec_tag:-${feats_tag}$(suffix_of "${align_config}" align)}
+[ -n "${sec_exp}" ] || sec_exp=${expdir}/sec_caption_${sec_tag:-${feats_tag}$(suffix_of "${caption_config}" caption)}
+[ -n "${sec_stats_dir}" ] || sec_stats_dir=${expdir}/sec_stats_${feats_tag}
+decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
+[ -n "${inference_tag}" ] || decode_dir+=$(suffix_of "${inference_config}" decode)
+[ -n "${train_threads}" ] || train_threads=$(env -u OMP_NUM_THREADS nproc)
+[ -n "${words}" ] || { if [ -f conf/words.json ]; then words=conf/words.json; else words=${lang}; fi; }
+read -ra tests <<< "${test_sets}"
+"${gpu_inference}" && jobs_cmd="${cuda_cmd} --gpu 1" device=cuda || jobs_cmd=${decode_cmd} device=cpu
+mkdir -p "${dumpdir}" "${expdir}" || die "--dumpdir ${dumpdir}, --expdir ${expdir}: choose folders that can be written"
+
+if runs 1 "${skip_data_prep}"; then
+    log "Stage 1: corpus -> data/"
+    # shellcheck disable=SC2086
+    local/data.sh ${local_data_opts}
+fi
+
+if runs 2 "${skip_data_prep}"; then
+    log "Stage 2: format and check audio -> ${dumpdir}/raw"
+    for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
+        need "data/${dset}/wav.scp" 1
+        utils/validate_data_dir.sh "data/${dset}" --require captions
+        case ${dset} in "${train_set}") role=train ;; "${valid_set}") role=valid ;; *) role="test" ;; esac
+        format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "${role}"
+            --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
+            --max_wav_duration "${max_wav_duration}" --nj "$(at_most "${nj}" "data/${dset}/wav.scp")")
+        jobs "${train_cmd}" "$(at_most "${nj}" "data/${dset}/wav.scp")" "${dumpdir}/raw/${dset}/logs/format.JOB.log" \
+            "${format[@]}" --job JOB
+        "${format[@]}" --combine true
+    done
+fi
+
+if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
+    log "Stage 3: speech features by ${upstream} ${upstream_path} -> ${feats_dir}"
+    for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do need "${dumpdir}/raw/${dset}/wav.scp" 2; done
+    n=$(at_most "${nj}" "${dumpdir}/raw/${train_set}/wav.scp")
+    extract=(sec_extract_feats --dumpdir "${dumpdir}" --sets "${train_set} ${valid_set} ${test_sets}"
+        --output "${feats_dir}" --upstream "${upstream}" --layer "${upstream_layer}" --dtype "${feats_dtype}"
+        --batch_seconds "${batch_seconds}" --device "${device}" --nj "$n")
+    [ -z "${upstream_path}" ] || extract+=(--upstream_path "${upstream_path}")
+    jobs "${jobs_cmd}" "$n" "${feats_dir}/logs/extract.JOB.log" "${extract[@]}" --job JOB
+    "${extract[@]}" --combine true
+fi
+
+if runs 4 "${skip_data_prep}"; then
+    log "Stage 4: lengths -> ${sec_stats_dir}"
+    for dset in "${train_set}" "${valid_set}"; do
+        need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
+        sec_collect_stats --dir "${feats_dir}/${dset}" --output "${sec_stats_dir}/${dset}/speech_shape"
+    done
+fi
+
+# train EXP_DIR CONFIG ARGS: one training stage through ESPnet's launcher, its progress on this terminal
+train() {
+    local exp=$1 config=$2 args=$3 data=() split dset name path; shift 3
+    [ -f "${config}" ] || die "${config}: no such configuration"
+    for split in train valid; do
+        dset=${train_set}; [ "${split}" = train ] || dset=${valid_set}
+        need "${sec_stats_dir}/${dset}/speech_shape" 4
+        data+=(--"${split}"_shape_file "${sec_stats_dir}/${dset}/speech_shape")
+        data+=(--"${split}"_data_path_and_name_and_type "${feats_dir}/${dset}/${feats_scp},speech,${feats_file_type}")
+        for name in caption,captions text,text emotion,utt2emo; do
+            path=${dumpdir}/raw/${dset}/${name#*,}
+            [ ! -f "${path}" ] || data+=(--"${split}"_data_path_and_name_and_type "${path},${name%,*},text")
+        done
+    done
+    mkdir -p "${exp}"
+    # shellcheck disable=SC2086
+    OMP_NUM_THREADS=${train_threads} sec_follow --log "${exp}/train.log" -- \
+        "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd} --name $(basename "${exp}")" \
+        --log "${exp}/train.log" --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+        --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
+        "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \
+        "${data[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
+    grep -hE ' error: ' "${exp}/train.log" >&2 || tail -n 15 "${exp}/train.log" "${exp}/launch.log" >&2
+    die "training ended early; the whole log is ${exp}/train.log"
+}
+
+if runs 5 "${skip_train}" && ! "${skip_align}" && [ -z "${pretrained_model}" ]; then
+    log "Stage 5: training, first stage: STMIL + SCCL -> ${align_exp}"
+    train "${align_exp}" "${align_config}" "${align_args}" --model align
+fi
+
+if runs 6 "${skip_train}"; then
+    log "Stage 6: training, second stage: captioning -> ${sec_exp}"
+    start=()
+    if ! "${skip_align}"; then
+        [ -n "${pretrained_model}" ] || pretrained_model=${align_exp}/valid.loss.best.pth
+        need "${pretrained_model}" 5
+        start=(--align_model "${pretrained_model}")
+    fi
+    train "${sec_exp}" "${caption_config}" "${caption_args}" --model caption "${start[@]}"
+fi
+
+if runs 7 "${skip_eval}"; then
+    log "Stage 7: decoding by ${sec_exp}/${inference_model} -> ${decode_dir}"
+    need "${sec_exp}/${inference_model}" 6
+    for dset in "${tests[@]}"; do
+        need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
+        n=$(at_most "${inference_nj}" "${feats_dir}/${dset}/${feats_scp}")
+        decode=(sec_inference --config "${inference_config}" --data_dir "${feats_dir}/${dset}" --nj "$n"
+            --output_dir "${decode_dir}/${dset}" --device "${device}")
+        ! "${shuffled_audio}" || decode+=(--shuffled_audio_dir "${decode_dir}_shuffled_audio/${dset}")
+        # shellcheck disable=SC2086
+        jobs "${jobs_cmd}" "$n" "${decode_dir}/${dset}/logs/decode.JOB.log" "${decode[@]}" ${inference_args} \
+            --sec_model_file "${sec_exp}/${inference_model}" --job JOB
+        "${decode[@]}" --combine true
+    done
+fi
+
+if runs 8 "${skip_eval}"; then
+    log "Stage 8: scoring and report"
+    for dset in "${tests[@]}"; do
+        need "${decode_dir}/${dset}/captions" 7
+        systems=("${decode_dir}/${dset}")
+        ! "${shuffled_audio}" || systems+=("${decode_dir}_shuffled_audio/${dset}")
+        for kind in random frequent; do
+            sec_baseline --kind "${kind}" --train_captions "${dumpdir}/raw/${train_set}/captions" \
+                --ids "${dumpdir}/raw/${dset}/captions" --output "${expdir}/${kind}_caption/${dset}"
+            systems+=("${expdir}/${kind}_caption/${dset}")
+        done
+        for system in "${systems[@]}"; do
+            # shellcheck disable=SC2086
+            sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --segment "${segment}" \
+                --output "${system}/score.json" --words "${words}" --truth_dir "${dumpdir}/raw/${dset}" \
+                ${metrics:+--metrics ${metrics}}
+        done
+    done
+    if "${probe}" && [ -e "${align_exp}/valid.loss.best.pth" ]; then
+        # shellcheck disable=SC2086
+        OMP_NUM_THREADS=${train_threads} sec_probe --model_files "${align_exp}/valid.loss.best.pth" \
+            --train_dir "${feats_dir}/${train_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
+            --label_dirs "${dumpdir}/raw/${train_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"
+    fi
+    sec_report --expdir "${expdir}" --output "${expdir}/RESULTS.md" ${goals:+--goals "${goals}"}
+fi
+log "Done: stages ${stage} to ${stop_stage}"

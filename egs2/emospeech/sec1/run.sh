@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# EMOSpeech: the public recordings with mini parts trained on their own training set. db.sh names the corpus.
+# With the full corpus and the paper's sizes (hub models, GPUs):
+#   ./run.sh --local_data_opts "--mini_parts false" --upstream_path TencentGameMate/chinese-hubert-large \
+#       --feats_tag chinese_hubert_large --align_config conf/align_large.yaml --caption_config conf/caption_large.yaml \
+#       --ngpu 8 --gpu_inference true
+set -euo pipefail
+
+./sec.sh \
+    --train_set train \
+    --valid_set valid \
+    --test_sets "test" \
+    --nj 2 \
+    --inference_nj 1 \
+    --upstream hf_hubert_custom \
+    --upstream_path pretrained/hubert \
+    --feats_tag hubert \
+    --goals conf/goals.json \
+    "$@"

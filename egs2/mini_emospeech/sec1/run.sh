@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# mini_emospeech: a synthetic corpus and mini pretrained parts, made on the spot; nothing is downloaded.
+# ./sec.sh --help tells all options. A filterbank run: ./run.sh --upstream fbank --upstream_path "" --feats_tag fbank
+set -euo pipefail
+
+train_set=train
+valid_set=valid
+test_sets="test"
+
+./sec.sh \
+    --train_set "${train_set}" \
+    --valid_set "${valid_set}" \
+    --test_sets "${test_sets}" \
+    --nj 2 \
+    --inference_nj 1 \
+    --upstream hf_hubert_custom \
+    --upstream_path pretrained/hubert \
+    --feats_tag hubert \
+    --goals conf/goals.json \
+    "$@"

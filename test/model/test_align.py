@@ -1,0 +1,127 @@
+import pytest
+import torch
+
+from espnet2_secap.bridge.linear import LinearBridge
+from espnet2_secap.bridge.qformer import QFormer
+from espnet2_secap.encoder.feats import FeatsEncoder
+from espnet2_secap.model.align import AlignModel, standardise
+from espnet2_secap.text.text_encoder import BertTextEncoder, TokenEmbedding
+
+SIZES = dict(num_queries=4, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, encoder_width=24)
+
+
+def build(llama, **options) -> AlignModel:
+    torch.manual_seed(0)
+    bridge = QFormer(10, **SIZES, dropout=0.0)
+    return AlignModel(FeatsEncoder(10), bridge, TokenEmbedding(llama, 32), estimator_size=16, **options)
+
+
+def batch(size=6):
+    torch.manual_seed(1)
+    lengths = torch.randint(4, 9, (3, size))
+    lengths[:, 0] = 8
+    return dict(
+        speech=torch.randn(size, 8, 10),
+        speech_lengths=lengths[0],
+        caption=torch.randint(3, 300, (size, 8)),
+        caption_lengths=lengths[1],
+        text=torch.randint(3, 300, (size, 8)),
+        text_lengths=lengths[2],
+        emotion=torch.arange(size)[:, None] // 2,
+    )
+
+
+def gradients(model, loss) -> dict[str, float]:
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.abs().sum().item() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_bound_moves_the_speech_side_only_and_fit_the_estimator_only(tiny_llama):
+    model = build(tiny_llama, sccl_weight=0.0)
+    inputs = batch()
+    query = model.embed_speech(inputs["speech"], inputs["speech_lengths"])[0].mean(1)
+    said = model.embed_text(inputs["text"], inputs["text_lengths"])
+    bound, fit = model._mutual_information(said.detach(), query)
+    assert not any(name.startswith("estimator") for name in gradients(model, bound))
+    moved = gradients(model, fit)
+    assert moved and all(name.startswith("estimator") for name in moved)
+
+
+def test_loss_is_eq_6_in_the_statistics(tiny_llama):
+    model = build(tiny_llama, mi_weight=0.3, sccl_weight=2.0, sccl_weights=(1.0, 0.5, 2.0))
+    _, stats, weight = model(**batch())
+    sccl = stats["sccl_own"] + 0.5 * stats["sccl_same"] + 2.0 * stats["sccl_other"]
+    assert stats["sccl"].item() == pytest.approx(sccl.item(), rel=1e-5)
+    assert stats["loss"].item() == pytest.approx(0.3 * stats["mi"].item() + 2.0 * sccl.item(), rel=1e-5)
+    assert weight == 6
+
+
+def test_each_term_can_be_switched_off(tiny_llama):
+    inputs = batch()
+    _, stats, _ = build(tiny_llama, mi_weight=0.0)(**{k: v for k, v in inputs.items() if not k.startswith("text")})
+    assert "mi" not in stats and "sccl" in stats
+    _, stats, _ = build(tiny_llama, sccl_weight=0.0)(**inputs)
+    assert "sccl" not in stats and "mi" in stats
+    with pytest.raises(ValueError, match="both 0"):
+        build(tiny_llama, mi_weight=0.0, sccl_weight=0.0)
+
+
+def test_stmil_removes_what_the_text_tells(tiny_llama):
+    """Speech is sentence + emotion + noise; STMIL alone takes the sentence out of the embeddings, and not the rest."""
+    torch.manual_seed(0)
+    sentences, said, emotion = torch.randint(3, 300, (4, 6)), torch.randn(4, 10), torch.randn(2, 10)
+    bridge = QFormer(10, **SIZES, dropout=0.0, initializer_range=0.1)
+    model = AlignModel(FeatsEncoder(10), bridge, TokenEmbedding(tiny_llama, 32), sccl_weight=0.0, estimator_size=64)
+    estimator = [p for name, p in model.named_parameters() if name.startswith("estimator.")]
+    others = [p for name, p in model.named_parameters() if not name.startswith("estimator.")]
+    # The estimator has to keep up with embeddings that move: a learning rate ten times theirs.
+    optimizer = torch.optim.Adam([{"params": others, "lr": 1e-3}, {"params": estimator, "lr": 1e-2}])
+
+    def speak(s, e):
+        clean = (said[s] + emotion[e])[:, None] + torch.randn(len(s), 1, 10)
+        return clean + 0.1 * torch.randn(len(s), 5, 10), torch.full((len(s),), 5)
+
+    def explained_by_sentence() -> float:
+        """Share of the embeddings' variance between the sentences' means."""
+        torch.manual_seed(5)
+        s, e = torch.arange(4).repeat_interleave(64), torch.arange(2).repeat(128)
+        with torch.no_grad():
+            query = standardise(model.embed_speech(*speak(s, e))[0].mean(1))
+        return torch.stack([query[s == i].mean(0) for i in range(4)]).pow(2).mean().item()
+
+    before = explained_by_sentence()
+    for step in range(200):
+        torch.manual_seed(100 + step)
+        s, e = torch.randint(4, (32,)), torch.randint(2, (32,))
+        loss, _, _ = model(*speak(s, e), text=sentences[s], text_lengths=torch.full((32,), 6))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert before > 0.2 and explained_by_sentence() < 0.25 * before
+
+
+def test_retrieval_rate_by_hand(tiny_llama):
+    model = build(tiny_llama)
+    model.start_retrieval()
+    speech = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    caption = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.5, 0.5]])  # own nearest: yes, no, yes
+    model.retrieval = [(speech[:2], caption[:2]), (speech[2:], caption[2:])]
+    assert model.retrieval_rate() == pytest.approx(2 / 3)
+    assert model.retrieval_rate() is None
+
+
+def test_bert_text_encoder_is_frozen_and_left_out_of_the_state(tiny_bert):
+    model = AlignModel(FeatsEncoder(10), QFormer(10, **SIZES), BertTextEncoder(tiny_bert))
+    inputs = batch()
+    for name in ("caption", "text"):
+        inputs[name] = inputs[name] % 30
+    model(**inputs)[0].backward()
+    assert not any(key.startswith("text_encoder") for key in model.state_dict())
+    assert all(p.grad is None for p in model.text_encoder.parameters())
+
+
+def test_linear_bridge_has_no_text_branch(tiny_llama):
+    model = AlignModel(FeatsEncoder(10), LinearBridge(10, 32), TokenEmbedding(tiny_llama, 32))
+    with pytest.raises(ValueError, match="no text branch"):
+        model(**batch())

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.text.preprocessor import SECPreprocessor, read_prompts
+
+SPEECH = np.zeros((3, 2))
+
+
+def cut(text: str) -> list[int]:
+    return [ord(c) for c in text]
+
+
+def test_our_prompts_are_thirty_different_ones_in_each_language():
+    for language in ("zh", "en"):
+        prompts = read_prompts(language)
+        assert len(prompts) == len(set(prompts)) == 30
+    assert all("情" in p or "心" in p or "感受" in p for p in read_prompts("zh"))
+
+
+def test_second_stage_draws_caption_and_prompt_per_utterance():
+    train = SECPreprocessor(True, cut, prompts=["p", "q", "r"], eos_id=2)
+    np.random.seed(0)
+    outputs = [train("u", {"speech": SPEECH, "caption": '["a", "bc"]'}) for _ in range(60)]
+    assert {tuple(one["caption"]) for one in outputs} == {(97, 2), (98, 99, 2)}
+    assert {tuple(one["prompt"]) for one in outputs} == {(112,), (113,), (114,)}
+    valid = SECPreprocessor(False, cut, prompts=["p", "q"], eos_id=2)
+    fixed = [valid("u", {"speech": SPEECH, "caption": '["a", "bc"]'}) for _ in range(5)]
+    assert {(tuple(one["caption"]), tuple(one["prompt"])) for one in fixed} == {((97, 2), (112,))}
+
+
+def test_first_stage():
+    output = SECPreprocessor(True, cut, emotions=["angry", "sad"])(
+        "u", {"speech": SPEECH, "caption": '["a"]', "text": "xy", "emotion": "sad"}
+    )
+    assert output["caption"].tolist() == [97] and output["text"].tolist() == [120, 121]
+    assert output["emotion"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ({"caption": "not json"}, "captions: u7: is not JSON"),
+        ({"caption": "[]"}, "captions: u7: has an empty list"),
+        ({"caption": '["a"]', "emotion": "bored"}, "utt2emo: u7: category 'bored'"),
+    ],
+)
+def test_bad_lines_are_named(data, message):
+    with pytest.raises(SecError, match=message):
+        SECPreprocessor(True, cut, emotions=["sad"])("u7", {"speech": SPEECH, **data})
+
+
+def test_bad_prompt_files(tmp_path):
+    with pytest.raises(SecError, match="cannot be read"):
+        read_prompts(str(tmp_path / "none.txt"))
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(SecError, match="holds no prompt"):
+        read_prompts(str(tmp_path / "empty.txt"))
