@@ -41,7 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--seed", type=int, default=0, help="Of the sampling and of --shuffled_audio_dir")
     group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--nj", type=int, default=1, help="Number of jobs that share the set")
-    parser.add_argument("--job", type=int, default=1, help="Which of them this is, from 1")
+    parser.add_argument("--job", type=int, help="Which of them this is, from 1; none: all of it, combined")
     parser.add_argument("--combine", type=str2bool, default=False, help="Join the jobs' outputs instead of decoding")
     return parser
 
@@ -72,16 +72,19 @@ def main(argv=None) -> None:
     args = parse(argv)
     from espnet2_secap.inference.outputs import combine
 
-    folders = [folder for folder in (args.output_dir, args.shuffled_audio_dir) if folder]
+    alone = args.job is None and not args.combine
+    if alone:
+        args.job = args.nj = 1
     if not args.combine:
         if not args.sec_model_file:
             raise SecError("--sec_model_file is missing")
         from espnet2_secap.inference.decode import decode_set
 
         decode_set(args)
-    if args.combine or args.nj == 1:
-        for folder in folders:
-            print(f"{combine(folder, args.data_dir, args.nj)} utterances captioned: {folder}/captions")
+    if args.combine or alone:
+        for folder in (args.output_dir, args.shuffled_audio_dir):
+            if folder:
+                print(f"{combine(folder, args.data_dir, args.nj)} utterances captioned: {folder}/captions")
 
 
 if __name__ == "__main__":

@@ -144,16 +144,17 @@ if runs 4 "${skip_data_prep}"; then
     done
 fi
 
-# train EXP_DIR CONFIG ARGS: one training stage through ESPnet's launcher, its progress on this terminal
+# train EXP_DIR CONFIG ARGS DATA ...: one training stage through ESPnet's launcher, its progress on this terminal.
+# DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; those that are there are given.
 train() {
-    local exp=$1 config=$2 args=$3 data=() split dset name path; shift 3
+    local exp=$1 config=$2 args=$3 names=$4 data=() split dset name path; shift 4
     [ -f "${config}" ] || die "${config}: no such configuration"
     for split in train valid; do
         dset=${train_set}; [ "${split}" = train ] || dset=${valid_set}
         need "${sec_stats_dir}/${dset}/speech_shape" 4
         data+=(--"${split}"_shape_file "${sec_stats_dir}/${dset}/speech_shape")
         data+=(--"${split}"_data_path_and_name_and_type "${feats_dir}/${dset}/${feats_scp},speech,${feats_file_type}")
-        for name in caption,captions text,text emotion,utt2emo; do
+        for name in ${names}; do
             path=${dumpdir}/raw/${dset}/${name#*,}
             [ ! -f "${path}" ] || data+=(--"${split}"_data_path_and_name_and_type "${path},${name%,*},text")
         done
@@ -172,7 +173,7 @@ train() {
 
 if runs 5 "${skip_train}" && ! "${skip_align}" && [ -z "${pretrained_model}" ]; then
     log "Stage 5: training, first stage: STMIL + SCCL -> ${align_exp}"
-    train "${align_exp}" "${align_config}" "${align_args}" --model align
+    train "${align_exp}" "${align_config}" "${align_args}" "caption,captions text,text emotion,utt2emo" --model align
 fi
 
 if runs 6 "${skip_train}"; then
@@ -183,7 +184,7 @@ if runs 6 "${skip_train}"; then
         need "${pretrained_model}" 5
         start=(--align_model "${pretrained_model}")
     fi
-    train "${sec_exp}" "${caption_config}" "${caption_args}" --model caption "${start[@]}"
+    train "${sec_exp}" "${caption_config}" "${caption_args}" "caption,captions" --model caption "${start[@]}"
 fi
 
 if runs 7 "${skip_eval}"; then
