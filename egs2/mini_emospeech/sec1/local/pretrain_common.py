@@ -40,9 +40,10 @@ def read_config(path: Path | None, section: str, defaults):
 
 
 def record_of(config, sources: Iterable[str | bytes]) -> dict:
-    """What a part is made from: its configuration, and a checksum over all that it learns from."""
+    """What a part is made from: its configuration, and a checksum over all that it learns from and these programs."""
     checksum = hashlib.sha256()
-    for source in sources:
+    programs = [program.read_bytes() for program in sorted(Path(__file__).resolve().parent.glob("pretrain_*.py"))]
+    for source in (*programs, *sources):
         checksum.update(source.encode() if isinstance(source, str) else source)
     record = {"config": dataclasses.asdict(config), "sources": checksum.hexdigest()}
     return json.loads(json.dumps(record))  # as it will be read back

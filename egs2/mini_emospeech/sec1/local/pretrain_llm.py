@@ -49,10 +49,9 @@ class LLMConfig:
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     max_position_embeddings: int = 512
-    initializer_range: float = 0.1
-    steps: int = 400
+    steps: int = 350
     batch_tokens: int = 700
-    lr: float = 4.0e-3
+    lr: float = 1.5e-3
     hinted: float = 0.4  # share of sequences with hints
     own_hints: float = 0.3  # share of these whose hints are of the very caption that is to be said
     max_hints: int = 16
@@ -94,6 +93,7 @@ def train_tokenizer(sentences: list[str], merges: int) -> bytes:
         "model_type": "bpe",
         "byte_fallback": True,
         "character_coverage": 1.0,
+        "max_sentencepiece_length": 2,  # words, not half sentences: what varies shall be a piece of its own
         "user_defined_symbols": ["▁"],  # the blank, also where no caption has one
         "normalization_rule_name": "identity",
         "add_dummy_prefix": False,
@@ -194,7 +194,6 @@ def build(config: LLMConfig, vocab_size: int, bos: int, eos: int):
             num_hidden_layers=config.num_hidden_layers,
             num_attention_heads=config.num_attention_heads,
             max_position_embeddings=config.max_position_embeddings,
-            initializer_range=config.initializer_range,
             bos_token_id=bos,
             eos_token_id=eos,
             tie_word_embeddings=False,
