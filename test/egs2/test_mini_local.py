@@ -133,6 +133,17 @@ def test_data_directories_are_good(corpus):
         assert min(Counter(read_kaldi(corpus / name / "utt2emo").values()).values()) == size // 6
 
 
+def test_a_second_run_mends_and_touches_nothing_else(tmp_path):
+    options = ("--n_train", "6", "--n_valid", "1", "--n_test", "1")
+    assert synthesize(tmp_path, *options).returncode == 0
+    before, times = checksums(tmp_path / "wav"), {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
+    broken = sorted(times)[0]
+    broken.write_bytes(broken.read_bytes()[:1000])
+    assert synthesize(tmp_path, *options).returncode == 0
+    assert checksums(tmp_path / "wav") == before
+    assert [path for path, time in times.items() if path.stat().st_mtime_ns != time] == [broken]
+
+
 def test_sizes_can_shrink(corpus, tmp_path):
     for sizes in (("6", "1", "2"), ("3", "1", "1")):
         options = [word for name, n in zip(SIZES, sizes, strict=True) for word in (f"--n_{name}", n)]

@@ -2,6 +2,7 @@
 """Make the corpus mini_emospeech: synthetic Mandarin speech of six emotions with captions."""
 
 import argparse
+import io
 import multiprocessing
 import os
 import random
@@ -75,8 +76,11 @@ def render(utterance: Utterance, seed: int) -> tuple[np.ndarray, float]:
 def _speak(job: tuple[Utterance, int, Path]) -> float:
     utterance, seed, path = job
     samples, rate = render(utterance, seed)
-    with atomic_write(path, "wb", sync=False) as stream:
-        soundfile.write(stream, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    memory = io.BytesIO()
+    soundfile.write(memory, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    if not (path.is_file() and path.read_bytes() == memory.getvalue()):  # else its time of change stays
+        with atomic_write(path, "wb", sync=False) as stream:
+            stream.write(memory.getbuffer())
     return rate
 
 
