@@ -73,9 +73,7 @@ def read_header(path: str | Path) -> Header:
     except (sf.LibsndfileError, ValueError) as err:
         if isinstance(err, SecError):
             raise
-        raise BadAudio(
-            "is not audio, or its header is cut short; copy it again or convert it to WAV"
-        ) from err
+        raise BadAudio("is not audio, or its header is cut short; copy it again or convert it to WAV") from err
     if info.frames == 0:
         raise BadAudio("has no samples; record or copy it again")
     return Header(info.frames, info.samplerate, info.channels)
@@ -114,9 +112,7 @@ def check_length(header: Header, minimum: float = SHORTEST, maximum: float = LON
     if seconds < SHORTEST:
         raise BadAudio(f"is too short: {seconds:.4f} s, speech features need {SHORTEST} s; leave it out")
     if seconds > LONGEST:
-        raise BadAudio(
-            f"is too long: {seconds:.0f} s, at most {LONGEST:.0f} s can be taken; cut it into sentences"
-        )
+        raise BadAudio(f"is too long: {seconds:.0f} s, at most {LONGEST:.0f} s can be taken; cut it into sentences")
     if seconds < minimum:
         raise BadAudio(f"is too short: {seconds:.3f} s, --min_wav_duration is {minimum:g} s")
     if seconds > maximum:

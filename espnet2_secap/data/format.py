@@ -161,9 +161,7 @@ def _of_job(options: FormatOptions, job: int, ids: list[str]) -> tuple[dict[str,
     again = f"run job {job} of stage 2 again"
     path = options.job_file(job, "wav.scp")
     if not path.is_file():
-        raise SecError(
-            f"{path}: is missing, job {job} of {options.nj} did not end well; see its log and {again}"
-        )
+        raise SecError(f"{path}: is missing, job {job} of {options.nj} did not end well; see its log and {again}")
     scp, bad = _read_list(path, " "), _read_list(options.job_file(job, "bad"), "\t")
     if sorted([*scp, *bad]) != sorted(ids):
         raise SecError(f"{path}: is not of this wav.scp and --nj {options.nj}; run all jobs of stage 2 again")

@@ -225,9 +225,7 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
     for utt_id in sorted(mapping):
         value = str(mapping[utt_id]).strip(" \t")
         if not utt_id or any(c in utt_id for c in " \t\r\n"):
-            raise SecError(
-                f"{path}: {shorten(utt_id)!r} cannot be an id: it is empty or holds blanks; rename it"
-            )
+            raise SecError(f"{path}: {shorten(utt_id)!r} cannot be an id: it is empty or holds blanks; rename it")
         if not value or "\n" in value or value.endswith("\r"):
             raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or not one line; mend it")
         lines.append(f"{utt_id} {value}\n")

@@ -48,9 +48,7 @@ def validate_data_dir(folder: str | Path, require: Iterable[str] = ()) -> list[s
         if (folder / backward).is_file() or backward in require:
             problems += _inverse(folder, forward, backward, tables.get(forward, []))
     if (folder / "segments").exists():
-        problems.append(
-            f"{folder / 'segments'}: segments are not supported; cut the recordings and remove it"
-        )
+        problems.append(f"{folder / 'segments'}: segments are not supported; cut the recordings and remove it")
     return problems
 
 
@@ -142,9 +140,7 @@ def _inverse(folder: Path, forward: str, backward: str, entries: list[Entry]) ->
                 what = ""
             listed.add(utt_id)
             if what:
-                problems.append(
-                    f"{path}:{number}: {shorten(key)}: {what}; make the file again from {forward}"
-                )
+                problems.append(f"{path}:{number}: {shorten(key)}: {what}; make the file again from {forward}")
     for utt_id in utt2key:
         if utt_id not in listed:
             problems.append(f"{path}: {shorten(utt_id)}: is missing; make the file again from {forward}")

@@ -23,9 +23,7 @@ def random_captions(
     drawn = {}
     for utt in ids:
         rng = random.Random(f"{seed} {utt}")
-        drawn[utt] = (
-            rng.sample(pool, n_candidates) if n_candidates <= len(pool) else rng.choices(pool, k=n_candidates)
-        )
+        drawn[utt] = rng.sample(pool, n_candidates) if n_candidates <= len(pool) else rng.choices(pool, k=n_candidates)
     return drawn
 
 

@@ -164,9 +164,7 @@ def meteor(context: Context) -> ScoreFunction:
         statistics = []
         for utt, texts in captions.items():
             # three bars separate the fields of a request
-            texts = [
-                re.sub(r"\|{3,}", lambda bars: " ".join(bars[0]), context.segment(text)) for text in texts
-            ]
+            texts = [re.sub(r"\|{3,}", lambda bars: " ".join(bars[0]), context.segment(text)) for text in texts]
             try:
                 statistics.append(process.ask(" ||| ".join(["SCORE", *texts]))[0])
             except MetricUnavailable as err:

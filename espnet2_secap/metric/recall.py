@@ -37,9 +37,7 @@ def recall(attribute: str) -> Callable[[Context], ScoreFunction]:
                 each[utt] = 100 * len(true & set(named(caption, categories))) / len(true) if true else None
             known = [value for value in each.values() if value is not None]
             if not known:
-                raise MetricUnavailable(
-                    f"no reference names its {attribute}, and no true {attribute} is given"
-                )
+                raise MetricUnavailable(f"no reference names its {attribute}, and no true {attribute} is given")
             return sum(known) / len(known), each
 
         return score

@@ -33,6 +33,4 @@ def find_metric(name: str) -> Metric:
 
 def column_order(names) -> list[str]:
     """Names of metrics in the order of the tables: the default ones first, then the others by name."""
-    return sorted(
-        set(names), key=lambda name: (DEFAULT.index(name) if name in DEFAULT else len(DEFAULT), name)
-    )
+    return sorted(set(names), key=lambda name: (DEFAULT.index(name) if name in DEFAULT else len(DEFAULT), name))

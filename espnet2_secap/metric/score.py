@@ -99,9 +99,7 @@ def read_truth(
         SecError: no such folder, or an id of `ids` without a label.
     """
     if not Path(folder).is_dir():
-        raise SecError(
-            f"{folder}: no such folder; give --truth_dir the data directory of the set, or leave it out"
-        )
+        raise SecError(f"{folder}: no such folder; give --truth_dir the data directory of the set, or leave it out")
     truth, notes = {}, {}
     for attribute, categories in words.items():
         path = Path(folder) / TRUTH_FILES.get(attribute, f"utt2{attribute}")
@@ -113,8 +111,7 @@ def read_truth(
             of_all = f"{len(missing)} of {len(ids)} utterances"
             raise SecError(f"{path}: no label for {of_all} ({_first(missing)}); add them or remove the file")
         meaning = {
-            label: [label] if label in categories else named(label, categories)
-            for label in set(labels.values())
+            label: [label] if label in categories else named(label, categories) for label in set(labels.values())
         }
         truth[attribute] = {utt: meaning[labels[utt]] for utt in ids}
         unknown = [utt for utt in ids if not truth[attribute][utt]]

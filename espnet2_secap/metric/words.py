@@ -34,9 +34,7 @@ class Categories(dict):
         negations: what, right before a word, makes it name nothing.
     """
 
-    def __init__(
-        self, words: dict[str, Iterable[str]], hidden: Iterable[str] = (), negations: Iterable[str] = ()
-    ):
+    def __init__(self, words: dict[str, Iterable[str]], hidden: Iterable[str] = (), negations: Iterable[str] = ()):
         super().__init__({category: list(items) for category, items in words.items()})
         self.negations = tuple(map(str.casefold, negations))
         self.table: dict[str, list[str]] = {_plain(phrase): [] for phrase in hidden}
@@ -104,9 +102,7 @@ def load_words(path_or_language: str | Path) -> dict[str, Categories]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as err:
-        raise SecError(
-            f"{path}: not JSON in UTF-8 ({err}); see {WORDS_DIR / 'zh.json'} for the form"
-        ) from None
+        raise SecError(f"{path}: not JSON in UTF-8 ({err}); see {WORDS_DIR / 'zh.json'} for the form") from None
     return _read(content, path)
 
 
@@ -127,12 +123,8 @@ def _read(content, path: Path) -> dict[str, Categories]:
             raise SecError(f"{path}: {attribute}: must be an object category -> words; {hint}")
         words = {}
         for category, items in categories.items():
-            if not isinstance(items, list) or not all(
-                isinstance(word, str) and word.strip() for word in items
-            ):
-                raise SecError(
-                    f"{path}: {attribute}: {category}: must be a list of non-empty strings; {hint}"
-                )
+            if not isinstance(items, list) or not all(isinstance(word, str) and word.strip() for word in items):
+                raise SecError(f"{path}: {attribute}: {category}: must be a list of non-empty strings; {hint}")
             words[category] = [word for item in items for word in _expand(item, lists, path)]
         hidden = words.pop("_not", [])
         attributes[attribute] = Categories(words, hidden, negations)
@@ -156,9 +148,7 @@ def _plain(text: str) -> str:
 
 def _whole(text: str, start: int, end: int) -> bool:
     """Whether text[start:end] cuts through no word in Latin script."""
-    return not (_latin(text, start - 1) and _latin(text, start)) and not (
-        _latin(text, end - 1) and _latin(text, end)
-    )
+    return not (_latin(text, start - 1) and _latin(text, start)) and not (_latin(text, end - 1) and _latin(text, end))
 
 
 def _latin(text: str, at: int) -> bool:

@@ -150,7 +150,7 @@ class AlignModel(AbsESPnetModel):
         stats["loss"] = loss.detach()
         if self.mi_weight:
             loss = loss - fit  # after the statistics: what is minimised by the embeddings is Eq. 6 alone
-        return loss, stats, torch.as_tensor(float(len(query)), device=query.device)
+        return loss, stats, torch.tensor([float(len(query))], device=query.device)
 
     def _mutual_information(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """U(x; y) that moves x and y only, and mean log q(y_i|x_i) that moves the estimator only."""

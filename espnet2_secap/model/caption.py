@@ -61,7 +61,7 @@ class CaptionModel(AbsESPnetModel):
         tokens = caption_mask.sum()
         loss = -log_probs.sum() / tokens
         stats = {"loss": loss.detach(), "ppl": loss.detach().exp()}
-        return loss, stats, tokens.to(loss.dtype)
+        return loss, stats, tokens.to(loss.dtype)[None]
 
     def collect_feats(self, **batch) -> dict[str, torch.Tensor]:
         """Nothing to collect: stage 4 reads the lengths from utt2num_frames or utt2num_samples."""

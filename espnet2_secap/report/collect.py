@@ -43,24 +43,18 @@ def find_scores(expdir: str | Path) -> list[Score]:
         SecError: no such folder, nothing in it, or a file that is not as sec_score writes it.
     """
     if not Path(expdir).is_dir():
-        raise SecError(
-            f"{expdir}: no such folder; give --expdir the folder in which training and scoring wrote"
-        )
+        raise SecError(f"{expdir}: no such folder; give --expdir the folder in which training and scoring wrote")
     scores = []
     for path in Path(expdir).rglob("score.json"):
         *system, dset = path.parent.relative_to(expdir).parts or ("",)
         if not system:
-            raise SecError(
-                f"{path}: expected {expdir}/<system>/<set>/score.json; move it there, or remove it"
-            )
+            raise SecError(f"{path}: expected {expdir}/<system>/<set>/score.json; move it there, or remove it")
         metrics = _read_object(path)
         for name, value in metrics.items():
             if not isinstance(value, dict) or "mean" not in value:
                 raise SecError(f"{path}: {name}: has no mean; make the file again with sec_score")
         meta = path.with_name("score_meta.json")
-        scores.append(
-            Score("/".join(system), dset, metrics, _read_object(meta) if meta.is_file() else {}, path.parent)
-        )
+        scores.append(Score("/".join(system), dset, metrics, _read_object(meta) if meta.is_file() else {}, path.parent))
     if not scores:
         raise SecError(f"{expdir}: no <system>/<set>/score.json below it; run sec_score (stage 8) first")
     return sorted(scores, key=lambda score: (_rank(score.system), score.system, score.dset))
@@ -91,9 +85,7 @@ def read_examples(score: Score) -> tuple[dict[str, list[str]], dict[str, list[st
         return None
     beside = score.folder / Path(score.meta["hyp"]).name
     try:
-        return read_captions(score.meta["ref"]), read_candidates(
-            beside if beside.is_file() else score.meta["hyp"]
-        )
+        return read_captions(score.meta["ref"]), read_candidates(beside if beside.is_file() else score.meta["hyp"])
     except SecError:
         return None
 

@@ -31,11 +31,7 @@ def read_goals(path: str | Path) -> list[tuple[str, str, str, str, float | str]]
         for system, sets in json.loads(Path(path).read_text(encoding="utf-8")).items():
             for dset, metrics in sets.items():
                 for metric, (sign, target) in metrics.items():
-                    if (
-                        sign not in OPERATORS
-                        or isinstance(target, bool)
-                        or not isinstance(target, (int, float, str))
-                    ):
+                    if sign not in OPERATORS or isinstance(target, bool) or not isinstance(target, (int, float, str)):
                         raise ValueError(f"{metric}: {sign} {target}")
                     _target(target)
                     goals.append((system, dset, metric, sign, target))

@@ -28,9 +28,7 @@ def score_table(scores: list[Score]) -> tuple[Table, list[str]]:
                 row.append(Cell("n/a", note=_mark(reason, notes)))
             else:
                 shown = f"{value['mean']:.2f}"
-                spread = (
-                    f" ±{value['std']:.2f}" if value.get("n", 1) > 1 and value.get("std") is not None else ""
-                )
+                spread = f" ±{value['std']:.2f}" if value.get("n", 1) > 1 and value.get("std") is not None else ""
                 row.append(Cell(shown + spread, bold=len(scores) > 1 and shown == best[column]))
         rows.append(row)
     table = Table(["system", "n", *map(_label, columns)], rows, set(range(1, len(columns) + 2)))
@@ -49,9 +47,7 @@ def segmentation(scores: list[Score]) -> str:
 
 def example_table(scores: list[Score], limit: int) -> Table | None:
     """The first utterances of a set: a reference, and the first caption of each system that listens."""
-    shown = [
-        (score, found) for score in scores if (found := read_examples(score)) and not is_sanity(score.system)
-    ]
+    shown = [(score, found) for score in scores if (found := read_examples(score)) and not is_sanity(score.system)]
     if not shown or limit < 1:
         return None
     references = shown[0][1][0]
@@ -64,9 +60,7 @@ def example_table(scores: list[Score], limit: int) -> Table | None:
 
 def probe_table(probes: list[dict]) -> Table | None:
     """What linear probes read from the frozen embeddings: accuracy, chance and number, per cent."""
-    whats = list(
-        dict.fromkeys(key for probe in probes for key, value in probe.items() if isinstance(value, dict))
-    )
+    whats = list(dict.fromkeys(key for probe in probes for key, value in probe.items() if isinstance(value, dict)))
     if not whats:
         return None
     rows = []

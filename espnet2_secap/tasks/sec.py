@@ -245,6 +245,8 @@ class SECTask(AbsTask):
 def _check_conf(name: str, choice: str, conf: dict) -> None:
     """Every key of a part's configuration must be known, and the required ones there, before anything is loaded."""
     choices = next(c for c in SECTask.class_choices_list if c.name == name)
+    if choice not in choices.classes:
+        raise SecError(f"{name}: {choice!r}, expected one of {', '.join(choices.classes)}")
     parameters = inspect.signature(choices.get_class(choice).__init__).parameters
     known = {key for key in parameters if key != "self"} - GIVEN[name]
     _check_keys(f"{name}_conf of {name}: {choice}", conf, known)

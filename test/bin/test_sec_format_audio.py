@@ -230,9 +230,7 @@ def without_root_rights():
 
 
 def run_without_root_rights(*more):
-    done = subprocess.run(
-        [*PROGRAM, *args(*more)], capture_output=True, text=True, preexec_fn=without_root_rights
-    )
+    done = subprocess.run([*PROGRAM, *args(*more)], capture_output=True, text=True, preexec_fn=without_root_rights)
     if done.returncode == 77:
         pytest.skip("needs a user other than root, or the right to drop root's")
     return done
@@ -338,9 +336,7 @@ def test_a_killed_run_started_again_gives_the_same_bytes(tmp_path):
         process.kill()
         process.wait()
         assert not (killed / "dump" / ".jobs" / "1.wav.scp").exists()
-        done = subprocess.run(
-            [*PROGRAM, *args("--combine", "true")], cwd=killed, capture_output=True, text=True
-        )
+        done = subprocess.run([*PROGRAM, *args("--combine", "true")], cwd=killed, capture_output=True, text=True)
         assert "did not end well" in done.stderr
     first = min(audio.glob("*.wav"))
     inode = first.stat().st_ino

@@ -41,11 +41,7 @@ def test_scores_and_meta(files):
     assert "pitch_recall     n/a: " in done.stdout and "rate_recall      50.00 ±50.00" in done.stdout
     meta = json.loads((files / "out" / "score_meta.json").read_text())
     assert meta["command"].startswith("sec_score --ref ref --hyp hyp") and meta["segment"] == "char"
-    assert (
-        (files / "out" / "scores.tsv")
-        .read_text()
-        .startswith("id\tcandidate\tbleu_1\temotion_recall\trate_recall\n")
-    )
+    assert (files / "out" / "scores.tsv").read_text().startswith("id\tcandidate\tbleu_1\temotion_recall\trate_recall\n")
 
 
 def test_without_java_meteor_is_not_available_and_the_rest_is(files):
@@ -109,6 +105,4 @@ def test_different_numbers_of_candidates_are_told(files):
 def test_starts_without_heavy_imports():
     code = "import sys, espnet2_secap.bin.sec_score as s; s.get_parser().format_help(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and not {"torch", "espnet2", "transformers", "numpy"} & set(
-        done.stdout.split()
-    )
+    assert done.returncode == 0 and not {"torch", "espnet2", "transformers", "numpy"} & set(done.stdout.split())

@@ -23,9 +23,7 @@ def make_data(folder, ids, rate=16000, seconds=0.3):
     write_captions(folder / "captions", {utt_id: [f"caption of {utt_id}"] for utt_id in ids})
     write_kaldi(folder / "text", dict.fromkeys(ids, "words"))
     write_kaldi(folder / "utt2spk", {utt_id: f"s{number % 2}" for number, utt_id in enumerate(ids)})
-    write_kaldi(
-        folder / "spk2utt", {"s0": " ".join(ids[::2]), **({"s1": " ".join(ids[1::2])} if ids[1:] else {})}
-    )
+    write_kaldi(folder / "spk2utt", {"s0": " ".join(ids[::2]), **({"s1": " ".join(ids[1::2])} if ids[1:] else {})})
     write_kaldi(folder / "utt2emo", dict.fromkeys(ids, "sad"))
     return wavs
 
@@ -53,9 +51,7 @@ def test_all_files_of_a_good_set(tmp_path, options, nj, audio_format):
     for utt_id, path in scp.items():
         assert path.startswith(f"{dump}/data/format.")
         assert path.endswith(f"/{utt_id}.{audio_format}")
-        assert np.array_equal(
-            sf.read(path, dtype="int16")[0], sf.read(wavs / f"{utt_id}.wav", dtype="int16")[0]
-        )
+        assert np.array_equal(sf.read(path, dtype="int16")[0], sf.read(wavs / f"{utt_id}.wav", dtype="int16")[0])
     assert read_kaldi(dump / "utt2num_samples") == dict.fromkeys(ids, "4800")
     for name in ("captions", "text", "utt2spk", "spk2utt", "utt2emo"):
         assert (dump / name).read_bytes() == (tmp_path / "data" / name).read_bytes()
@@ -106,9 +102,7 @@ def test_a_bad_test_utterance_is_an_error_and_leaves_the_earlier_output(tmp_path
     run(options)
     before = {path.name: path.read_bytes() for path in (tmp_path / "dump").iterdir() if path.is_file()}
     (wavs / "b.wav").write_bytes(b"")
-    with pytest.raises(
-        SecError, match=r"1 of 3 test utterances cannot be used \(b: .*empty file.*skip_bad_test"
-    ):
+    with pytest.raises(SecError, match=r"1 of 3 test utterances cannot be used \(b: .*empty file.*skip_bad_test"):
         run(options)
     assert (tmp_path / "dump" / "bad_utts.tsv").read_text().startswith("b\t")
     for name in before.keys() - {"bad_utts.tsv"}:

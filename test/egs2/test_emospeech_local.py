@@ -30,12 +30,8 @@ def make_corpus(folder, num, captions=lambda number: SAID[number % 4], audio=b"R
     for utt_id in ids:
         (folder / "dataset" / "wav" / f"{utt_id}.wav").write_bytes(audio)
     table = {utt_id: captions(number) for number, utt_id in enumerate(ids)}
-    (folder / "dataset" / "fid2captions.json").write_text(
-        json.dumps(table, ensure_ascii=False), encoding="utf-8"
-    )
-    lines = [
-        f"{utt_id}{chr(9) if 'emulate' in utt_id else ' '}今天是第{n}天。 \n" for n, utt_id in enumerate(ids)
-    ]
+    (folder / "dataset" / "fid2captions.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
+    lines = [f"{utt_id}{chr(9) if 'emulate' in utt_id else ' '}今天是第{n}天。 \n" for n, utt_id in enumerate(ids)]
     (folder / "dataset" / "text.txt").write_text("".join(lines), encoding="utf-8")
     (folder / "dataset" / "wav.scp").write_text("".join(f"{i} dataset/wav/{i}.wav\n" for i in ids))
     return ids
@@ -120,9 +116,7 @@ def test_what_is_incomplete_is_left_out_counted_and_listed(recipe, tmp_path):
         (tmp_path / "corpus" / "dataset" / "wav" / f"{utt_id}.wav").unlink()
     (tmp_path / "corpus" / "dataset" / "wav" / "stray.wav").write_bytes(b"RIFF")
     told = succeeds(recipe, corpus=tmp_path / "corpus")
-    assert (
-        f"warning: 5 utterances left out, no recording ({min(ids[:5])}, ...); see data/left_out.tsv" in told
-    )
+    assert f"warning: 5 utterances left out, no recording ({min(ids[:5])}, ...); see data/left_out.tsv" in told
     assert "warning: 2 utterances left out, no caption" in told
     listed = dict(line.split("\t") for line in (recipe / "data" / "left_out.tsv").read_text().splitlines())
     assert listed == {**dict.fromkeys(ids[:5], "no recording"), ids[7]: "no caption", "stray": "no caption"}
@@ -135,9 +129,7 @@ def test_a_caption_without_emotion_is_other(recipe, tmp_path):
     (tmp_path / "valid").write_text("\n".join(ids[18:21]))
     lists = ("--valid_ids", str(tmp_path / "valid"), "--test_ids", str(tmp_path / "test"))
     succeeds(recipe, *lists, corpus=tmp_path / "corpus")
-    emotions = [
-        Counter(read_kaldi(recipe / "data" / name / "utt2emo").values()) for name in ("train", "valid")
-    ]
+    emotions = [Counter(read_kaldi(recipe / "data" / name / "utt2emo").values()) for name in ("train", "valid")]
     assert emotions == [{"happy": 22, "other": 2}, {"happy": 2, "other": 1}]
 
 
@@ -332,8 +324,6 @@ def test_the_public_recordings(recipe, shared, monkeypatch, capsys):
     for name in SETS:
         assert len(read_kaldi(recipe / "data" / name / "spk2utt")) == 8
         for more in ([], ["--combine", "true"]):
-            format_audio(
-                ["--data_dir", f"data/{name}", "--output_dir", f"dump/raw/{name}", "--role", name, *more]
-            )
+            format_audio(["--data_dir", f"data/{name}", "--output_dir", f"dump/raw/{name}", "--role", name, *more])
         assert list(read_kaldi(recipe / "dump" / "raw" / name / "wav.scp")) == sets[name]
         assert (recipe / "dump" / "raw" / name / "bad_utts.tsv").read_text() == ""

@@ -41,9 +41,7 @@ def test_best_reference_counts_and_ids_stay(chinese):
 
 @needs_java
 def test_english_matches_stems_and_synonyms(english):
-    _, each = english(
-        {"a": ["he sounds glad"], "b": ["he sounds glad"]}, {"a": "he sounded happy", "b": "x y z"}
-    )
+    _, each = english({"a": ["he sounds glad"], "b": ["he sounds glad"]}, {"a": "he sounded happy", "b": "x y z"})
     assert each["a"] > 50 and each["b"] == 0
 
 
@@ -54,12 +52,8 @@ def test_reading_no_english_tables_changes_no_chinese_score(chinese, english):
     references = {f"u{at}": [draw(), draw()] for at in range(200)}
     hypotheses = {utt: draw() for utt in references}
     tokens = SEGMENTERS["char"]
-    whole = {"english": ["a word"]} | {
-        utt: [tokens(one) for one in captions] for utt, captions in references.items()
-    }
-    _, expected = english(
-        whole, {"english": "a word"} | {utt: tokens(one) for utt, one in hypotheses.items()}
-    )
+    whole = {"english": ["a word"]} | {utt: [tokens(one) for one in captions] for utt, captions in references.items()}
+    _, expected = english(whole, {"english": "a word"} | {utt: tokens(one) for utt, one in hypotheses.items()})
     expected.pop("english")
     assert chinese(references, hypotheses)[1] == expected and len(set(expected.values())) > 20
 

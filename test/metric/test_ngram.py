@@ -50,9 +50,7 @@ def test_cider_by_hand():
 
 def test_words_are_tokens_with_segment_word():
     context = Context(SEGMENTERS["word"])
-    assert score("bleu_1", {"a": ["a sad voice"]}, {"a": "A SAD cat"}, context)[0] == pytest.approx(
-        100 * 2 / 3
-    )
+    assert score("bleu_1", {"a": ["a sad voice"]}, {"a": "A SAD cat"}, context)[0] == pytest.approx(100 * 2 / 3)
 
 
 def test_values_stay_with_their_ids_whatever_the_order():

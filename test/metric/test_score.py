@@ -76,9 +76,7 @@ def test_files(tmp_path):
         "bleu_1": [{"a": 100.0, "b": 0.0}, {"a": 0.0, "b": 100.0}],
         "rate_recall": [{"a": None, "b": 50.0}] * 2,
     }
-    write_scores(
-        tmp_path / "new" / "score.json", {"bleu_1": {"mean": 50}}, tables, pairs, {"segment": "char"}
-    )
+    write_scores(tmp_path / "new" / "score.json", {"bleu_1": {"mean": 50}}, tables, pairs, {"segment": "char"})
     assert json.loads((tmp_path / "new" / "score.json").read_text()) == {"bleu_1": {"mean": 50}}
     assert json.loads((tmp_path / "new" / "score_meta.json").read_text()) == {"segment": "char"}
     assert (tmp_path / "new" / "scores.tsv").read_text().splitlines() == [

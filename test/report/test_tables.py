@@ -26,10 +26,7 @@ def test_a_single_row_has_no_best(exp):
 
 
 def test_segmentation_is_named():
-    scores = [
-        Score(name, "test", {}, {"segment": how})
-        for name, how in (("a", "char"), ("b", "word"), ("c", "char"))
-    ]
+    scores = [Score(name, "test", {}, {"segment": how}) for name, how in (("a", "char"), ("b", "word"), ("c", "char"))]
     assert segmentation(scores[:1]) == "char"
     assert segmentation(scores) == "char (a, c); word (b)"
 

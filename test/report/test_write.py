@@ -8,9 +8,7 @@ def test_report_tells_everything(exp):
     goals = goal_table(
         [("sec_*", "test", "cider", ">=", 45.0)], {"sec_x/decode_y": {"test": {"cider": {"mean": 50.0}}}}
     )
-    report = Report(
-        find_scores(exp), "sec_report --x", find_probes(exp), goals, "images/curves.png", examples=2
-    )
+    report = Report(find_scores(exp), "sec_report --x", find_probes(exp), goals, "images/curves.png", examples=2)
     text = report.markdown()
     wanted = [
         "# Results\n\nWritten by `sec_report --x`",

@@ -21,7 +21,9 @@ def test_epoch_line():
 def test_follows_the_new_log_only_and_returns_the_status(tmp_path, capfd):
     log = tmp_path / "train.log"
     log.write_text(RESULT.replace("2epoch", "7epoch") + "\n")
-    write = f"import os; os.rename({str(log)!r}, {str(log)!r} + '.1'); open({str(log)!r}, 'w').write({RESULT!r} + '\\n')"
+    write = (
+        f"import os; os.rename({str(log)!r}, {str(log)!r} + '.1'); open({str(log)!r}, 'w').write({RESULT!r} + '\\n')"
+    )
     assert follow(log, [sys.executable, "-c", f"{write}; raise SystemExit(3)"]) == 3
     shown = capfd.readouterr().out
     assert "epoch 2" in shown and "epoch 7" not in shown

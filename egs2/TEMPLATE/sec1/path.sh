@@ -28,6 +28,8 @@ esac
 
 # One thread a process, for jobs run in parallel; --num_threads of run.pl gives one job more.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Threads that wait sleep instead of spinning: on a busy machine spinning costs more than it saves.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 export TOKENIZERS_PARALLELISM="${TOKENIZERS_PARALLELISM:-false}"
 
 # Hub models: set these (as shell variables, too) to work without a network.

@@ -27,9 +27,7 @@ from espnet2_secap.data.io import atomic_write, bad_id, make_dir, read_kaldi, sh
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.words import load_words, named
 
-SPEAKERS = [
-    re.compile(p) for p in (r"(tx_emotion_\d{3})\d{8}", r"(tx_xiao_\d{5})\d{8}", r"(tx_emulate_\d+)_.*")
-]
+SPEAKERS = [re.compile(p) for p in (r"(tx_emotion_\d{3})\d{8}", r"(tx_xiao_\d{5})\d{8}", r"(tx_emulate_\d+)_.*")]
 SETS = ("train", "valid", "test")
 NO_EMOTION = "other"
 HELD_OUT = 600  # valid and test, each, of the full corpus in the paper
@@ -41,26 +39,18 @@ HOW_TO_GET = (
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="", help="folder that holds dataset/ (or that folder itself)")
     parser.add_argument("--output", default="data", help="where to make train/ valid/ test/ (default: data)")
-    parser.add_argument(
-        "--labels", default="", help="file `id emotion` (default: dataset/labels.txt if there)"
-    )
+    parser.add_argument("--labels", default="", help="file `id emotion` (default: dataset/labels.txt if there)")
     for name in SETS:
         parser.add_argument(
             f"--{name}_ids",
             default="",
             help=f"file with the ids of {name} (default: dataset/{name}.txt if there)",
         )
-    parser.add_argument(
-        "--num_valid", type=int, help="size of valid without a list (default: 1/10, at most 600)"
-    )
-    parser.add_argument(
-        "--num_test", type=int, help="size of test without a list (default: 1/10, at most 600)"
-    )
+    parser.add_argument("--num_valid", type=int, help="size of valid without a list (default: 1/10, at most 600)")
+    parser.add_argument("--num_test", type=int, help="size of test without a list (default: 1/10, at most 600)")
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
     parser.add_argument("--words", default="zh", help="words file that names the emotions (default: zh)")
     return parser
@@ -210,9 +200,7 @@ def split(data: DataSet, lists: dict[str, list[str]], args: argparse.Namespace) 
         size = getattr(args, f"num_{name}")
         size = min(len(data.wav) // 10, HELD_OUT) if size is None else size
         if not 0 < size < len(rest):
-            raise SecError(
-                f"--num_{name} {size}: wants more than 0 and less than the {len(rest)} utterances left"
-            )
+            raise SecError(f"--num_{name} {size}: wants more than 0 and less than the {len(rest)} utterances left")
         sets[name], ids = draw_evenly(rest, size, 2 * args.seed + number)
         rest = {utt_id: rest[utt_id] for utt_id in ids}
     if "train" in sets and rest:
@@ -228,9 +216,7 @@ def strange_emotions(data: DataSet, sets: dict[str, list[str]]) -> dict[str, str
     """Take the utterances out of valid whose emotion train does not have, and say why."""
     emotions = data.attributes["emo"]
     known = {emotions[utt_id] for utt_id in sets["train"]}
-    strange = {
-        u: f"in valid, but train has no {emotions[u]}" for u in sets["valid"] if emotions[u] not in known
-    }
+    strange = {u: f"in valid, but train has no {emotions[u]}" for u in sets["valid"] if emotions[u] not in known}
     sets["valid"] = [utt_id for utt_id in sets["valid"] if utt_id not in strange]
     if not sets["valid"]:
         raise SecError("valid: train has the emotion of none of its utterances; choose another --valid_ids")
@@ -262,9 +248,7 @@ def main(argv=None) -> None:
     left_out |= strange_emotions(data, ids)
     for reason, count in Counter(left_out.values()).most_common():
         first = next(utt_id for utt_id in left_out if left_out[utt_id] == reason)
-        print(
-            f"warning: {count} utterances left out, {reason} ({shorten(first)}, ...); see {args.output}/left_out.tsv"
-        )
+        print(f"warning: {count} utterances left out, {reason} ({shorten(first)}, ...); see {args.output}/left_out.tsv")
     sets = {name: data.subset(ids[name]) for name in SETS}
     if not labelled:
         sets["test"].attributes = {}

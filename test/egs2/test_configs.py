@@ -1,0 +1,63 @@
+"""Every YAML of the recipes is read, and every model in them built, with small sizes and local parts."""
+
+from argparse import Namespace
+
+import pytest
+import yaml
+
+from espnet2_secap.bin import sec_inference
+from espnet2_secap.tasks.sec import SECTask
+
+SMALL = dict(num_queries=2, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, encoder_width=32)
+
+
+def configs(repo, *kinds):
+    found = [path for path in repo.glob("egs2/*/*/conf/*.yaml") if path.stem.split("_")[0] in kinds]
+    assert found
+    return found
+
+
+def test_every_file_is_of_a_known_kind(repo):
+    kinds = {path.stem.split("_")[0] for path in repo.glob("egs2/*/*/conf/*.yaml")}
+    assert kinds <= {"align", "caption", "decode", "pretrain"}
+
+
+def test_models(repo, tiny_llama, tiny_bert, tmp_path):
+    for path in configs(repo, "align", "caption"):
+        conf = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert conf["model"] == path.stem.split("_")[0], path
+        args = vars(SECTask.get_parser().parse_args(["--config", str(path), "--output_dir", str(tmp_path)]))
+        assert args["num_att_plot"] == 0
+        args["bridge_conf"] = {**conf["bridge_conf"], **SMALL}
+        if "init" in args["bridge_conf"]:
+            args["bridge_conf"]["init"] = tiny_bert
+        args["encoder_conf"] = {"input_size": 6}
+        if conf["model"] == "align":
+            folder = tiny_bert if conf["text_encoder"] == "bert" else tiny_llama
+            args["text_encoder_conf"] = {**conf["text_encoder_conf"], "path": folder}
+        else:
+            args["decoder_conf"] = {**conf["decoder_conf"], "path": tiny_llama}
+        model = SECTask.build_model(Namespace(**args))
+        assert any(p.requires_grad for p in model.parameters()), path
+        SECTask.build_optimizers(Namespace(**args), model)
+
+
+def test_both_stages_have_the_same_bridge(repo):
+    for align in configs(repo, "align"):
+        caption = align.with_name(align.name.replace("align", "caption"))
+        parts = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (align, caption)]
+        bridges = [{k: v for k, v in part["bridge_conf"].items() if k != "dropout"} for part in parts]
+        assert bridges[0] == bridges[1] and parts[0]["bridge"] == parts[1]["bridge"], align
+
+
+def test_decoding(repo):
+    for path in configs(repo, "decode"):
+        args = sec_inference.parse(["--config", str(path), "--data_dir", "d", "--output_dir", "o"])
+        assert args.max_length > 0
+
+
+@pytest.mark.parametrize("corpus", ["emospeech", "mini_emospeech"])
+def test_goals_are_readable(repo, corpus):
+    from espnet2_secap.report.goals import read_goals
+
+    assert read_goals(repo / "egs2" / corpus / "sec1" / "conf" / "goals.json")

@@ -1,0 +1,178 @@
+"""Both recipes through all eight stages at the smallest useful size, and stages repeated alone."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.recipe
+
+SMALL_BRIDGE = dict(num_queries=2, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, encoder_width=32)
+SMALL_PARTS = {
+    "hubert": {"hidden_size": 32, "num_hidden_layers": 2, "steps": 2, "threads": 1},
+    "llm": {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "steps": 2, "threads": 1},
+}
+
+
+def recipe_folder(repo: Path, corpus: str, folder: Path) -> Path:
+    """A copy of a recipe as setup.sh would lay it out elsewhere, with small configurations."""
+    source = repo / "egs2" / corpus / "sec1"
+    for name in ("run.sh", "cmd.sh", "db.sh"):
+        if (source / name).exists():
+            shutil.copy(source / name, folder / name)
+    for name in ("sec.sh", "path.sh", "utils", "local"):
+        (folder / name).symlink_to((source / name).resolve())
+    shutil.copytree(source / "conf", folder / "conf")
+    for name in ("align", "caption"):
+        conf = yaml.safe_load((folder / "conf" / f"{name}.yaml").read_text())
+        conf["bridge_conf"] |= SMALL_BRIDGE
+        conf["max_epoch"] = 1
+        if name == "align":
+            conf["text_encoder_conf"]["embedding_size"] = 32
+            conf["sampler_conf"] = {"num_categories": 2, "per_category": 4}
+        (folder / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(conf))
+    (folder / "conf" / "pretrain.yaml").write_text(yaml.safe_dump(SMALL_PARTS))
+    return folder
+
+
+def run(folder: Path, *options: str, environment: dict | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["./run.sh", "--nj", "2", "--train_threads", "1", *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="module")
+def mini(repo, tmp_path_factory):
+    folder = recipe_folder(repo, "mini_emospeech", tmp_path_factory.mktemp("mini"))
+    done = run(folder, "--local_data_opts", "--n_train 36 --n_valid 12 --n_test 12", "--stop-stage", "8")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def test_mini_recipe_leaves_what_the_stages_promise(mini):
+    folder, printed = mini
+    for set_name in ("train", "valid", "test"):
+        assert (folder / "dump" / "raw" / set_name / "bad_utts.tsv").exists()
+        assert (folder / "dump" / "hubert" / set_name / "feats.scp").exists()
+    decoded = folder / "exp" / "sec_caption_hubert" / "decode" / "test"
+    for name in ("captions", "candidates.jsonl", "score.json", "scores.tsv"):
+        assert (decoded / name).exists(), name
+    assert len((decoded / "captions").read_text().splitlines()) == 12
+    results = json.loads((folder / "exp" / "results.json").read_text())
+    systems = {
+        "sec_caption_hubert/decode",
+        "sec_caption_hubert/decode_shuffled_audio",
+        "random_caption",
+        "frequent_caption",
+    }
+    assert set(results) == systems
+    assert all("bleu_4" in results[system]["test"] for system in systems)
+    assert (folder / "exp" / "images" / "training_curves.png").stat().st_size > 1000
+    probe = json.loads((folder / "exp" / "sec_align_hubert" / "probe.json").read_text())
+    assert probe["emotion"]["n"] == 24 and 0 <= probe["emotion"]["accuracy"] <= 1
+    assert "RESULTS.md" in printed and "epoch 1: train loss" in printed
+
+
+def test_checkpoints_are_small(mini):
+    folder, _ = mini
+    frozen = (folder / "pretrained" / "llama" / "model.safetensors").stat().st_size
+    import torch
+
+    state = torch.load(folder / "exp" / "sec_caption_hubert" / "valid.loss.best.pth", weights_only=True)
+    assert {key.split(".")[0] for key in state} == {"bridge", "projection"} and frozen > 0
+
+
+def test_a_stage_alone_gives_the_same_again(mini):
+    folder, _ = mini
+    captions = folder / "exp" / "sec_caption_hubert" / "decode" / "test" / "captions"
+    before = captions.read_bytes()
+    captions.unlink()
+    done = run(folder, "--stage", "7", "--stop-stage", "7", "--inference_nj", "2")
+    assert done.returncode == 0, done.stderr
+    assert captions.read_bytes() == before
+
+
+def test_raw_audio_instead_of_features(mini):
+    """--feats_type raw: the encoder runs in training; with a learned mixture of its layers."""
+    folder, _ = mini
+    encoder = (
+        "--encoder s3prl --encoder_conf upstream=hf_hubert_custom --encoder_conf path=pretrained/hubert"
+        " --encoder_conf layer=weighted_sum"
+    )
+    options = ["--stage", "4", "--feats_type", "raw", "--probe", "false"]
+    done = run(folder, *options, "--align_args", encoder, "--caption_args", encoder)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (folder / "exp" / "sec_caption_raw" / "decode" / "test" / "score.json").exists()
+
+
+@pytest.mark.parametrize(
+    "stage, missing, maker",
+    [("2", "data/test/wav.scp", 1), ("3", "dump/raw/train/wav.scp", 2), ("4", "feats.scp", 3), ("5", "speech_shape", 4),
+     ("6", "valid.loss.best.pth", 5), ("7", "valid.loss.best.pth", 6), ("8", "captions", 7)],
+)  # fmt: skip
+def test_a_stage_without_its_input_names_the_stage_that_makes_it(mini, tmp_path, stage, missing, maker):
+    folder, _ = mini
+    bare = tmp_path / "recipe"
+    shutil.copytree(folder, bare, symlinks=True, ignore=shutil.ignore_patterns("data", "dump", "exp", "pretrained"))
+    for name in ("data", "dump", "exp"):
+        if int(stage) > 2 or name != "data":
+            shutil.copytree(folder / name, bare / name, symlinks=True)
+    hidden = {
+        "3": "dump/raw", "4": "dump/hubert/train/feats.scp", "5": "exp/sec_stats_hubert", "6": "exp/sec_align_hubert",
+        "7": "exp/sec_caption_hubert/valid.loss.best.pth", "8": "exp/sec_caption_hubert/decode/test/captions",
+    }.get(stage)  # fmt: skip
+    if hidden and (bare / hidden).is_dir():
+        shutil.rmtree(bare / hidden)
+    elif hidden:
+        (bare / hidden).unlink()
+    elif stage == "2":
+        shutil.copytree(folder / "data", bare / "data", symlinks=True)
+        for name in ("train", "valid", "test"):
+            (bare / "data" / name / "wav.scp").unlink()
+    done = run(bare, "--stage", stage, "--stop-stage", stage)
+    assert done.returncode == 1
+    assert f"run stage {maker} first" in done.stderr, done.stderr
+    assert missing.split("/")[-1] in done.stderr
+
+
+def test_unknown_options_and_values(mini):
+    folder, _ = mini
+    for options, message in [
+        (["--no_such_option", "1"], "no_such_option"),
+        (["--feats_type", "mfcc"], "expected extracted or raw"),
+        (["--stage", "6", "--caption_config", "conf/none.yaml"], "conf/none.yaml: no such configuration"),
+    ]:
+        done = run(folder, *options)
+        assert done.returncode == 1 and message in done.stderr
+    done = run(folder, "--stage", "6", "--stop-stage", "6", "--caption_args", "--no_such_key 1", "--sec_tag", "bad")
+    assert done.returncode == 1 and "no_such_key" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_lists_every_option(mini):
+    folder, _ = mini
+    done = run(folder, "--help")
+    assert done.returncode == 0
+    for option in ("stage", "upstream", "align_config", "inference_nj", "gpu_inference", "pretrained_model"):
+        assert f"--{option} " in done.stdout
+
+
+def test_emospeech_recipe(repo, shared, tmp_path):
+    folder = recipe_folder(repo, "emospeech", tmp_path)
+    ids = sorted(path.stem for path in (shared / "emospeech" / "dataset" / "wav").glob("*.wav"))[::8]
+    for name, part in (("train", ids[:40]), ("valid", ids[40:50]), ("test", ids[50:60])):
+        (tmp_path / f"{name}_ids").write_text("".join(f"{utt}\n" for utt in part))
+    lists = " ".join(f"--{name}_ids {tmp_path}/{name}_ids" for name in ("train", "valid", "test"))
+    done = run(folder, "--local_data_opts", lists, environment={"EMOSPEECH": str(shared / "emospeech")})
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    results = json.loads((folder / "exp" / "results.json").read_text())
+    assert "cider" in results["sec_caption_hubert/decode"]["test"]
+    assert "emotion_recall" in results["random_caption"]["test"]

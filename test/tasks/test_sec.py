@@ -1,0 +1,251 @@
+"""The task as sec_train runs it: tiny, in this process where it can, for real all the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from espnet2_secap.bin import sec_train
+from espnet2_secap.tasks.sec import SECTask
+
+BRIDGE = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
+TRAINING = dict(
+    encoder="feats",
+    bridge="qformer",
+    bridge_conf=BRIDGE,
+    optim="adamw",
+    optim_conf={"lr": 1e-3},
+    max_epoch=2,
+    keep_nbest_models=1,
+    best_model_criterion=[["valid", "loss", "min"]],
+    num_att_plot=0,
+    use_matplotlib=False,
+    use_tensorboard=False,
+    num_workers=0,
+    valid_batch_size=4,
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Eight utterances of dumped features with captions, text and emotions, for training and validation alike."""
+    import kaldiio
+
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    utts = [f"u{i}" for i in range(8)]
+    feats = {utt: rng.standard_normal((5 + i, 6)).astype(np.float32) for i, utt in enumerate(utts)}
+    kaldiio.save_ark(str(folder / "feats.ark"), feats, scp=str(folder / "feats.scp"))
+    captions = json.dumps(["语速较快，声音高亢", "说话人语气平静"], ensure_ascii=False)
+    for name, value in (("captions", captions), ("text", "今天下午三点")):
+        (folder / name).write_text("".join(f"{utt} {value}\n" for utt in utts), encoding="utf-8")
+    (folder / "utt2emo").write_text("".join(f"{utt} {'sad' if i % 2 else 'calm'}\n" for i, utt in enumerate(utts)))
+    (folder / "shape").write_text("".join(f"{utt} {len(feats[utt])},6\n" for utt in utts))
+    return folder
+
+
+def write(path, conf) -> str:
+    path.write_text(yaml.safe_dump(conf), encoding="utf-8")
+    return str(path)
+
+
+def command(corpus, output, conf, names) -> list[str]:
+    args = ["--config", conf, "--output_dir", str(output), "--resume", "true"]
+    for split in ("train", "valid"):
+        args += [f"--{split}_shape_file", f"{corpus}/shape"]
+        for name, file, kind in names:
+            args += [f"--{split}_data_path_and_name_and_type", f"{corpus}/{file},{name},{kind}"]
+    return args
+
+
+SPEECH = ("speech", "feats.scp", "kaldi_ark")
+CAPTION = ("caption", "captions", "text")
+ALL = [SPEECH, CAPTION, ("text", "text", "text"), ("emotion", "utt2emo", "text")]
+
+
+@pytest.fixture(scope="module")
+def align_conf(tiny_llama, tmp_path_factory):
+    conf = dict(
+        TRAINING,
+        model="align",
+        model_conf={"estimator_size": 8},
+        text_encoder="embedding",
+        text_encoder_conf={"path": tiny_llama, "embedding_size": 16},
+        iterator_type="task",
+        sampler_conf={"num_categories": 2, "per_category": 2},
+        valid_iterator_type="sequence",
+        valid_batch_type="sorted",
+    )
+    return write(tmp_path_factory.mktemp("conf") / "align.yaml", conf)
+
+
+@pytest.fixture(scope="module")
+def caption_conf(tiny_llama, tmp_path_factory):
+    conf = dict(TRAINING, model="caption", decoder_conf={"path": tiny_llama}, batch_type="sorted", batch_size=4)
+    return write(tmp_path_factory.mktemp("conf") / "caption.yaml", conf)
+
+
+@pytest.fixture(scope="module")
+def aligned(corpus, align_conf, tmp_path_factory):
+    output = tmp_path_factory.mktemp("exp") / "align"
+    sec_train.main(command(corpus, output, align_conf, ALL))
+    return output
+
+
+@pytest.fixture(scope="module")
+def captioned(corpus, caption_conf, aligned, tmp_path_factory):
+    output = tmp_path_factory.mktemp("exp") / "caption"
+    args = command(corpus, output, caption_conf, [SPEECH, CAPTION])
+    sec_train.main([*args, "--align_model", str(aligned / "valid.loss.best.pth")])
+    return output
+
+
+def test_first_stage_reports_each_term_and_the_retrieval_rate(aligned):
+    rows = [line.split("\t") for line in (aligned / "curves.tsv").read_text().splitlines()[1:]]
+    values = {(epoch, split, key): float(value) for epoch, split, key, value in rows}
+    for key in ("loss", "sccl", "sccl_own", "sccl_same", "sccl_other", "mi", "mi_log_likelihood"):
+        assert ("2", "train", key) in values and ("2", "valid", key) in values
+    assert 0 <= values[("2", "valid", "retrieval")] <= 1
+
+
+def test_second_stage_starts_from_the_first(aligned, captioned):
+    config = yaml.safe_load((captioned / "config.yaml").read_text())
+    assert config["align_model"] == str(aligned / "valid.loss.best.pth")
+    assert "starts" not in config
+    first = torch.load(aligned / "valid.loss.best.pth", weights_only=True)
+    second = torch.load(captioned / "valid.loss.best.pth", weights_only=True)
+    shared = [key for key in second if key.startswith("bridge.")]
+    assert shared and all(second[key].shape == first[key].shape for key in shared)
+    changed = max((second[key] - first[key]).abs().max().item() for key in shared)
+    assert changed < 0.1, "two epochs at a small learning rate stay near where they started"
+    assert not any(key.startswith(("decoder.", "encoder.")) for key in second)
+
+
+def test_a_model_is_built_again_from_its_files(captioned):
+    model, args = SECTask.build_model_from_file(None, captioned / "valid.loss.best.pth")
+    assert not model.training and args.model == "caption"
+    assert args.encoder_conf["input_size"] == 6
+
+
+def test_resuming_goes_on_as_if_nothing_had_happened(corpus, caption_conf, captioned, aligned, tmp_path):
+    start = ["--align_model", str(aligned / "valid.loss.best.pth")]
+    args = [*command(corpus, tmp_path / "exp", caption_conf, [SPEECH, CAPTION]), *start]
+    sec_train.main([*args, "--max_epoch", "1"])
+    sec_train.main([*args, "--max_epoch", "2"])
+    once = torch.load(captioned / "2epoch.pth", weights_only=True)
+    twice = torch.load(tmp_path / "exp" / "2epoch.pth", weights_only=True)
+    assert once.keys() == twice.keys() and all(torch.equal(once[key], twice[key]) for key in once)
+
+
+def test_killed_training_run_again(corpus, caption_conf, tmp_path):
+    output = tmp_path / "exp"
+    args = [*command(corpus, output, caption_conf, [SPEECH, CAPTION]), "--max_epoch", "400"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "espnet2_secap.bin.sec_train", *args],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (output / "checkpoint.pth").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = max(int(p.name[: -len("epoch.pth")]) for p in output.glob("*epoch.pth"))
+    assert reached < 400
+    sec_train.main([*args[:-1], str(reached + 2)])
+    assert (output / f"{reached + 2}epoch.pth").exists()
+
+
+def failure(capsys, args) -> str:
+    with pytest.raises(SystemExit) as end:
+        sec_train.main(args)
+    assert end.value.code == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"modle": "caption"}, "unrecognized arguments: modle"),
+        ({"bridge_conf": {**BRIDGE, "num_querys": 4}}, "unknown key 'num_querys'"),
+        ({"decoder_conf": {}}, "'path' is missing"),
+        ({"decoder_conf": {"path": "no/such-llama"}}, "no/such-llama"),
+        ({"bridge_conf": {**BRIDGE, "num_heads": 5}}, "num_heads=5"),
+        ({"bridge": "qformers"}, "qformers"),
+    ],
+)
+def test_bad_configurations(corpus, caption_conf, tmp_path, capsys, change, message):
+    conf = {**yaml.safe_load(open(caption_conf)), **change}
+    path = write(tmp_path / "bad.yaml", conf)
+    assert message in failure(capsys, command(corpus, tmp_path / "exp", path, [SPEECH, CAPTION]))
+    assert not (tmp_path / "exp" / "checkpoint.pth").exists()
+
+
+def test_not_a_yaml_file(corpus, tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("model: [caption\n")
+    args = command(corpus, tmp_path / "exp", str(tmp_path / "bad.yaml"), [SPEECH, CAPTION])
+    assert "not a YAML file" in failure(capsys, args)
+
+
+def test_first_stage_that_does_not_fit_the_second(corpus, caption_conf, aligned, tmp_path, capsys):
+    conf = yaml.safe_load(open(caption_conf))
+    conf["bridge_conf"]["num_queries"] = 3
+    args = command(corpus, tmp_path / "exp", write(tmp_path / "c.yaml", conf), [SPEECH, CAPTION])
+    line = failure(capsys, [*args, "--align_model", str(aligned / "valid.loss.best.pth")])
+    assert "bridge.queries is (1, 2, 16) there and (1, 3, 16) here" in line and str(aligned) in line
+
+
+def test_first_stage_without_emotions_or_text(corpus, align_conf, tmp_path, capsys):
+    line = failure(capsys, command(corpus, tmp_path / "exp", align_conf, [SPEECH, CAPTION]))
+    assert "utt2emo" in line and "sccl_weight: 0" in line
+    line = failure(capsys, command(corpus, tmp_path / "exp", align_conf, [SPEECH, CAPTION, ALL[3]]))
+    assert "needs text" in line and "mi_weight: 0" in line
+
+
+def test_too_many_categories(corpus, align_conf, tmp_path, capsys):
+    conf = yaml.safe_load(open(align_conf))
+    conf["sampler_conf"]["num_categories"] = 3
+    args = command(corpus, tmp_path / "exp", write(tmp_path / "a.yaml", conf), ALL)
+    assert "has only 2 categories" in failure(capsys, args)
+
+
+def test_two_processes_share_every_batch(corpus):
+    from espnet2_secap.sampler.iter_factory import NKIterFactory
+    from espnet2_secap.sampler.nk import NKSampler
+
+    sampler = NKSampler({f"u{i}": "sad" if i % 2 else "calm" for i in range(8)}, 2, 2)
+    factory = NKIterFactory(dataset=None, sampler=sampler)
+    shares = [factory.batches(3, rank, 2) for rank in range(2)]
+    whole = sampler.epoch(3)
+    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
+    assert all(len(share) == 2 for part in shares for share in part)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system for gloo over a file")
+def test_two_processes_train(corpus, align_conf, tmp_path):
+    """Both stages' machinery under DDP (gloo on CPU): two processes end, and agree on the checkpoint."""
+    script = tmp_path / "rank.py"
+    args = command(corpus, tmp_path / "exp", align_conf, ALL) + ["--max_epoch", "1", "--dist_backend", "gloo"]
+    args += ["--dist_init_method", f"file://{tmp_path}/init", "--dist_world_size", "2"]
+    args += ["--multiprocessing_distributed", "false"]
+    script.write_text(
+        "import sys; from espnet2_secap.bin import sec_train\n"
+        f"sec_train.main({args!r} + ['--dist_rank', sys.argv[1]])\n"
+    )
+    runs = [
+        subprocess.Popen([sys.executable, str(script), str(rank)], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    ends = [run.communicate(timeout=300)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], ends
+    assert (tmp_path / "exp" / "1epoch.pth").exists()
