@@ -153,7 +153,7 @@ def test_unknown_options_and_values(mini):
     ]:
         done = run(folder, *options)
         assert done.returncode == 1 and message in done.stderr
-    done = run(folder, "--stage", "6", "--stop-stage", "6", "--caption_args", "--no_such_key 1", "--sec_tag", "bad")
+    done = run(folder, "--stage", "6", "--stop-stage", "6", "--caption_args", "--no_such_key 1", "--sec_exp", "exp/bad")
     assert done.returncode == 1 and "no_such_key" in done.stderr and "Traceback" not in done.stderr
 
 
