@@ -32,7 +32,7 @@ class Utterances:
         try:
             if self.raw:
                 return soundfile.read(self.paths[utt], dtype="float32")[0]
-            return np.asarray(kaldiio.load_mat(self.paths[utt]), dtype=np.float32)
+            return np.array(kaldiio.load_mat(self.paths[utt]), dtype=np.float32)
         except (OSError, RuntimeError, ValueError) as err:
             stage = 2 if self.raw else 3
             raise SecError(f"{utt}: {self.paths[utt]} cannot be read; run stage {stage} again") from err

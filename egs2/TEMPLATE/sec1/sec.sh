@@ -222,8 +222,8 @@ if runs 8 "${skip_eval}"; then
         done
     done
     if "${probe}" && [ -e "${align_exp}/valid.loss.best.pth" ]; then
-        # shellcheck disable=SC2086
-        OMP_NUM_THREADS=${train_threads} sec_probe --model_files "${align_exp}/valid.loss.best.pth" \
+        OMP_NUM_THREADS=${train_threads} jobs "${train_cmd}" 1 "${align_exp}/probe.log" \
+            sec_probe --model_files "${align_exp}/valid.loss.best.pth" \
             --train_dir "${feats_dir}/${train_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
             --label_dirs "${dumpdir}/raw/${train_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"
     fi

@@ -23,7 +23,7 @@ from espnet2_secap.progress import progress
 
 SAMPLE_RATE = 16000
 MARGIN = 0.12  # seconds of room before and after the speech
-ROOM_LEVEL = -65.0  # dBFS of the room's noise, the same in every recording
+ROOM_LEVEL = -68.0  # dBFS of the room's noise, the same in every recording
 FLOOR = -35.0  # dB: a stretch this far below the loudest one is a pause
 _espeak: Espeak | None = None  # made once; each utterance is rendered in a fresh copy of this process
 

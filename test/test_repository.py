@@ -1,0 +1,67 @@
+"""The rules of the house, held by a test."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+TRACKED = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True).stdout.split("\n")[:-1]
+pytestmark = pytest.mark.skipif(not TRACKED, reason="needs a git checkout: looks at tracked files")
+
+
+def tracked(*suffixes: str) -> list[Path]:
+    paths = [REPO / name for name in TRACKED]
+    return [path for path in paths if path.is_file() and not path.is_symlink() and path.suffix in suffixes]
+
+
+def test_no_file_is_longer_than_400_lines():
+    long = {
+        str(p.relative_to(REPO)): n
+        for p in tracked(".py", ".sh", ".pl")
+        if (n := len(p.read_text().splitlines())) > 400
+    }
+    assert not long
+
+
+def test_the_template_flow_stays_readable():
+    assert len((REPO / "egs2" / "TEMPLATE" / "sec1" / "sec.sh").read_text().splitlines()) < 250
+
+
+def test_no_path_of_one_machine_and_no_big_or_foreign_files():
+    for path in tracked(".py", ".sh", ".pl", ".md", ".yaml", ".json", ".in", ".lock"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?<![\w./])/(work|root|home/\w+)/", text), path
+    for name in TRACKED:
+        assert not re.search(r"tx_(emotion|emulate|xiao)_\w+\.(wav|flac|ark)$", name), name
+        path = REPO / name
+        assert path.is_symlink() or not path.is_file() or path.stat().st_size < 2**20, name
+
+
+def test_tests_mirror_the_package():
+    package = REPO / "espnet2_secap"
+    covered = {"progress", "errors", "cli_types"}  # small; used by every program's test
+    rooms = {path.parent.name for path in (REPO / "test").rglob("test_*.py")}
+    for path in package.rglob("*.py"):
+        if path.name != "__init__.py" and path.parent != package:
+            assert path.parent.name in rooms or path.stem in covered, f"no tests for espnet2_secap/{path.parent.name}/"
+
+
+@pytest.mark.parametrize("program", sorted(p.stem for p in (REPO / "espnet2_secap" / "bin").glob("sec_*.py")))
+def test_every_program_has_help(program):
+    done = subprocess.run(
+        [sys.executable, "-m", f"espnet2_secap.bin.{program}", "--help"], capture_output=True, text=True, cwd=REPO
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert "usage: " in done.stdout and len(done.stdout) > 200
+
+
+def test_readme_names_what_is_there():
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"^    ((?:egs2|espnet2_secap|tools|utils|test)/[\w/]*)", readme, re.MULTILINE):
+        assert (REPO / name).exists(), name
+    for room in (REPO / "espnet2_secap").iterdir():
+        if room.is_dir() and room.name != "__pycache__":
+            assert f"espnet2_secap/{room.name}/" in readme, room.name
