@@ -48,9 +48,8 @@ def feats(tmp_path_factory):
 
 
 def decode(model_file, feats, output, *options) -> list[dict]:
-    sec_inference.main(
-        ["--sec_model_file", str(model_file), "--data_dir", str(feats), "--output_dir", str(output), "--max_length", "8", *options]
-    )  # fmt: skip
+    files = ["--sec_model_file", str(model_file), "--data_dir", str(feats), "--output_dir", str(output)]
+    sec_inference.main([*files, "--max_length", "8", *options])
     return [json.loads(line) for line in (output / "candidates.jsonl").read_text().splitlines()]
 
 
