@@ -74,8 +74,8 @@ upstream_path=TencentGameMate/chinese-hubert-large
 
 # Configurations, to be written in conf/: start from those of egs2/mini_emospeech/sec1/conf (small, learns in
 # minutes) or egs2/emospeech/sec1/conf (the paper's sizes)
-align_config=conf/train_align.yaml # stage 5: the bridge learns from captions and transcriptions
-caption_config=conf/train_caption.yaml # stage 6: captioning through the language model
+align_config=conf/align.yaml # stage 5: the bridge learns from captions and transcriptions
+caption_config=conf/caption.yaml # stage 6: captioning through the language model
 inference_config=conf/decode.yaml # stage 7: decoding
 
 ./sec.sh \
