@@ -1,6 +1,7 @@
 """First stage: speech and text meet in the Q-Former, STMIL + SCCL (SECap, Eq. 4 to 6)."""
 
 import torch
+from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch.func import functional_call
 
@@ -150,7 +151,7 @@ class AlignModel(AbsESPnetModel):
         stats["loss"] = loss.detach()
         if self.mi_weight:
             loss = loss - fit  # after the statistics: what is minimised by the embeddings is Eq. 6 alone
-        return loss, stats, torch.tensor([float(len(query))], device=query.device)
+        return force_gatherable((loss, stats, float(len(query))), loss.device)
 
     def _mutual_information(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """U(x; y) that moves x and y only, and mean log q(y_i|x_i) that moves the estimator only."""

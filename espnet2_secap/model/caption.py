@@ -1,6 +1,7 @@
 """Second stage: captioning by teacher forcing (SECap, Eq. 7)."""
 
 import torch
+from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
@@ -61,7 +62,7 @@ class CaptionModel(AbsESPnetModel):
         tokens = caption_mask.sum()
         loss = -log_probs.sum() / tokens
         stats = {"loss": loss.detach(), "ppl": loss.detach().exp()}
-        return loss, stats, tokens.to(loss.dtype)[None]
+        return force_gatherable((loss, stats, tokens.to(loss.dtype)), loss.device)
 
     def collect_feats(self, **batch) -> dict[str, torch.Tensor]:
         """Nothing to collect: stage 4 reads the lengths from utt2num_frames or utt2num_samples."""
