@@ -39,6 +39,8 @@ def start_family(tmp_path, script):
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        # The tests themselves may run under nohup, and run.pl then rightly ignores HUP.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     assert wait_until(lambda: len(list(tmp_path.glob("pid.*"))) == 6)
     time.sleep(0.1)
