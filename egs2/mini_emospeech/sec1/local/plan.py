@@ -7,8 +7,10 @@ from pathlib import Path
 from espnet2_secap.errors import SecError
 
 LOCAL = Path(__file__).resolve().parent
-VOICES = ("f1", "f3", "f4", "m1", "m2", "m4", "m5", "m7")  # espeak-ng's variants of the Mandarin voice
-TEST_VOICES = ("f2", "m6")  # heard in the test set only
+# espeak-ng's variants of the Mandarin voice. All have a neutral pitch between 155 and 230 Hz: a filterbank with windows
+# of 25 ms shows the harmonics of such voices, and so their pitch, but not those of the much lower male ones.
+VOICES = ("aunty", "f1", "f3", "f5", "grandma", "linda", "shelby", "steph")
+TEST_VOICES = ("f2", "f4")  # heard in the test set only
 
 # Speaking rate in espeak-ng's words per minute, level of the speech in dBFS. Between two classes there is a gap.
 # Mandarin characters per second as rendered: slow 2.3 to 3.8, normal 3.8 to 6.0, fast 6.0 to 9.6.
