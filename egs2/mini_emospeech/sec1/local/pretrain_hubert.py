@@ -98,9 +98,12 @@ def make_targets(waves: list[torch.Tensor], clusters: tuple[int, int, int]) -> t
         per recording (T, 3); how many clusters each of the three clusterings has.
     """
     features = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these are short computations: a second thread would only wait for the first
     for wave in progress(waves, desc="features of the targets"):
         mel = log_mel(as_float(wave))
         features.append((mel, pitch(as_float(wave)), tempo(mel)))
+    torch.set_num_threads(threads)
     columns, sizes = [], []
     for kind, wanted in enumerate(clusters):
         every = torch.cat([one[kind] for one in features])

@@ -49,7 +49,7 @@ class LLMConfig:
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     max_position_embeddings: int = 512
-    steps: int = 350
+    steps: int = 400
     batch_tokens: int = 700
     lr: float = 1.5e-3
     hinted: float = 0.4  # share of sequences with hints
