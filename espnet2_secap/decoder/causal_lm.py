@@ -11,18 +11,21 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class CausalLMDecoder(AbsDecoder):
-    """A frozen causal LM that reads BOS | speech vectors | prompt | caption | EOS as embeddings.
+    """A causal LM, frozen unless told otherwise, that reads BOS | speech vectors | prompt | caption | EOS as embeddings.
 
     Args:
         path: folder or hub name of the LM with its tokenizer.
-        dtype: float32, bfloat16 or float16, of the frozen weights.
+        dtype: float32, bfloat16 or float16, of the weights; what is trained should be float32 (with AMP, if need be).
         lora: options of peft.LoraConfig, such as {r: 8, target_modules: [q_proj, v_proj]}; no LoRA if none.
+        freeze: False trains the whole LM, and checkpoints then hold it.
     """
 
-    def __init__(self, path: str, dtype: str = "float32", lora: dict | None = None):
+    def __init__(self, path: str, dtype: str = "float32", lora: dict | None = None, freeze: bool = True):
         super().__init__()
         if dtype not in DTYPES:
             raise ValueError(f"decoder_conf: dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
+        if not freeze and (lora is not None or dtype != "float32"):
+            raise ValueError("decoder_conf: freeze: false trains the whole LM, without lora and in float32 only")
         lm = load_pretrained("AutoModelForCausalLM", path, "decoder_conf path", dtype=DTYPES[dtype])
         self.tokenizer = build_tokenizer(path)
         if self.tokenizer.bos_id is None or self.tokenizer.eos_id is None:
@@ -30,6 +33,8 @@ class CausalLMDecoder(AbsDecoder):
         self.lm = Frozen(lm)
         if lora is not None:
             self.lm.module = _with_lora(lm, lora)
+        elif not freeze:
+            lm.requires_grad_(True)
 
     def embedding_size(self) -> int:
         """Width of the LM's input embeddings."""

@@ -1,6 +1,7 @@
 """First stage: speech and text meet in the Q-Former, STMIL + SCCL (SECap, Eq. 4 to 6)."""
 
 import torch
+from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch.func import functional_call
@@ -58,6 +59,7 @@ class AlignModel(AbsESPnetModel):
         sccl_center: take the batch's means off the embeddings before Eq. 5; see `sccl_loss`.
         estimator_size: hidden width of the estimator's networks.
         mi_detach_text: let the bound move the speech side only.
+        specaug: masks features while training; none if None.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class AlignModel(AbsESPnetModel):
         sccl_center: bool = False,
         estimator_size: int = 512,
         mi_detach_text: bool = True,
+        specaug: AbsSpecAug | None = None,
     ):
         super().__init__()
         if mi_weight == 0 and sccl_weight == 0:
             raise ValueError("model_conf: mi_weight and sccl_weight are both 0, so nothing would be trained")
         self.encoder = encoder
+        self.specaug = specaug
         self.bridge = bridge
         self.text_encoder = text_encoder
         self.mi_weight = mi_weight
@@ -94,7 +98,10 @@ class AlignModel(AbsESPnetModel):
 
     def embed_speech(self, speech: torch.Tensor, speech_lengths: torch.Tensor):
         """Speech as the encoder takes it -> Q-Embedding (B, N, H) and mask (B, N)."""
-        return self.bridge(*self.encoder(speech, speech_lengths))
+        feats, lengths = self.encoder(speech, speech_lengths)
+        if self.specaug is not None and self.training:
+            feats, lengths = self.specaug(feats, lengths)
+        return self.bridge(feats, lengths)
 
     def embed_text(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Token ids (B, L), lengths (B,) -> mean of the C- or T-Embedding, (B, H)."""

@@ -1,6 +1,7 @@
 """Second stage: captioning by teacher forcing (SECap, Eq. 7)."""
 
 import torch
+from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
@@ -17,11 +18,20 @@ class CaptionModel(AbsESPnetModel):
     Args:
         encoder, bridge, decoder: the built parts.
         freeze_bridge: train the projection only (SECap, Table 4, last row).
+        specaug: masks features while training; none if None.
     """
 
-    def __init__(self, encoder: AbsEncoder, bridge: AbsBridge, decoder: AbsDecoder, freeze_bridge: bool = False):
+    def __init__(
+        self,
+        encoder: AbsEncoder,
+        bridge: AbsBridge,
+        decoder: AbsDecoder,
+        freeze_bridge: bool = False,
+        specaug: AbsSpecAug | None = None,
+    ):
         super().__init__()
         self.encoder = encoder
+        self.specaug = specaug
         self.bridge = bridge
         self.projection = torch.nn.Linear(bridge.output_size(), decoder.embedding_size())
         self.decoder = decoder
@@ -39,7 +49,10 @@ class CaptionModel(AbsESPnetModel):
 
     def embed_speech(self, speech: torch.Tensor, speech_lengths: torch.Tensor):
         """Speech as the encoder takes it -> L-Embedding (B, N, H) and mask (B, N)."""
-        vectors, mask = self.bridge(*self.encoder(speech, speech_lengths))
+        feats, lengths = self.encoder(speech, speech_lengths)
+        if self.specaug is not None and self.training:
+            feats, lengths = self.specaug(feats, lengths)
+        vectors, mask = self.bridge(feats, lengths)
         return self.projection(vectors), mask
 
     def forward(self, speech, speech_lengths, prompt, prompt_lengths, caption, caption_lengths, **kwargs):

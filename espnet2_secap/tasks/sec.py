@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 
 import yaml
+from espnet2.asr.specaug.abs_specaug import AbsSpecAug
+from espnet2.asr.specaug.specaug import SpecAug
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask, optim_classes
 from espnet2.train.abs_espnet_model import AbsESPnetModel
@@ -37,6 +39,7 @@ from espnet2_secap.train.trainer import SECTrainer
 encoder_choices = ClassChoices(
     "encoder", {"s3prl": S3PRLEncoder, "feats": FeatsEncoder}, type_check=AbsEncoder, default="feats"
 )
+specaug_choices = ClassChoices("specaug", {"specaug": SpecAug}, type_check=AbsSpecAug, default=None, optional=True)
 bridge_choices = ClassChoices(
     "bridge", {"qformer": QFormer, "linear": LinearBridge}, type_check=AbsBridge, default="qformer"
 )
@@ -53,10 +56,11 @@ model_choices = ClassChoices(
 # Constructor arguments that the task gives; a configuration cannot.
 GIVEN = {
     "encoder": set(),
+    "specaug": set(),
     "bridge": {"input_size", "text_size"},
     "decoder": set(),
     "text_encoder": set(),
-    "model": {"encoder", "bridge", "decoder", "text_encoder"},
+    "model": {"encoder", "specaug", "bridge", "decoder", "text_encoder"},
 }
 
 
@@ -64,7 +68,14 @@ class SECTask(AbsTask):
     """`--model align` is the first stage (STMIL + SCCL), `--model caption` the second (cross entropy)."""
 
     num_optimizers = 1
-    class_choices_list = [encoder_choices, bridge_choices, decoder_choices, text_encoder_choices, model_choices]
+    class_choices_list = [
+        encoder_choices,
+        specaug_choices,
+        bridge_choices,
+        decoder_choices,
+        text_encoder_choices,
+        model_choices,
+    ]
     trainer = SECTrainer
 
     @classmethod
@@ -132,7 +143,9 @@ class SECTask(AbsTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:
         """Builds the parts that `args.model` needs, hands them over, and starts them from `args.align_model`."""
-        needed = ("encoder", "bridge", "text_encoder" if args.model == "align" else "decoder", "model")
+        needed = ["encoder", "bridge", "text_encoder" if args.model == "align" else "decoder", "model"]
+        if args.specaug is not None:
+            needed.append("specaug")
         for name in needed:
             _check_conf(name, getattr(args, name), getattr(args, f"{name}_conf"))
         names = {name for _, name, _ in getattr(args, "train_data_path_and_name_and_type", [])}
@@ -141,6 +154,8 @@ class SECTask(AbsTask):
         resumed = args.output_dir and args.resume and (Path(args.output_dir) / "checkpoint.pth").exists()
         _set_feats_size(args)
         parts = {"encoder": cls._build("encoder", args)}
+        if args.specaug is not None:
+            parts["specaug"] = cls._build("specaug", args)
         sizes = {"input_size": parts["encoder"].output_size()}
         if args.model == "align":
             parts["text_encoder"] = cls._build("text_encoder", args)

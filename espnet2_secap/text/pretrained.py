@@ -39,7 +39,7 @@ class Frozen(torch.nn.Module):
     """Holds a pretrained module that is never trained: no gradients, always in evaluation mode, its own dtype.
 
     Marked `is_named_pretrained`: checkpoints leave its tensors out, since config.yaml names where they come from.
-    Parameters that are added to it later and require gradients (LoRA) are trained and saved as usual.
+    Parameters that are made to require gradients afterwards (LoRA, the whole of it) are trained and saved as usual.
     """
 
     is_named_pretrained = True
@@ -49,7 +49,9 @@ class Frozen(torch.nn.Module):
         self.module = module.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Frozen":
-        """Stay in evaluation mode, but for parts with something to train (LoRA's dropout)."""
+        """Stay in evaluation mode, but for parts with something to train (LoRA's dropout, or all of it)."""
+        if all(p.requires_grad for p in self.parameters()):
+            return super().train(mode)
         super().train(False)
         for child in self.module.modules():
             own = list(child.parameters(recurse=False))

@@ -103,6 +103,19 @@ def test_lora_trains_its_own_tensors_only(tiny_llama):
         CausalLMDecoder(tiny_llama, lora={"rank": 2})
 
 
+def test_the_whole_lm_is_trained_where_it_is_not_frozen(tiny_llama):
+    decoder = CausalLMDecoder(tiny_llama, freeze=False).train()
+    assert all(p.requires_grad for p in decoder.parameters()) and decoder.lm.module.training
+    decoder(*random_batch(decoder)).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in decoder.parameters())
+
+
+@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"lora": {"r": 2}}])
+def test_the_whole_lm_is_trained_in_float32_and_without_lora(options):
+    with pytest.raises(ValueError, match="freeze: false trains the whole LM"):
+        CausalLMDecoder("x", freeze=False, **options)
+
+
 def test_bad_arguments_are_named(tmp_path):
     with pytest.raises(ValueError, match="dtype='int8'"):
         CausalLMDecoder("x", dtype="int8")

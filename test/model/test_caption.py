@@ -1,5 +1,6 @@
 import pytest
 import torch
+from espnet2.asr.specaug.specaug import SpecAug
 
 from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
@@ -80,6 +81,31 @@ def test_lora_is_in_the_state(tiny_llama):
     model.decoder = CausalLMDecoder(tiny_llama, lora={"r": 2, "target_modules": ["q_proj"]})
     names = [key for key in model.state_dict() if key.startswith("decoder")]
     assert len(names) == 4 and all("lora_" in name for name in names)
+
+
+def test_an_lm_that_is_not_frozen_is_in_the_state_whole(tiny_llama):
+    model, other = build(tiny_llama), build(tiny_llama)
+    model.decoder, other.decoder = (CausalLMDecoder(tiny_llama, freeze=False) for _ in range(2))
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.add_(1)
+    other.load_state_dict(model.state_dict())  # strict
+    ours, theirs = dict(model.named_parameters()), dict(other.named_parameters())
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_specaug_masks_features_in_training_only(tiny_llama):
+    model = build(tiny_llama)
+    model.specaug = SpecAug(apply_time_warp=False, freq_mask_width_range=[2, 6], time_mask_width_range=[1, 4])
+    heard = []
+    model.bridge.register_forward_pre_hook(lambda module, args: heard.append(args[0]))
+    one = batch([(9, 5, 7), (4, 8, 3)])
+    model.eval()(**one)
+    model.train()(**one)
+    as_they_are, masked = heard
+    assert torch.equal(as_they_are[:, :4], one["speech"][:, :4])
+    assert (masked == 0).sum() > (as_they_are == 0).sum()
+    assert torch.equal(masked[masked != 0], as_they_are[masked != 0])
 
 
 def test_gradients_reach_bridge_and_projection_only(tiny_llama):
