@@ -11,7 +11,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class CausalLMDecoder(AbsDecoder):
-    """A causal LM, frozen unless told otherwise, that reads BOS | speech vectors | prompt | caption | EOS as embeddings.
+    """A causal LM, frozen by default, that reads BOS | speech vectors | prompt | caption | EOS as embeddings.
 
     Args:
         path: folder or hub name of the LM with its tokenizer.

@@ -8,6 +8,7 @@ from espnet2_secap.data.io import part_of
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.outputs import other_audio, write_job
 from espnet2_secap.inference.reading import Utterances
+from espnet2_secap.inference.rerank import consensus
 from espnet2_secap.inference.speech2caption import DECODING, Speech2Caption
 from espnet2_secap.progress import progress
 
@@ -15,6 +16,8 @@ from espnet2_secap.progress import progress
 def decode_set(args: argparse.Namespace) -> None:
     """Decode slice `args.job` of `args.nj`; the options are those of sec_inference."""
     utterances = Utterances(args.data_dir)
+    if not 0 <= args.keep <= args.num_candidates:
+        raise SecError(f"--keep {args.keep}: must be from 0 to --num_candidates {args.num_candidates}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise SecError(f"--device {args.device}: no CUDA device here; use --device cpu")
     options = {name: getattr(args, name) for name in DECODING}
@@ -38,6 +41,15 @@ def decode_set(args: argparse.Namespace) -> None:
         owner = {audio: utt for utt, audio in source.items()}
         for batch in progress(batches, desc=f"decoding, {args.batch_size} utterances a step"):
             for audio, candidates in zip(batch, speech2caption([utterances.read(utt) for utt in batch]), strict=True):
-                texts = [{"text": text, "score": round(score, 6)} for text, score in candidates]
-                rows.append({"id": owner[audio], "audio": audio, "prompt": speech2caption.prompt, "candidates": texts})
+                row = {"id": owner[audio], "audio": audio, "prompt": speech2caption.prompt}
+                rows.append(row | _candidates(candidates, args.keep))
         write_job(folder, args.job, args.nj, sorted(rows, key=lambda row: row["id"]))
+
+
+def _candidates(candidates: list[tuple[str, float]], keep: int) -> dict:
+    """What candidates.jsonl says of them, best first, and how many of them go into `captions`."""
+    rows = [{"text": text, "score": round(score, 6)} for text, score in candidates]
+    if not keep:
+        return {"candidates": rows, "kept": len(rows)}
+    order, means = consensus([text for text, _ in candidates])
+    return {"candidates": [rows[i] | {"similarity": round(means[i], 6)} for i in order], "kept": keep}

@@ -31,7 +31,7 @@ def job_file(folder: str | Path, job: int, nj: int) -> Path:
 
 
 def write_job(folder: str | Path, job: int, nj: int, rows: list[dict]) -> None:
-    """Write one job's rows {"id", "prompt", "candidates": [{"text", "score"}]}."""
+    """Write one job's rows {"id", "prompt", "candidates": [{"text", "score"}], "kept"}; best candidates first."""
     path = job_file(folder, job, nj)
     make_dir(path.parent)
     with atomic_write(path) as file:
@@ -53,7 +53,7 @@ def combine(folder: str | Path, data_dir: str | Path, nj: int) -> int:
     with atomic_write(Path(folder) / "candidates.jsonl") as file:
         for utt in sorted(rows):
             print(json.dumps(rows[utt], ensure_ascii=False), file=file)
-    texts = {utt: [candidate["text"] for candidate in row["candidates"]] for utt, row in rows.items()}
+    texts = {utt: [candidate["text"] for candidate in row["candidates"][: row["kept"]]] for utt, row in rows.items()}
     # Not write_captions: what a model writes may be empty, and is then scored as empty.
     write_kaldi(Path(folder) / "captions", {utt: json.dumps(text, ensure_ascii=False) for utt, text in texts.items()})
     for path in paths:

@@ -101,7 +101,7 @@ def test_bad_calls(model_file, feats, tmp_path, capsys):
 
 
 def test_an_empty_caption_is_kept(feats, tmp_path):
-    rows = [{"id": f"u{i}", "candidates": [{"text": "" if i else "a", "score": 0.0}]} for i in range(7)]
+    rows = [{"id": f"u{i}", "candidates": [{"text": "" if i else "a", "score": 0.0}], "kept": 1} for i in range(7)]
     write_job(tmp_path, 1, 1, rows)
     assert combine(tmp_path, feats, 1) == 7
     assert (tmp_path / "captions").read_text().splitlines()[:2] == ['u0 ["a"]', 'u1 [""]']
@@ -133,3 +133,19 @@ def test_probe_finds_what_is_there_and_nothing_else():
     assert results[1]["accuracy"] < 0.75
     unique = {utt: utt for utt in labels}
     assert fit_probe({u: told[u] for u in split[0]}, {u: told[u] for u in split[1]}, unique)["accuracy"] is None
+
+
+def test_the_candidates_most_like_all_are_kept(model_file, feats, tmp_path):
+    options = ["--sampling", "true", "--num_candidates", "5"]
+    rows = decode(model_file, feats, tmp_path, *options, "--keep", "2")
+    captions = dict(line.split(" ", 1) for line in (tmp_path / "captions").read_text().splitlines())
+    for row in rows:
+        texts = [candidate["text"] for candidate in row["candidates"]]
+        assert len(texts) == 5 and json.loads(captions[row["id"]]) == texts[:2]
+        likeness = [candidate["similarity"] for candidate in row["candidates"]]
+        assert likeness == sorted(likeness, reverse=True)
+
+
+def test_more_cannot_be_kept_than_there_are(model_file, feats, tmp_path):
+    with pytest.raises(SystemExit):
+        decode(model_file, feats, tmp_path, "--num_candidates", "1", "--keep", "2")

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # mini_emospeech: a synthetic corpus and mini pretrained parts, made on the spot; nothing is downloaded.
-# ./sec.sh --help tells all options. A filterbank run: ./run.sh --upstream fbank --upstream_path "" --feats_tag fbank
+# ./sec.sh --help tells all options. A filterbank run, which learns more slowly:
+#   ./run.sh --stage 3 --upstream fbank --upstream_path "" --feats_tag fbank \
+#       --align_args "--max_epoch 14" --caption_args "--max_epoch 18"
 set -euo pipefail
 
 train_set=train
@@ -16,5 +18,6 @@ test_sets="test"
     --upstream hf_hubert_custom \
     --upstream_path pretrained/hubert \
     --feats_tag hubert \
+    --inference_model valid.loss.ave.pth \
     --goals conf/goals.json \
     "$@"

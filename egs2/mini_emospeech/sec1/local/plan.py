@@ -18,7 +18,7 @@ RATES = {"slow": (125, 143), "normal": (190, 213), "fast": (288, 325)}
 LEVELS = {"quiet": (-47.5, -45.0), "normal": (-36.5, -34.0), "loud": (-25.5, -23.0)}
 
 NEUTRAL_PITCH, NEUTRAL_RANGE = 56.0, 50.0  # espeak-ng's 0 to 100; 50 is the voice's own
-PITCH_JITTER, RANGE_JITTER = 5.0, 7.0  # half width of a uniform distribution
+PITCH_JITTER, RANGE_JITTER = 4.0, 6.0  # half width of a uniform distribution
 # How far an emotion moves pitch and range is scaled by its intensity; None: no caption speaks of it.
 INTENSITIES = {"weak": (0.78, 0.86), None: (0.95, 1.05), "strong": (1.14, 1.22)}
 PITCHES = {"low": (0, 41), "normal": (51, 61), "high": (66, 99)}
@@ -35,12 +35,12 @@ class Emotion:
 
 
 EMOTIONS = {
-    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"normal": 0.7, "loud": 0.3}, 20, 30),
+    "happy": Emotion({"fast": 0.8, "normal": 0.2}, {"normal": 0.7, "loud": 0.3}, 24, 30),
     "angry": Emotion({"fast": 0.75, "normal": 0.25}, {"loud": 0.85, "normal": 0.15}, -26, 30),
     "sad": Emotion({"slow": 0.8, "normal": 0.2}, {"quiet": 0.75, "normal": 0.25}, -28, -34),
     "calm": Emotion({"normal": 0.8, "slow": 0.2}, {"normal": 0.8, "quiet": 0.2}, 0, 0),
     "surprised": Emotion({"normal": 0.75, "slow": 0.25}, {"loud": 0.8, "normal": 0.2}, 42, 42),
-    "afraid": Emotion({"fast": 0.7, "normal": 0.3}, {"quiet": 0.8, "normal": 0.2}, 30, -40),
+    "afraid": Emotion({"fast": 0.7, "normal": 0.3}, {"quiet": 0.8, "normal": 0.2}, 36, -40),
 }
 
 

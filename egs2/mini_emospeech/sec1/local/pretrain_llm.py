@@ -49,6 +49,7 @@ class LLMConfig:
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     max_position_embeddings: int = 512
+    tie_word_embeddings: bool = False
     steps: int = 400
     batch_tokens: int = 700
     lr: float = 1.5e-3
@@ -57,6 +58,7 @@ class LLMConfig:
     max_hints: int = 16
     hint_noise: float = 0.5  # noise on the hints, in standard deviations of the embeddings
     instructed: float = 0.7  # share of sequences with an instruction
+    transcribed: float = 0.0  # share of sequences that say a transcription instead: more text, where captions are few
     seed: int = 0
     threads: int = 2
 
@@ -124,6 +126,7 @@ class Sequences:
 
     Args:
         captions: token ids of the captions of each utterance.
+        transcriptions: token ids of what is said in each utterance.
         prompts: token ids of the instructions.
         bos, eos: ids that begin a sequence and end a caption.
         config: shares of the kinds of sequences.
@@ -132,16 +135,20 @@ class Sequences:
     def __init__(
         self,
         captions: list[list[list[int]]],
+        transcriptions: list[list[int]],
         prompts: list[list[int]],
         bos: int,
         eos: int,
         config: LLMConfig,
     ):
-        self.captions, self.prompts, self.bos, self.eos, self.config = captions, prompts, bos, eos, config
+        self.captions, self.transcriptions, self.prompts = captions, [[one] for one in transcriptions if one], prompts
+        self.bos, self.eos, self.config = bos, eos, config
 
     def draw(self, rng: random.Random, hinted: bool) -> list[tuple[int, str]]:
         """One sequence: ids, each a `hint`, something to `learn`, or just `given`."""
-        own = rng.choice(self.captions)
+        share = self.config.transcribed if self.transcriptions else 0
+        transcribed = share and rng.random() < share
+        own = rng.choice(self.transcriptions if transcribed else self.captions)
         own = rng.sample(own, len(own))
         sequence = [(self.bos, "given")]
 
@@ -196,7 +203,7 @@ def build(config: LLMConfig, vocab_size: int, bos: int, eos: int):
             max_position_embeddings=config.max_position_embeddings,
             bos_token_id=bos,
             eos_token_id=eos,
-            tie_word_embeddings=False,
+            tie_word_embeddings=config.tie_word_embeddings,
         )
     )
 
@@ -238,6 +245,7 @@ def main(argv: list[str] | None = None) -> None:
     sp = sentencepiece.SentencePieceProcessor(model_proto=model_file)
     sequences = Sequences(
         [[sp.encode(one) for one in several] for several in captions.values()],
+        [sp.encode(one) for one in transcriptions.values()],
         [sp.encode(prompt) for prompt in prompts],
         sp.bos_id(),
         sp.eos_id(),
