@@ -117,7 +117,7 @@ def test_raw_audio_instead_of_features(mini):
 @pytest.mark.parametrize(
     "stage, missing, maker",
     [("2", "data/test/wav.scp", 1), ("3", "dump/raw/train/wav.scp", 2), ("4", "feats.scp", 3), ("5", "speech_shape", 4),
-     ("6", "valid.loss.best.pth", 5), ("7", "valid.loss.best.pth", 6), ("8", "captions", 7)],
+     ("6", "valid.loss.best.pth", 5), ("7", "valid.loss.ave.pth", 6), ("8", "captions", 7)],
 )  # fmt: skip
 def test_a_stage_without_its_input_names_the_stage_that_makes_it(mini, tmp_path, stage, missing, maker):
     folder, _ = mini
@@ -128,7 +128,7 @@ def test_a_stage_without_its_input_names_the_stage_that_makes_it(mini, tmp_path,
             shutil.copytree(folder / name, bare / name, symlinks=True)
     hidden = {
         "3": "dump/raw", "4": "dump/hubert/train/feats.scp", "5": "exp/sec_stats_hubert", "6": "exp/sec_align_hubert",
-        "7": "exp/sec_caption_hubert/valid.loss.best.pth", "8": "exp/sec_caption_hubert/decode/test/captions",
+        "7": "exp/sec_caption_hubert/valid.loss.ave.pth", "8": "exp/sec_caption_hubert/decode/test/captions",
     }.get(stage)  # fmt: skip
     if hidden and (bare / hidden).is_dir():
         shutil.rmtree(bare / hidden)
