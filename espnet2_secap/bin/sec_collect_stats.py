@@ -1,4 +1,5 @@
-"""Stage 4: write the shape file of a set, from which ESPnet's samplers learn how long each utterance is."""
+"""Stage 4: write the shape file of a set, from which ESPnet's samplers learn how long each utterance is; and, where
+asked for, the sums over its features that `--normalize global_mvn` takes mean and variance from."""
 
 import argparse
 
@@ -13,6 +14,11 @@ def get_parser() -> argparse.ArgumentParser:
     add("--dir", required=True, help="dump/TAG/SET (utt2num_frames: `id frames,values`) or dump/raw/SET "
         "(utt2num_samples: `id samples`)")  # fmt: skip
     add("--output", required=True, metavar="FILE", help="such as exp/sec_stats/train/speech_shape")
+    add(
+        "--feats_stats",
+        metavar="FILE",
+        help="also this, such as exp/sec_stats/train/feats_stats.npz; reads all features",
+    )
     return parser
 
 
@@ -25,6 +31,10 @@ def main(argv: list[str] | None = None) -> None:
         f"{args.output}: {len(lengths)} utterances, mean length {sum(lengths) / len(lengths):.1f}, "
         f"shortest {min(lengths)}, longest {max(lengths)}"
     )
+    if args.feats_stats:
+        from espnet2_secap.encoder.stats import write_feats_stats
+
+        print(f"{args.feats_stats}: {write_feats_stats(args.dir, args.feats_stats)} frames")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def embed(model, utterances: Utterances, batch_size: int, device: str) -> dict[s
         speech = [torch.from_numpy(utterances.read(utt)) for utt in batch]
         lengths = torch.tensor([len(one) for one in speech])
         padded = torch.nn.utils.rnn.pad_sequence(speech, batch_first=True)
-        vectors, mask = model.bridge(*model.encoder(padded.to(device), lengths.to(device)))
+        vectors, mask = model.q_embedding(padded.to(device), lengths.to(device))
         weights = mask[..., None].to(vectors.dtype)
         means = (vectors * weights).sum(1) / weights.sum(1)
         output |= dict(zip(batch, means.float().cpu().numpy(), strict=True))

@@ -2,14 +2,15 @@
 
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
+from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
-from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch.func import functional_call
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.loss.sccl import sccl_loss
 from espnet2_secap.loss.vclub import gaussian_log_likelihood, vclub_bound
+from espnet2_secap.model.abs_model import AbsSECModel
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.model.masks import lengths_to_mask, masked_mean
 from espnet2_secap.text.text_encoder import AbsTextEncoder
@@ -43,7 +44,7 @@ def standardise(values: torch.Tensor) -> torch.Tensor:
     return values / (values.pow(2).mean(0) + 1e-5).sqrt()
 
 
-class AlignModel(AbsESPnetModel):
+class AlignModel(AbsSECModel):
     """Trains a bridge so that what it hears is what a caption says and not what the speaker says.
 
     L = mi_weight * U + sccl_weight * L_SCCL (Eq. 6), and besides it the estimator's own loss -log q(y|x) on detached
@@ -59,7 +60,7 @@ class AlignModel(AbsESPnetModel):
         sccl_center: take the batch's means off the embeddings before Eq. 5; see `sccl_loss`.
         estimator_size: hidden width of the estimator's networks.
         mi_detach_text: let the bound move the speech side only.
-        specaug: masks features while training; none if None.
+        normalize, specaug: see AbsSECModel.
     """
 
     def __init__(
@@ -75,14 +76,12 @@ class AlignModel(AbsESPnetModel):
         sccl_center: bool = False,
         estimator_size: int = 512,
         mi_detach_text: bool = True,
+        normalize: AbsNormalize | None = None,
         specaug: AbsSpecAug | None = None,
     ):
-        super().__init__()
+        super().__init__(encoder, bridge, normalize, specaug)
         if mi_weight == 0 and sccl_weight == 0:
             raise ValueError("model_conf: mi_weight and sccl_weight are both 0, so nothing would be trained")
-        self.encoder = encoder
-        self.specaug = specaug
-        self.bridge = bridge
         self.text_encoder = text_encoder
         self.mi_weight = mi_weight
         self.sccl_weight = sccl_weight
@@ -95,13 +94,6 @@ class AlignModel(AbsESPnetModel):
         self.estimator = GaussianEstimator(size, size, estimator_size) if mi_weight else None
         self.retrieval: list[tuple[torch.Tensor, torch.Tensor]] | None = None
         leave_out_frozen(self)
-
-    def embed_speech(self, speech: torch.Tensor, speech_lengths: torch.Tensor):
-        """Speech as the encoder takes it -> Q-Embedding (B, N, H) and mask (B, N)."""
-        feats, lengths = self.encoder(speech, speech_lengths)
-        if self.specaug is not None and self.training:
-            feats, lengths = self.specaug(feats, lengths)
-        return self.bridge(feats, lengths)
 
     def embed_text(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Token ids (B, L), lengths (B,) -> mean of the C- or T-Embedding, (B, H)."""
@@ -130,7 +122,7 @@ class AlignModel(AbsESPnetModel):
         Returns:
             Loss, statistics, batch size.
         """
-        query = masked_mean(*self.embed_speech(speech, speech_lengths))  # (B, H)
+        query = masked_mean(*self.q_embedding(speech, speech_lengths))  # (B, H)
         stats = {}
         loss = query.new_zeros(())
         if self.sccl_weight:
@@ -184,7 +176,3 @@ class AlignModel(AbsESPnetModel):
         speech, caption = (torch.nn.functional.normalize(part, dim=-1) for part in (speech, caption))
         nearest = (speech @ caption.T).argmax(1)
         return (nearest == torch.arange(len(speech), device=speech.device)).float().mean().item()
-
-    def collect_feats(self, **batch) -> dict[str, torch.Tensor]:
-        """Nothing to collect: stage 4 reads the lengths from utt2num_frames or utt2num_samples."""
-        return {}

@@ -2,23 +2,24 @@
 
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
+from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
-from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.model.abs_model import AbsSECModel
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.model.masks import lengths_to_mask
 
 
-class CaptionModel(AbsESPnetModel):
+class CaptionModel(AbsSECModel):
     """Frozen encoder -> bridge -> linear projection -> frozen decoder.
 
     Args:
         encoder, bridge, decoder: the built parts.
         freeze_bridge: train the projection only (SECap, Table 4, last row).
-        specaug: masks features while training; none if None.
+        normalize, specaug: see AbsSECModel.
     """
 
     def __init__(
@@ -27,12 +28,10 @@ class CaptionModel(AbsESPnetModel):
         bridge: AbsBridge,
         decoder: AbsDecoder,
         freeze_bridge: bool = False,
+        normalize: AbsNormalize | None = None,
         specaug: AbsSpecAug | None = None,
     ):
-        super().__init__()
-        self.encoder = encoder
-        self.specaug = specaug
-        self.bridge = bridge
+        super().__init__(encoder, bridge, normalize, specaug)
         self.projection = torch.nn.Linear(bridge.output_size(), decoder.embedding_size())
         self.decoder = decoder
         self.freeze_bridge = freeze_bridge
@@ -49,10 +48,7 @@ class CaptionModel(AbsESPnetModel):
 
     def embed_speech(self, speech: torch.Tensor, speech_lengths: torch.Tensor):
         """Speech as the encoder takes it -> L-Embedding (B, N, H) and mask (B, N)."""
-        feats, lengths = self.encoder(speech, speech_lengths)
-        if self.specaug is not None and self.training:
-            feats, lengths = self.specaug(feats, lengths)
-        vectors, mask = self.bridge(feats, lengths)
+        vectors, mask = self.q_embedding(speech, speech_lengths)
         return self.projection(vectors), mask
 
     def forward(self, speech, speech_lengths, prompt, prompt_lengths, caption, caption_lengths, **kwargs):
@@ -76,10 +72,6 @@ class CaptionModel(AbsESPnetModel):
         loss = -log_probs.sum() / tokens
         stats = {"loss": loss.detach(), "ppl": loss.detach().exp()}
         return force_gatherable((loss, stats, tokens.to(loss.dtype)), loss.device)
-
-    def collect_feats(self, **batch) -> dict[str, torch.Tensor]:
-        """Nothing to collect: stage 4 reads the lengths from utt2num_frames or utt2num_samples."""
-        return {}
 
     @torch.no_grad()
     def generate(self, speech, speech_lengths, prompt, prompt_lengths, **options):

@@ -9,6 +9,9 @@ import yaml
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.asr.specaug.specaug import SpecAug
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
+from espnet2.layers.abs_normalize import AbsNormalize
+from espnet2.layers.global_mvn import GlobalMVN
+from espnet2.layers.utterance_mvn import UtteranceMVN
 from espnet2.tasks.abs_task import AbsTask, optim_classes
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.class_choices import ClassChoices
@@ -39,6 +42,13 @@ from espnet2_secap.train.trainer import SECTrainer
 encoder_choices = ClassChoices(
     "encoder", {"s3prl": S3PRLEncoder, "feats": FeatsEncoder}, type_check=AbsEncoder, default="feats"
 )
+normalize_choices = ClassChoices(
+    "normalize",
+    {"global_mvn": GlobalMVN, "utterance_mvn": UtteranceMVN},
+    type_check=AbsNormalize,
+    default=None,
+    optional=True,
+)
 specaug_choices = ClassChoices("specaug", {"specaug": SpecAug}, type_check=AbsSpecAug, default=None, optional=True)
 bridge_choices = ClassChoices(
     "bridge", {"qformer": QFormer, "linear": LinearBridge}, type_check=AbsBridge, default="qformer"
@@ -56,11 +66,12 @@ model_choices = ClassChoices(
 # Constructor arguments that the task gives; a configuration cannot.
 GIVEN = {
     "encoder": set(),
+    "normalize": set(),
     "specaug": set(),
     "bridge": {"input_size", "text_size"},
     "decoder": set(),
     "text_encoder": set(),
-    "model": {"encoder", "specaug", "bridge", "decoder", "text_encoder"},
+    "model": {"encoder", "normalize", "specaug", "bridge", "decoder", "text_encoder"},
 }
 
 
@@ -70,6 +81,7 @@ class SECTask(AbsTask):
     num_optimizers = 1
     class_choices_list = [
         encoder_choices,
+        normalize_choices,
         specaug_choices,
         bridge_choices,
         decoder_choices,
@@ -144,18 +156,15 @@ class SECTask(AbsTask):
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:
         """Builds the parts that `args.model` needs, hands them over, and starts them from `args.align_model`."""
         needed = ["encoder", "bridge", "text_encoder" if args.model == "align" else "decoder", "model"]
-        if args.specaug is not None:
-            needed.append("specaug")
-        for name in needed:
+        optional = [name for name in ("normalize", "specaug") if getattr(args, name, None) is not None]
+        for name in [*needed, *optional]:
             _check_conf(name, getattr(args, name), getattr(args, f"{name}_conf"))
         names = {name for _, name, _ in getattr(args, "train_data_path_and_name_and_type", [])}
         if args.model == "align" and names:
             cls._check_align_data(args, names)
         resumed = args.output_dir and args.resume and (Path(args.output_dir) / "checkpoint.pth").exists()
         _set_feats_size(args)
-        parts = {"encoder": cls._build("encoder", args)}
-        if args.specaug is not None:
-            parts["specaug"] = cls._build("specaug", args)
+        parts = {name: cls._build(name, args) for name in ["encoder", *optional]}
         sizes = {"input_size": parts["encoder"].output_size()}
         if args.model == "align":
             parts["text_encoder"] = cls._build("text_encoder", args)
@@ -177,6 +186,10 @@ class SECTask(AbsTask):
         choices = next(c for c in cls.class_choices_list if c.name == name)
         try:
             return choices.get_class(getattr(args, name))(**{**getattr(args, f"{name}_conf"), **given})
+        except FileNotFoundError as err:  # global_mvn's statistics
+            raise SecError(
+                f"{name}_conf: {err.filename}: no such file; run stage 4 with --feats_normalize {getattr(args, name)}"
+            ) from err
         except ValueError as err:
             raise err if isinstance(err, SecError) else SecError(str(err)) from err
 

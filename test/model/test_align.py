@@ -40,7 +40,7 @@ def gradients(model, loss) -> dict[str, float]:
 def test_bound_moves_the_speech_side_only_and_fit_the_estimator_only(tiny_llama):
     model = build(tiny_llama, sccl_weight=0.0)
     inputs = batch()
-    query = model.embed_speech(inputs["speech"], inputs["speech_lengths"])[0].mean(1)
+    query = model.q_embedding(inputs["speech"], inputs["speech_lengths"])[0].mean(1)
     said = model.embed_text(inputs["text"], inputs["text_lengths"])
     bound, fit = model._mutual_information(said.detach(), query)
     assert not any(name.startswith("estimator") for name in gradients(model, bound))
@@ -87,7 +87,7 @@ def test_stmil_removes_what_the_text_tells(tiny_llama):
         torch.manual_seed(5)
         s, e = torch.arange(4).repeat_interleave(64), torch.arange(2).repeat(128)
         with torch.no_grad():
-            query = standardise(model.embed_speech(*speak(s, e))[0].mean(1))
+            query = standardise(model.q_embedding(*speak(s, e))[0].mean(1))
         return torch.stack([query[s == i].mean(0) for i in range(4)]).pow(2).mean().item()
 
     before = explained_by_sentence()

@@ -134,6 +134,20 @@ def test_a_model_is_built_again_from_its_files(captioned):
     assert args.encoder_conf["input_size"] == 6
 
 
+def test_normalised_features(corpus, caption_conf, tmp_path, capsys):
+    args = [*command(corpus, tmp_path / "exp", caption_conf, [SPEECH, CAPTION]), "--max_epoch", "1"]
+    normalize = ["--normalize", "global_mvn", "--normalize_conf", f"stats_file={tmp_path}/stats.npz"]
+    assert f"{tmp_path}/stats.npz: no such file; run stage 4" in failure(capsys, [*args, *normalize])
+    np.savez(tmp_path / "stats.npz", count=10, sum=np.full(6, 30.0), sum_square=np.full(6, 130.0))  # mean 3, variance 4
+    sec_train.main([*args, *normalize])
+    model, _ = SECTask.build_model_from_file(None, tmp_path / "exp" / "valid.loss.best.pth")
+    heard = []
+    model.bridge.register_forward_pre_hook(lambda module, args: heard.append(args[0]))
+    model.q_embedding(torch.full((2, 4, 6), 5.0), torch.tensor([4, 2]))
+    assert torch.equal(heard[0][0], torch.ones(4, 6)), "(5 - 3) / 2"
+    assert not heard[0][1, 2:].any(), "padding stays zero"
+
+
 def test_resuming_goes_on_as_if_nothing_had_happened(corpus, caption_conf, captioned, aligned, tmp_path):
     start = ["--align_model", str(aligned / "valid.loss.best.pth")]
     args = [*command(corpus, tmp_path / "exp", caption_conf, [SPEECH, CAPTION]), *start]

@@ -36,6 +36,7 @@ upstream_layer=last   # last, all (for a learned weighted sum), or a number
 feats_dtype=float32   # float32 or float16
 feats_tag=            # name in dump/ and exp/; made from the upstream and the layer if empty
 batch_seconds=60      # seconds of speech in a batch of stage 3
+feats_normalize=      # of stored features: global_mvn or utterance_mvn; none if empty
 # Training
 align_config=conf/align.yaml     # first stage
 align_args=                            # further options of sec_train, first stage
@@ -95,6 +96,15 @@ feats_dir=${dumpdir}/${feats_tag}
 [ -n "${align_exp}" ] || align_exp=${expdir}/sec_align_${sec_tag:-${feats_tag}$(suffix_of "${align_config}" align)}
 [ -n "${sec_exp}" ] || sec_exp=${expdir}/sec_caption_${sec_tag:-${feats_tag}$(suffix_of "${caption_config}" caption)}
 [ -n "${sec_stats_dir}" ] || sec_stats_dir=${expdir}/sec_stats_${feats_tag}
+stats_file=${sec_stats_dir}/${train_set}/feats_stats.npz
+case ${feats_normalize} in
+    "") normalize=() ;;
+    utterance_mvn) normalize=(--normalize utterance_mvn) ;;
+    global_mvn)
+        [ "${feats_type}" != raw ] || die "--feats_normalize global_mvn: needs stored features, --feats_type extracted"
+        normalize=(--normalize global_mvn --normalize_conf "stats_file=${stats_file}") ;;
+    *) die "--feats_normalize ${feats_normalize}: expected global_mvn or utterance_mvn" ;;
+esac
 decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
 [ -n "${inference_tag}" ] || decode_dir+=$(suffix_of "${inference_config}" decode)
 [ -n "${train_threads}" ] || train_threads=$(env -u OMP_NUM_THREADS nproc)
@@ -137,10 +147,12 @@ if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
 fi
 
 if runs 4 "${skip_data_prep}"; then
-    log "Stage 4: lengths -> ${sec_stats_dir}"
+    log "Stage 4: lengths and statistics -> ${sec_stats_dir}"
     for dset in "${train_set}" "${valid_set}"; do
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
-        sec_collect_stats --dir "${feats_dir}/${dset}" --output "${sec_stats_dir}/${dset}/speech_shape"
+        stats=()
+        [ "${feats_normalize} ${dset}" != "global_mvn ${train_set}" ] || stats=(--feats_stats "${stats_file}")
+        sec_collect_stats --dir "${feats_dir}/${dset}" --output "${sec_stats_dir}/${dset}/speech_shape" "${stats[@]}"
     done
 fi
 
@@ -166,7 +178,7 @@ train() {
         --log "${exp}/train.log" --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
         --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
         "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \
-        "${data[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
+        "${data[@]}" "${normalize[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
     grep -hE ' error: ' "${exp}/train.log" >&2 || tail -n 15 "${exp}/train.log" "${exp}/launch.log" >&2
     die "training ended early; the whole log is ${exp}/train.log"
 }
