@@ -4,6 +4,7 @@ SECap decodes eight candidates and drops the three least like the rest; the choi
 decoding (Eikema & Aziz, EMNLP 2020): what most samples agree on says more than the single likeliest sequence.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -26,6 +27,11 @@ def consensus(texts: Sequence[str]) -> tuple[list[int], list[float]]:
     Returns:
         indices, the most alike first (of equals the earlier one); mean similarity of each text, in the texts' order.
     """
-    grams = [ngrams(text) for text in texts]
-    means = [sum(similarity(one, other) for other in grams) / len(grams) for one in grams]
+    times = Counter(texts)  # samples repeat themselves
+    grams = {text: ngrams(text) for text in times}
+    mean = {
+        one: math.fsum(n * similarity(grams[one], grams[other]) for other, n in times.items()) / len(texts)
+        for one in times
+    }
+    means = [mean[text] for text in texts]
     return sorted(range(len(texts)), key=lambda i: -means[i]), means

@@ -27,6 +27,7 @@ from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.encoder.feats import FeatsEncoder
+from espnet2_secap.encoder.noise import FeatsNoise
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.align import AlignModel
@@ -49,7 +50,9 @@ normalize_choices = ClassChoices(
     default=None,
     optional=True,
 )
-specaug_choices = ClassChoices("specaug", {"specaug": SpecAug}, type_check=AbsSpecAug, default=None, optional=True)
+specaug_choices = ClassChoices(
+    "specaug", {"specaug": SpecAug, "noise": FeatsNoise}, type_check=AbsSpecAug, default=None, optional=True
+)
 bridge_choices = ClassChoices(
     "bridge", {"qformer": QFormer, "linear": LinearBridge}, type_check=AbsBridge, default="qformer"
 )
