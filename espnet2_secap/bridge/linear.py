@@ -1,9 +1,9 @@
 """The linear bridge of the paper's ablation (SECap, Table 3: HuBERT + linear + LLaMA)."""
 
 import torch
-from torch.nn import functional as F
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
+from espnet2_secap.bridge.frames import average_frames
 
 
 class LinearBridge(AbsBridge):
@@ -28,9 +28,5 @@ class LinearBridge(AbsBridge):
 
     def forward(self, feats: torch.Tensor, feats_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, D), (B,) -> (B, ceil(T / stride), H), mask (B, ceil(T / stride))."""
-        frames = torch.arange(feats.size(1), device=feats.device) < feats_lengths[:, None]  # (B, T)
-        feats = feats * frames[..., None]
-        padding = -feats.size(1) % self.stride
-        feats = F.pad(feats, (0, 0, 0, padding)).unflatten(1, (-1, self.stride))  # (B, N, stride, D)
-        count = F.pad(frames, (0, padding)).unflatten(1, (-1, self.stride)).sum(-1)  # (B, N)
-        return self.linear(feats.sum(2) / count.clamp(min=1)[..., None]), count > 0
+        feats, mask = average_frames(feats, feats_lengths, self.stride)
+        return self.linear(feats), mask

@@ -3,6 +3,7 @@
 import torch
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
+from espnet2_secap.bridge.frames import average_frames
 from espnet2_secap.errors import SecError
 
 
@@ -23,6 +24,7 @@ class QFormer(AbsBridge):
         dropout: of hidden states and attention weights.
         initializer_range: standard deviation of random weights. BERT's 0.02 suits 768 wide; a narrow Q-Former that
             starts at random learns faster with about 1 / sqrt(hidden_size), for it then hears the speech at once.
+        stride: the queries read the mean of every so many frames (paper: every frame, 1).
         text_size: width of the text embeddings; `hidden_size` if none.
         init: folder or hub name of a BERT whose layers start ours (paper: bert-base-chinese); random if none. The
             cross-attention and the queries are always random.
@@ -40,6 +42,7 @@ class QFormer(AbsBridge):
         encoder_width: int = 768,
         dropout: float = 0.1,
         initializer_range: float = 0.02,
+        stride: int = 1,
         text_size: int | None = None,
         init: str | None = None,
     ):
@@ -48,6 +51,9 @@ class QFormer(AbsBridge):
 
         if hidden_size % num_heads:
             raise ValueError(f"bridge_conf: hidden_size={hidden_size} is not a multiple of num_heads={num_heads}")
+        if stride < 1:
+            raise ValueError(f"bridge_conf: stride={stride}, expected 1 or more")
+        self.stride = stride
         self.input_projection = torch.nn.Linear(input_size, encoder_width)
         self.queries = torch.nn.Parameter(torch.randn(1, num_queries, hidden_size) * 0.02)
         self.qformer = Blip2QFormerModel(
@@ -76,7 +82,7 @@ class QFormer(AbsBridge):
 
     def forward(self, feats: torch.Tensor, feats_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Speech features (B, T, D), lengths (B,) -> Q-Embedding (B, n_q, d_q), mask of ones (B, n_q)."""
-        mask = torch.arange(feats.size(1), device=feats.device) < feats_lengths[:, None]
+        feats, mask = average_frames(feats, feats_lengths, self.stride)
         queries = self.queries.expand(len(feats), -1, -1)
         output = self.qformer(
             query_embeds=queries,

@@ -36,6 +36,16 @@ def test_padding_of_speech_changes_nothing():
     torch.testing.assert_close(output[:1], bridge(long, torch.tensor([11]))[0], rtol=0, atol=1e-5)
 
 
+def test_stride_reads_the_mean_of_every_few_frames():
+    feats, lengths = torch.randn(2, 7, 20), torch.tensor([7, 4])
+    means = torch.stack([feats[:, :3].mean(1), torch.cat([feats[:1, 3:6].mean(1), feats[1:, 3]]), feats[:, 6]], dim=1)
+    output, mask = build(stride=3)(feats, lengths)
+    torch.testing.assert_close(output, build()(means, torch.tensor([3, 2]))[0], rtol=0, atol=1e-5)
+    assert mask.shape == (2, 4)
+    with pytest.raises(ValueError, match="stride=0"):
+        build(stride=0)
+
+
 def test_text_branch_is_the_same_layers_without_cross_attention():
     bridge = build()
     text = torch.randn(1, 5, 32)

@@ -40,6 +40,7 @@ feats_normalize=      # of stored features: global_mvn or utterance_mvn; none if
 # Training
 align_config=conf/align.yaml     # first stage
 align_args=                            # further options of sec_train, first stage
+align_model=valid.loss.best.pth        # model file of the first stage that stage 6 starts from and stage 8 probes
 caption_config=conf/caption.yaml # second stage
 caption_args=                          # further options of sec_train, second stage
 sec_tag=              # name of the experiment; made from the configs' names if empty
@@ -192,7 +193,7 @@ if runs 6 "${skip_train}"; then
     log "Stage 6: training, second stage: captioning -> ${sec_exp}"
     start=()
     if ! "${skip_align}"; then
-        [ -n "${pretrained_model}" ] || pretrained_model=${align_exp}/valid.loss.best.pth
+        [ -n "${pretrained_model}" ] || pretrained_model=${align_exp}/${align_model}
         need "${pretrained_model}" 5
         start=(--align_model "${pretrained_model}")
     fi
@@ -233,9 +234,9 @@ if runs 8 "${skip_eval}"; then
                 ${metrics:+--metrics ${metrics}}
         done
     done
-    if "${probe}" && [ -e "${align_exp}/valid.loss.best.pth" ]; then
+    if "${probe}" && [ -e "${align_exp}/${align_model}" ]; then
         OMP_NUM_THREADS=${train_threads} jobs "${train_cmd}" 1 "${align_exp}/probe.log" \
-            sec_probe --model_files "${align_exp}/valid.loss.best.pth" \
+            sec_probe --model_files "${align_exp}/${align_model}" \
             --train_dir "${feats_dir}/${train_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
             --label_dirs "${dumpdir}/raw/${train_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"
     fi

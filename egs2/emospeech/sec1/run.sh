@@ -3,7 +3,8 @@
 # With the full corpus and the paper's sizes (hub models, GPUs):
 #   ./run.sh --local_data_opts "--mini_parts false" --upstream_path TencentGameMate/chinese-hubert-large \
 #       --feats_tag chinese_hubert_large --align_config conf/align_large.yaml --caption_config conf/caption_large.yaml \
-#       --ngpu 8 --gpu_inference true --inference_model valid.loss.best.pth
+#       --ngpu 8 --gpu_inference true --feats_normalize "" \
+#       --align_model valid.loss.best.pth --inference_model valid.loss.best.pth
 set -euo pipefail
 
 ./sec.sh \
@@ -15,6 +16,8 @@ set -euo pipefail
     --upstream hf_hubert_custom \
     --upstream_path pretrained/hubert \
     --feats_tag hubert \
+    --feats_normalize global_mvn \
+    --align_model latest.pth \
     --inference_model latest.pth \
     --goals conf/goals.json \
     "$@"
