@@ -21,6 +21,10 @@ if [ $# -ne 0 ]; then
 fi
 
 mkdir -p "${output}"
+# Both at once: each leaves a core idle half of the time.
 python3 local/pretrain_llm.py --train_set "${train_set}" --output "${output}/llama" --config "${pretrain_config}" \
-    --prompts "${prompts}"
-python3 local/pretrain_hubert.py --train_set "${train_set}" --output "${output}/hubert" --config "${pretrain_config}"
+    --prompts "${prompts}" &
+llm=$!
+python3 local/pretrain_hubert.py --train_set "${train_set}" --output "${output}/hubert" --config "${pretrain_config}" ||
+    { kill "${llm}" 2> /dev/null; exit 1; }
+wait "${llm}"
