@@ -13,6 +13,7 @@ set -euo pipefail
     --test_sets "test" \
     --nj 2 \
     --inference_nj 1 \
+    --train_threads 1 \
     --upstream hf_hubert_custom \
     --upstream_path pretrained/hubert \
     --feats_tag hubert \
