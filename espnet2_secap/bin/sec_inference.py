@@ -30,6 +30,10 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--sampling", type=str2bool, default=False, help="Draw tokens at random")
     group.add_argument("--num_candidates", type=int, default=1, help="Captions per utterance")
     group.add_argument("--keep", type=int, default=0, help="Of these, keep the N most like all of them; 0: keep all")
+    group.add_argument(
+        "--similarity_model",
+        help="For --keep: BERT's folder or hub name, by whose embeddings candidates are alike; by n-grams if none",
+    )
     group.add_argument("--min_length", type=int, default=3, help="Tokens, at least")
     group.add_argument("--max_length", type=int, default=50, help="Tokens, at most")
     group.add_argument("--top_k", type=int, default=0, help="Sampling: among the k likeliest tokens; 0: all")

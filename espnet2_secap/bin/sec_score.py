@@ -33,7 +33,9 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=DEFAULT,
         metavar="NAME",
-        help=f"which ones (default: {' '.join(DEFAULT)}); <attribute>_recall for any attribute of the words file",
+        help=f"which ones (default: {' '.join(DEFAULT)}); <attribute>_recall and "
+        "<attribute>_hallucination for any attribute of the words file; sim1, sim2, distinct_1, distinct_2, "
+        "different_captions",
     )
     parser.add_argument(
         "--segment",
@@ -51,6 +53,8 @@ def get_parser() -> argparse.ArgumentParser:
         help="data directory with utt2emo, utt2rate, ...: what is true of the audio. Without, or for what it lacks, "
         "the recalls take what the references name",
     )
+    for name in ("sim1", "sim2"):
+        parser.add_argument(f"--{name}", metavar="MODEL", help=f"sentence encoder of {name}: BERT's folder or hub name")
     return parser
 
 
@@ -71,12 +75,14 @@ def main(argv: list[str] | None = None) -> None:
         print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
     if Path(args.output).is_dir():
         raise SecError(f"{args.output}: is a folder; give the file to write, {args.output}/score.json")
-    context = Context(SEGMENTERS[args.segment], words, truth)
+    models = {name: getattr(args, name) for name in ("sim1", "sim2") if getattr(args, name)}
+    context = Context(SEGMENTERS[args.segment], words, truth, models)
     results, tables = score_metrics(pairs, names, context)
     meta = {
         "command": shlex.join(["sec_score", *argv]),
         "segment": args.segment,
         "words": args.words,
+        "models": models,
         "truth": {name: "label" if name in truth else "references" for name in words},
         "ref": args.ref,
         "hyp": args.hyp,

@@ -88,7 +88,7 @@ class CausalLMDecoder(AbsDecoder):
         no_repeat_ngram_size: int = 0,
         length_penalty: float = 1.0,
     ):
-        """Greedy (beam_size 1), beam search, or sampling (within beams where beam_size > 1); see AbsDecoder.
+        """Greedy (beam_size 1), beam search, or sampling (each candidate by its own beams where beam_size > 1).
 
         Args:
             speech, speech_mask, prompt, prompt_mask: see AbsDecoder.
@@ -103,6 +103,10 @@ class CausalLMDecoder(AbsDecoder):
                 "set beam_size to at least that number, or sampling: true"
             )
         embeddings, mask = self._embed(speech, speech_mask, prompt, prompt_mask)
+        each = num_candidates  # captions per row
+        if sampling and beam_size > 1:  # a search of its own for each
+            embeddings, mask = (part.repeat_interleave(num_candidates, dim=0) for part in (embeddings, mask))
+            each = 1
         options = dict(top_k=top_k, top_p=top_p, temperature=temperature) if sampling else {}
         if beam_size > 1:
             options["length_penalty"] = length_penalty
@@ -111,9 +115,8 @@ class CausalLMDecoder(AbsDecoder):
             inputs_embeds=embeddings,
             attention_mask=mask.long(),
             do_sample=sampling,
-            # With sampling alone each candidate is its own row; within beams a search gives at most beam_size.
-            num_beams=max(beam_size, num_candidates) if beam_size > 1 else 1,
-            num_return_sequences=num_candidates,
+            num_beams=beam_size,
+            num_return_sequences=each,
             min_new_tokens=min_length,
             max_new_tokens=max_length,
             repetition_penalty=repetition_penalty,

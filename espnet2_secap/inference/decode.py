@@ -1,6 +1,7 @@
 """Decoding of one job's share of a set."""
 
 import argparse
+from collections.abc import Iterator
 
 import torch
 
@@ -8,9 +9,10 @@ from espnet2_secap.data.io import part_of
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.outputs import other_audio, write_job
 from espnet2_secap.inference.reading import Utterances
-from espnet2_secap.inference.rerank import consensus
+from espnet2_secap.inference.rerank import consensus, consensus_of
 from espnet2_secap.inference.speech2caption import DECODING, Speech2Caption
 from espnet2_secap.progress import progress
+from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
 
 def decode_set(args: argparse.Namespace) -> None:
@@ -29,6 +31,7 @@ def decode_set(args: argparse.Namespace) -> None:
         raise SecError(
             f"--data_dir {args.data_dir}: {kind}, but the model has encoder {speech2caption.train_args.encoder}"
         )
+    sentences = SentenceEncoder(args.similarity_model, args.device) if args.similarity_model else None
     ids = part_of(utterances.ids, args.nj, args.job)
     runs = [(args.output_dir, {utt: utt for utt in ids})]
     if args.shuffled_audio_dir:
@@ -40,16 +43,26 @@ def decode_set(args: argparse.Namespace) -> None:
         batches = list(utterances.batches(list(source.values()), args.batch_size))
         owner = {audio: utt for utt, audio in source.items()}
         for batch in progress(batches, desc=f"decoding, {args.batch_size} utterances a step"):
-            for audio, candidates in zip(batch, speech2caption([utterances.read(utt) for utt in batch]), strict=True):
-                row = {"id": owner[audio], "audio": audio, "prompt": speech2caption.prompt}
-                rows.append(row | _candidates(candidates, args.keep))
+            found = speech2caption([utterances.read(utt) for utt in batch])
+            for audio, candidates in zip(batch, _ranked(found, args.keep, sentences), strict=True):
+                rows.append({"id": owner[audio], "audio": audio, "prompt": speech2caption.prompt} | candidates)
         write_job(folder, args.job, args.nj, sorted(rows, key=lambda row: row["id"]))
 
 
-def _candidates(candidates: list[tuple[str, float]], keep: int) -> dict:
-    """What candidates.jsonl says of them, best first, and how many of them go into `captions`."""
-    rows = [{"text": text, "score": round(score, 6)} for text, score in candidates]
-    if not keep:
-        return {"candidates": rows, "kept": len(rows)}
-    order, means = consensus([text for text, _ in candidates])
-    return {"candidates": [rows[i] | {"similarity": round(means[i], 6)} for i in order], "kept": keep}
+def _ranked(
+    batch: list[list[tuple[str, float]]], keep: int, sentences: SentenceEncoder | None
+) -> Iterator[dict[str, list | int]]:
+    """What candidates.jsonl says of each utterance's candidates, best first, and how many go into `captions`."""
+    if sentences is not None and keep:  # all candidates of a batch go through the similarity model together
+        embeddings = iter(sentences([text for candidates in batch for text, _ in candidates]))
+    for candidates in batch:
+        rows = [{"text": text, "score": round(score, 6)} for text, score in candidates]
+        if not keep:
+            yield {"candidates": rows, "kept": len(rows)}
+            continue
+        if sentences is None:
+            order, means = consensus([text for text, _ in candidates])
+        else:
+            vectors = torch.stack([next(embeddings) for _ in candidates])
+            order, means = consensus_of(cosine(vectors, vectors).numpy())
+        yield {"candidates": [rows[i] | {"similarity": round(means[i], 6)} for i in order], "kept": keep}

@@ -8,6 +8,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def ngrams(text: str, order: int = 4) -> Counter:
     """Character n-grams of 1 to `order` characters with their counts; blanks do not count."""
@@ -35,3 +37,14 @@ def consensus(texts: Sequence[str]) -> tuple[list[int], list[float]]:
     }
     means = [mean[text] for text in texts]
     return sorted(range(len(texts)), key=lambda i: -means[i]), means
+
+
+def consensus_of(similarity: np.ndarray) -> tuple[list[int], list[float]]:
+    """Order n candidates by their mean similarity to all, themselves included, from a matrix (n, n).
+
+    Returns:
+        indices, the most alike first - of equals the later one, so that dropping the last k drops what SECap's
+        argsort drops; mean similarity of each candidate.
+    """
+    means = np.asarray(similarity, dtype=np.float32).mean(1)
+    return means.argsort()[::-1].tolist(), means.tolist()

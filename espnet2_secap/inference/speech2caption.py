@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from espnet2_secap.tasks.sec import SECTask
-from espnet2_secap.text.preprocessor import read_prompts
+from espnet2_secap.text.preprocessor import encode_prompt, read_prompts
 
 DECODING = (
     "num_candidates", "beam_size", "sampling", "min_length", "max_length", "top_k", "top_p", "temperature",
@@ -34,6 +34,7 @@ class Speech2Caption:
         self.device = device
         self.prompt = prompt or read_prompts(self.train_args.prompts)[0]
         self.tokenizer = self.model.decoder.tokenizer
+        self.prompt_ids = encode_prompt(self.tokenizer, self.prompt, getattr(self.train_args, "prompt_bos", False))
         self.options = options
 
     @torch.no_grad()
@@ -51,7 +52,7 @@ class Speech2Caption:
         padded = torch.nn.utils.rnn.pad_sequence(
             [torch.as_tensor(np.asarray(one), dtype=torch.float32) for one in speech], batch_first=True
         )
-        prompt = torch.tensor([self.tokenizer.encode(self.prompt)]).expand(len(speech), -1)
+        prompt = torch.tensor([self.prompt_ids]).expand(len(speech), -1)
         batch = (padded, lengths, prompt, torch.full((len(speech),), prompt.size(1)))
         candidates, scores = self.model.generate(*(part.to(self.device) for part in batch), **self.options)
         return [

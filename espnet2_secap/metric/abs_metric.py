@@ -22,11 +22,13 @@ class Context:
         words: attribute -> categories and their words (`load_words`).
         truth: attribute -> id -> true categories, for the attributes whose truth is known; for the others the
             references are taken for it.
+        models: metric -> folder or hub name of the model it needs (sim1, sim2).
     """
 
     segment: Callable[[str], str]
     words: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     truth: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

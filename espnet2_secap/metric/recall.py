@@ -1,4 +1,4 @@
-"""How much of what is true of an utterance its caption names: emotion, speech rate, volume, ..."""
+"""How much of what is true of an utterance its caption names, and what it names that is not: emotion, rate, ..."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,19 @@ from espnet2_secap.metric.words import named
 
 
 def recall(attribute: str) -> Callable[[Context], ScoreFunction]:
-    """|true and named| / |true| per utterance; the mean of these over the utterances where a truth is known.
+    """|true and named| / |true| per utterance; see `_mean_over_known`."""
+    return _mean_over_known(attribute, lambda true, said: 100 * len(true & said) / len(true))
+
+
+def hallucination(attribute: str) -> Callable[[Context], ScoreFunction]:
+    """100 where the caption names a category that is not true of the utterance, else 0; see `_mean_over_known`."""
+    return _mean_over_known(attribute, lambda true, said: 100.0 * bool(said - true))
+
+
+def _mean_over_known(
+    attribute: str, value: Callable[[set[str], set[str]], float]
+) -> Callable[[Context], ScoreFunction]:
+    """`value(true categories, named categories)` per utterance; the mean of it over those where a truth is known.
 
     The truth is `context.truth[attribute]`, or, for an attribute that is not there, the categories that the
     references name between them.
@@ -34,8 +46,8 @@ def recall(attribute: str) -> Callable[[Context], ScoreFunction]:
             each: dict[str, float | None] = {}
             for utt, caption in hypotheses.items():
                 true = true_of(utt, references)
-                each[utt] = 100 * len(true & set(named(caption, categories))) / len(true) if true else None
-            known = [value for value in each.values() if value is not None]
+                each[utt] = value(true, set(named(caption, categories))) if true else None
+            known = [one for one in each.values() if one is not None]
             if not known:
                 raise MetricUnavailable(f"no reference names its {attribute}, and no true {attribute} is given")
             return sum(known) / len(known), each

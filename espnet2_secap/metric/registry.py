@@ -5,15 +5,18 @@ transformers) belong into `make` or the function it returns.
 """
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric import meteor, ngram
+from espnet2_secap.metric import diversity, meteor, ngram, similarity
 from espnet2_secap.metric.abs_metric import Metric
-from espnet2_secap.metric.recall import recall
+from espnet2_secap.metric.recall import hallucination, recall
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in [*ngram.METRICS, *meteor.METRICS]}
-# The order of the columns. A recall exists for each attribute of the words file: <attribute>_recall.
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in [*ngram.METRICS, *meteor.METRICS, *similarity.METRICS, *diversity.METRICS]
+}
+# The order of the columns. For each attribute of the words file there are
+# <attribute>_recall and <attribute>_hallucination.
 DEFAULT = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"]
 DEFAULT += ["emotion_recall", "rate_recall", "volume_recall"]
-_RECALL = "_recall"
+_RECALL, _HALLUCINATION = "_recall", "_hallucination"
 
 
 def find_metric(name: str) -> Metric:
@@ -27,7 +30,10 @@ def find_metric(name: str) -> Metric:
     if name.endswith(_RECALL) and name != _RECALL:
         attribute = name[: -len(_RECALL)]
         return Metric(name, f"{attribute} recall", recall(attribute))
-    known = ", ".join([*METRICS, "<attribute>_recall"])
+    if name.endswith(_HALLUCINATION) and name != _HALLUCINATION:
+        attribute = name[: -len(_HALLUCINATION)]
+        return Metric(name, f"{attribute} hallucination", hallucination(attribute), lower_is_better=True)
+    known = ", ".join([*METRICS, "<attribute>_recall", "<attribute>_hallucination"])
     raise SecError(f"--metrics: no metric {name!r}; choose from: {known}")
 
 

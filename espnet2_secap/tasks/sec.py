@@ -17,7 +17,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.class_choices import ClassChoices
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import str_or_none
+from espnet2.utils.types import str2bool, str_or_none
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.bridge.linear import LinearBridge
@@ -35,7 +35,7 @@ from espnet2_secap.model.caption import CaptionModel
 from espnet2_secap.model.checkpoint import init_from_align, load_state
 from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
-from espnet2_secap.text.preprocessor import SECPreprocessor, read_prompts
+from espnet2_secap.text.preprocessor import SECPreprocessor, encode_prompt, read_prompts
 from espnet2_secap.text.text_encoder import AbsTextEncoder, BertTextEncoder, TokenEmbedding
 from espnet2_secap.text.tokenizer import build_tokenizer
 from espnet2_secap.train.trainer import SECTrainer
@@ -105,6 +105,12 @@ class SECTask(AbsTask):
         )
         group.add_argument("--prompts", default="zh", help="File of instructions, one per line; or zh or en: our own")
         group.add_argument(
+            "--prompt_bos",
+            type=str2bool,
+            default=False,
+            help="Begin the prompt with a BOS of its own, as released SECap does",
+        )
+        group.add_argument(
             "--sampler_conf",
             action=NestedDictAction,
             default={},
@@ -153,7 +159,8 @@ class SECTask(AbsTask):
             text_encoder = text_encoder_choices.get_class(args.text_encoder)
             return SECPreprocessor(train, text_encoder.tokenize(**args.text_encoder_conf), args.emotions)
         tokenizer = build_tokenizer(args.decoder_conf["path"])
-        return SECPreprocessor(train, tokenizer.encode, prompts=read_prompts(args.prompts), eos_id=tokenizer.eos_id)
+        prompts = [encode_prompt(tokenizer, prompt, args.prompt_bos) for prompt in read_prompts(args.prompts)]
+        return SECPreprocessor(train, tokenizer.encode, prompts=prompts, eos_id=tokenizer.eos_id)
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:

@@ -24,6 +24,11 @@ def read_prompts(path: str | None) -> list[str]:
     return prompts
 
 
+def encode_prompt(tokenizer, prompt: str, bos: bool) -> list[int]:
+    """Token ids of an instruction; `bos` puts a BOS before them, as the released SECap does."""
+    return ([tokenizer.bos_id] if bos else []) + tokenizer.encode(prompt)
+
+
 class SECPreprocessor(AbsPreprocessor):
     """Draws one caption (and one prompt) per utterance and epoch, and turns text into token ids.
 
@@ -36,7 +41,7 @@ class SECPreprocessor(AbsPreprocessor):
             caption and the first prompt are taken, so that validation is the same each time.
         tokenize: text -> token ids.
         emotions: the categories in order of their numbers.
-        prompts: instructions for the second stage.
+        prompts: token ids of the instructions for the second stage.
         eos_id: ends a caption in the second stage.
     """
 
@@ -45,13 +50,13 @@ class SECPreprocessor(AbsPreprocessor):
         train: bool,
         tokenize: Callable[[str], list[int]],
         emotions: list[str] | None = None,
-        prompts: list[str] | None = None,
+        prompts: list[list[int]] | None = None,
         eos_id: int | None = None,
     ):
         super().__init__(train)
         self.tokenize = tokenize
         self.numbers = {emotion: i for i, emotion in enumerate(emotions or [])}
-        self.prompts = [np.array(tokenize(prompt), dtype=np.int64) for prompt in prompts] if prompts else None
+        self.prompts = [np.array(prompt, dtype=np.int64) for prompt in prompts] if prompts else None
         self.eos_id = eos_id
 
     def _draw(self, items: list):

@@ -133,8 +133,8 @@ def test_broken_java_neither_hangs_nor_raises_anything_else(monkeypatch, tmp_pat
     java.write_text(f"#!{shutil.which('sh')}\n{script}\n")
     java.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{Path(shutil.which('sleep')).parent}")
-    monkeypatch.setattr("espnet2_secap.metric.meteor.TIMEOUT", 1.0)
+    monkeypatch.setattr("espnet2_secap.metric.meteor.TIMEOUT", 1.0 if "sleep" in script else 30.0)
     start = time.monotonic()
     with pytest.raises(MetricUnavailable, match=reason):
         meteor(CHAR)({"a": ["高兴" * 100000]}, {"a": "高兴" * 100000})  # more than a pipe holds
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 40

@@ -1,7 +1,7 @@
 import pytest
 
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
-from espnet2_secap.metric.recall import recall
+from espnet2_secap.metric.recall import hallucination, recall
 from espnet2_secap.metric.segment import segment_char
 from espnet2_secap.metric.words import load_words
 
@@ -14,6 +14,14 @@ def test_recall_by_hand_from_the_references():
     corpus, each = recall("emotion")(Context(segment_char, WORDS))(references, hypotheses)
     # a: sad and angry are true, angry is named; c: nothing is known, so it is left out
     assert each == {"a": 50, "b": 100, "c": None} and corpus == 75
+
+
+def test_hallucination_by_hand():
+    references = {"a": ["悲伤又愤怒"], "b": ["语气平静"], "c": ["声音有点远"]}
+    hypotheses = {"a": "生气，害怕", "b": "平静", "c": "高兴"}
+    corpus, each = hallucination("emotion")(Context(segment_char, WORDS))(references, hypotheses)
+    # a: nobody says afraid; b: calm is true; c: nothing is known
+    assert each == {"a": 100, "b": 0, "c": None} and corpus == 50
 
 
 def test_known_truth_comes_before_the_references():

@@ -19,12 +19,12 @@ def test_our_prompts_are_thirty_different_ones_in_each_language():
 
 
 def test_second_stage_draws_caption_and_prompt_per_utterance():
-    train = SECPreprocessor(True, cut, prompts=["p", "q", "r"], eos_id=2)
+    train = SECPreprocessor(True, cut, prompts=[cut("p"), cut("q"), cut("r")], eos_id=2)
     np.random.seed(0)
     outputs = [train("u", {"speech": SPEECH, "caption": '["a", "bc"]'}) for _ in range(60)]
     assert {tuple(one["caption"]) for one in outputs} == {(97, 2), (98, 99, 2)}
     assert {tuple(one["prompt"]) for one in outputs} == {(112,), (113,), (114,)}
-    valid = SECPreprocessor(False, cut, prompts=["p", "q"], eos_id=2)
+    valid = SECPreprocessor(False, cut, prompts=[cut("p"), cut("q")], eos_id=2)
     fixed = [valid("u", {"speech": SPEECH, "caption": '["a", "bc"]'}) for _ in range(5)]
     assert {(tuple(one["caption"]), tuple(one["prompt"])) for one in fixed} == {((97, 2), (112,))}
 

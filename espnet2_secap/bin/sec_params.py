@@ -1,0 +1,50 @@
+"""Tell how many parameters a configuration trains and has, part by part; needs no weights."""
+
+import argparse
+
+from espnet2_secap.errors import SecError, cli
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="conf/align_large.yaml and conf/caption_large.yaml of egs2/emospeech give the sizes of SECap's Table 1.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, help="Configuration of either training stage")
+    parser.add_argument(
+        "--upstream",
+        default="TencentGameMate/chinese-hubert-large",
+        help="Speech encoder's folder or hub name, where the configuration takes stored features of it",
+    )
+    parser.add_argument(
+        "--text_encoder",
+        default="shibing624/text2vec-base-chinese",
+        help="Text encoder's folder or hub name, where the configuration has none",
+    )
+    return parser
+
+
+@cli
+def main(argv=None) -> None:
+    """Print the table."""
+    import yaml
+
+    args = get_parser().parse_args(argv)
+    from espnet2_secap.tasks.params import parts_of, table
+    from espnet2_secap.tasks.sec import SECTask
+
+    try:
+        with open(args.config, encoding="utf-8") as file:
+            conf = yaml.safe_load(file)
+    except yaml.YAMLError as err:
+        raise SecError(f"{args.config}: not a YAML file: {' '.join(str(err).split())}") from err
+    known = {**SECTask.get_default_config(), **conf}
+    if "text_encoder" not in conf:
+        known["text_encoder"] = "bert"
+    print(table(parts_of(argparse.Namespace(**known), args.upstream, args.text_encoder)))
+
+
+if __name__ == "__main__":
+    main()

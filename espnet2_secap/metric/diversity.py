@@ -1,0 +1,40 @@
+"""How much a system's captions differ from each other: distinct n-grams (Li et al., NAACL 2016), different captions."""
+
+from collections.abc import Callable
+
+from espnet2_secap.metric.abs_metric import Context, Hypotheses, Metric, References, ScoreFunction, Scores
+
+
+def distinct(order: int) -> Callable[[Context], ScoreFunction]:
+    """Different n-grams in per cent of all: over all captions together, and within each."""
+
+    def make(context: Context) -> ScoreFunction:
+        def score(references: References, hypotheses: Hypotheses) -> Scores:
+            every, each = [], {}
+            for utt, caption in hypotheses.items():
+                tokens = context.segment(caption).split()
+                ngrams = [tuple(tokens[i : i + order]) for i in range(len(tokens) - order + 1)]
+                every += ngrams
+                each[utt] = 100 * len(set(ngrams)) / len(ngrams) if ngrams else None
+            return 100 * len(set(every)) / len(every) if every else 0.0, each
+
+        return score
+
+    return make
+
+
+def different_captions(context: Context) -> ScoreFunction:
+    """Different captions in per cent of the utterances; a caption is one without regard to blanks."""
+
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        texts = ["".join(caption.split()) for caption in hypotheses.values()]
+        return 100 * len(set(texts)) / len(texts), dict.fromkeys(hypotheses)
+
+    return score
+
+
+METRICS = [
+    Metric("distinct_1", "distinct-1", distinct(1)),
+    Metric("distinct_2", "distinct-2", distinct(2)),
+    Metric("different_captions", "different captions", different_captions),
+]

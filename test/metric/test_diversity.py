@@ -1,0 +1,26 @@
+from espnet2_secap.metric.abs_metric import Context
+from espnet2_secap.metric.registry import find_metric
+from espnet2_secap.metric.segment import segment_char
+
+HYPOTHESES = {"a": "很高兴", "b": "很 高兴", "c": "高高兴兴", "d": ""}
+
+
+def score(name):
+    return find_metric(name).make(Context(segment_char))({}, HYPOTHESES)
+
+
+def test_distinct_by_hand():
+    corpus, each = score("distinct_1")
+    assert corpus == 100 * 3 / 10  # 很 高 兴 among 3 + 3 + 4
+    assert each == {"a": 100, "b": 100, "c": 50, "d": None}
+    corpus, each = score("distinct_2")
+    assert corpus == 100 * 4 / 7  # 很高 高兴 高高 兴兴 among 2 + 2 + 3
+    assert each["c"] == 100
+
+
+def test_different_captions():
+    assert score("different_captions")[0] == 75, "a and b differ in a blank only"
+
+
+def test_nothing_said_at_all():
+    assert find_metric("distinct_2").make(Context(segment_char))({}, {"a": ""}) == (0.0, {"a": None})
