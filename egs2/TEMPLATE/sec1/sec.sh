@@ -101,9 +101,7 @@ stats_file=${sec_stats_dir}/${train_set}/feats_stats.npz
 case ${feats_normalize} in
     "") normalize=() ;;
     utterance_mvn) normalize=(--normalize utterance_mvn) ;;
-    global_mvn)
-        [ "${feats_type}" != raw ] || die "--feats_normalize global_mvn: needs stored features, --feats_type extracted"
-        normalize=(--normalize global_mvn --normalize_conf "stats_file=${stats_file}") ;;
+    global_mvn) normalize=(--normalize global_mvn --normalize_conf "stats_file=${stats_file}") ;;
     *) die "--feats_normalize ${feats_normalize}: expected global_mvn or utterance_mvn" ;;
 esac
 decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
@@ -152,7 +150,7 @@ if runs 4 "${skip_data_prep}"; then
     for dset in "${train_set}" "${valid_set}"; do
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
         stats=()
-        [ "${feats_normalize} ${dset}" != "global_mvn ${train_set}" ] || stats=(--feats_stats "${stats_file}")
+        [ "${feats_type} ${feats_normalize} ${dset}" != "extracted global_mvn ${train_set}" ] || stats=(--feats_stats "${stats_file}")
         sec_collect_stats --dir "${feats_dir}/${dset}" --output "${sec_stats_dir}/${dset}/speech_shape" "${stats[@]}"
     done
 fi
@@ -162,6 +160,8 @@ fi
 train() {
     local exp=$1 config=$2 args=$3 names=$4 data=() split dset name path; shift 4
     [ -f "${config}" ] || die "${config}: no such configuration"
+    [ "${feats_type} ${feats_normalize}" != "raw global_mvn" ] ||
+        die "--feats_normalize global_mvn needs stored features: give --feats_type extracted, or --feats_normalize ''"
     for split in train valid; do
         dset=${train_set}; [ "${split}" = train ] || dset=${valid_set}
         need "${sec_stats_dir}/${dset}/speech_shape" 4
