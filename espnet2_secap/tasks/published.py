@@ -29,23 +29,22 @@ COMPUTED = re.compile(r"(^|\.)(position_ids|rotary_emb\.inv_freq)$")
 
 def our_name(key: str) -> str:
     """A trained tensor's name in the released checkpoint -> its name in ours."""
-    for theirs, ours in PREFIXES:
-        if key.startswith(theirs):
-            key = ours + key[len(theirs) :]
-            break
-    for theirs, ours in INSIDE:
-        key = key.replace(theirs, ours)
-    return key
+    return _renamed(key, PREFIXES, INSIDE)
 
 
 def their_name(key: str) -> str:
     """The way back."""
-    for theirs, ours in PREFIXES:
-        if key.startswith(ours):
-            key = theirs + key[len(ours) :]
+    return _renamed(key, [pair[::-1] for pair in PREFIXES], [pair[::-1] for pair in INSIDE])
+
+
+def _renamed(key: str, prefixes: list[tuple[str, str]], inside: list[tuple[str, str]]) -> str:
+    """The first prefix that fits is replaced, and all that stands inside."""
+    for old, new in prefixes:
+        if key.startswith(old):
+            key = new + key[len(old) :]
             break
-    for theirs, ours in INSIDE:
-        key = key.replace(ours, theirs)
+    for old, new in inside:
+        key = key.replace(old, new)
     return key
 
 
@@ -183,15 +182,13 @@ def import_published(
         width = model.config.hidden_size
         if prefix == "hubert_model." and width != input_size:
             wrong.append(f"audio_project.weight takes {input_size} features, {folder} gives {width}")
-        if prefix == "llama_model." and trained["projection.weight"].shape[0] != width:
-            wrong.append(
-                f"audio_llama_project.weight gives {trained['projection.weight'].shape[0]}, {folder} takes {width}"
-            )
+        if prefix == "llama_model.":
+            llm_size = width
         if differs and prefix != "text2vec_model.":
             rewritten[prefix] = model
     with torch.device("meta"):
         bridge = QFormer(input_size, **sizes)
-        projection = torch.nn.Linear(sizes["hidden_size"], trained["projection.weight"].shape[0])
+        projection = torch.nn.Linear(sizes["hidden_size"], llm_size)
     wanted = {f"bridge.{key}": value for key, value in bridge.state_dict().items()}
     wanted |= {f"projection.{key}": value for key, value in projection.state_dict().items()}
     wrong += [their_name(fault) for fault in faults(trained, wanted)]

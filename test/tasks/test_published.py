@@ -106,10 +106,12 @@ def test_keys_that_do_not_fit_are_listed_and_nothing_is_written(tiny, tmp_path, 
     state["audio_Qformer.bert.encoder.layer.9.output_query.dense.bias.odd"] = torch.zeros(2)
     del state["audio_project.bias"]
     del state["hubert_model.masked_spec_embed"]
+    del state["audio_llama_project.weight"]
     state["audio_llama_project.bias"] = torch.zeros(7)
     torch.save(state, tmp_path / "bad.ckpt")
     err = failure(capsys, arguments(tiny, tmp_path / "exp", checkpoint=tmp_path / "bad.ckpt"))
     assert "audio_project.bias is missing" in err
+    assert "audio_llama_project.weight is missing" in err
     assert "hubert_model.masked_spec_embed is missing" in err
     assert "layer.9.output_query.dense.bias.odd is left over" in err
     assert "audio_llama_project.bias is (7,), expected (48,)" in err
