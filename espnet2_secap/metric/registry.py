@@ -16,7 +16,7 @@ METRICS: dict[str, Metric] = {
 # <attribute>_recall and <attribute>_hallucination.
 DEFAULT = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"]
 DEFAULT += ["emotion_recall", "rate_recall", "volume_recall"]
-_RECALL, _HALLUCINATION = "_recall", "_hallucination"
+BY_ATTRIBUTE = {"recall": (recall, False), "hallucination": (hallucination, True)}  # whether lower is better
 
 
 def find_metric(name: str) -> Metric:
@@ -27,13 +27,11 @@ def find_metric(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    if name.endswith(_RECALL) and name != _RECALL:
-        attribute = name[: -len(_RECALL)]
-        return Metric(name, f"{attribute} recall", recall(attribute))
-    if name.endswith(_HALLUCINATION) and name != _HALLUCINATION:
-        attribute = name[: -len(_HALLUCINATION)]
-        return Metric(name, f"{attribute} hallucination", hallucination(attribute), lower_is_better=True)
-    known = ", ".join([*METRICS, "<attribute>_recall", "<attribute>_hallucination"])
+    for kind, (make, lower_is_better) in BY_ATTRIBUTE.items():
+        attribute = name.removesuffix(f"_{kind}")
+        if attribute not in ("", name):
+            return Metric(name, f"{attribute} {kind}", make(attribute), lower_is_better)
+    known = ", ".join([*METRICS, *(f"<attribute>_{kind}" for kind in BY_ATTRIBUTE)])
     raise SecError(f"--metrics: no metric {name!r}; choose from: {known}")
 
 

@@ -38,16 +38,22 @@ def _plain_keys(module: torch.nn.Module) -> list[str]:
     return list(module.state_dict(keep_vars=True))
 
 
-def load_state(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors of a model file (`*epoch.pth`, `valid.*.best.pth`, averages); runs no code from it."""
+def read_tensors(path: str | Path, kind: str) -> object:
+    """What `torch.load` reads from a file without running code from it; `kind` of file, for the error."""
     import pickle
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as err:
+        raise SecError(f"{path}: not a {kind}, or cut short ({str(err).splitlines()[0]})") from err
+
+
+def load_state(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a model file (`*epoch.pth`, `valid.*.best.pth`, averages); runs no code from it."""
+    try:
+        state = read_tensors(path, "model file of this project")
     except FileNotFoundError as err:
         raise SecError(f"{path}: no such model file; train that stage first") from err
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as err:
-        raise SecError(f"{path}: not a model file of this project, or cut short ({str(err).splitlines()[0]})") from err
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise SecError(f"{path}: holds something else than a model's tensors (checkpoint.pth is for resuming only)")
     return state

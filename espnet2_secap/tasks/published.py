@@ -9,6 +9,7 @@ import yaml
 
 from espnet2_secap.data.io import atomic_write, make_dir
 from espnet2_secap.errors import SecError
+from espnet2_secap.model.checkpoint import read_tensors
 from espnet2_secap.tasks.sec import SECTask
 from espnet2_secap.text.pretrained import load_pretrained
 
@@ -126,12 +127,7 @@ def frozen_part(state: dict[str, torch.Tensor], prefix: str, folder: str) -> tup
 
 def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
     """The state of a released checkpoint; also as a trainer wraps it, under "state_dict"."""
-    import pickle
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as err:
-        raise SecError(f"{path}: not a checkpoint, or cut short ({str(err).splitlines()[0]})") from err
+    state = read_tensors(path, "checkpoint")
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise SecError(f"{path}: not a released SECap checkpoint: expected a state_dict of tensors")
@@ -159,21 +155,12 @@ def import_published(
     Raises:
         SecError: missing, left-over or misfitting keys, all of them listed; nothing is written then.
     """
-    from transformers import AutoConfig
-
     from espnet2_secap.bridge.qformer import QFormer
 
     state = read_checkpoint(checkpoint)
     trained = trained_tensors(state)
     sizes = read_sizes(trained, checkpoint)
     input_size = sizes.pop("input_size")
-    heads = num_heads or getattr(AutoConfig.from_pretrained(text_encoder), "num_attention_heads", None)
-    if not heads or sizes["hidden_size"] % heads:
-        raise SecError(
-            f"--num_heads {heads}: does not divide the Q-Former's width {sizes['hidden_size']};"
-            " give the heads of the BERT that it was made from"
-        )
-    sizes["num_heads"] = heads
     folders = {"hubert_model.": hubert, "llama_model.": llm, "text2vec_model.": text_encoder}
     wrong, rewritten = [], {}
     for prefix, folder in folders.items():
@@ -184,8 +171,16 @@ def import_published(
             wrong.append(f"audio_project.weight takes {input_size} features, {folder} gives {width}")
         if prefix == "llama_model.":
             llm_size = width
-        if differs and prefix != "text2vec_model.":
+        if prefix == "text2vec_model.":
+            heads = num_heads or getattr(model.config, "num_attention_heads", None)
+        elif differs:
             rewritten[prefix] = model
+    if not heads or sizes["hidden_size"] % heads:
+        raise SecError(
+            f"--num_heads {heads}: does not divide the Q-Former's width {sizes['hidden_size']};"
+            " give the heads of the BERT that it was made from"
+        )
+    sizes["num_heads"] = heads
     with torch.device("meta"):
         bridge = QFormer(input_size, **sizes)
         projection = torch.nn.Linear(sizes["hidden_size"], llm_size)
