@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional as F
 
+from espnet2_secap.masks import lengths_to_mask
+
 
 def average_frames(feats: torch.Tensor, lengths: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Average every `stride` frames; the last average is of what is left, and of real frames only.
@@ -15,7 +17,7 @@ def average_frames(feats: torch.Tensor, lengths: torch.Tensor, stride: int) -> t
     Returns:
         averages (B, ceil(T / stride), D) and mask (B, ceil(T / stride)), true where there was a frame.
     """
-    frames = torch.arange(feats.size(1), device=feats.device) < lengths[:, None]  # (B, T)
+    frames = lengths_to_mask(lengths, feats.size(1))
     feats = feats * frames[..., None]
     if stride == 1:
         return feats, frames

@@ -4,6 +4,7 @@ import torch
 
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.errors import SecError
+from espnet2_secap.masks import lengths_to_mask
 
 
 class WeightedSum(torch.nn.Module):
@@ -57,5 +58,5 @@ class FeatsEncoder(AbsEncoder):
         speech = speech[:, : int(speech_lengths.max())]
         if self.mix is not None:
             speech = self.mix(speech.unflatten(2, (self.num_layers, -1)))  # (B, T, L, D) -> (B, T, D)
-        padded = torch.arange(speech.size(1), device=speech.device) >= speech_lengths[:, None]  # (B, T)
-        return speech.masked_fill(padded[..., None], 0.0), speech_lengths
+        mask = lengths_to_mask(speech_lengths, speech.size(1))
+        return speech.masked_fill(~mask[..., None], 0.0), speech_lengths

@@ -11,6 +11,7 @@ import torch
 from espnet2_secap.data.io import atomic_write, read_kaldi
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.reading import Utterances
+from espnet2_secap.masks import masked_mean
 from espnet2_secap.progress import progress
 
 
@@ -23,9 +24,7 @@ def embed(model, utterances: Utterances, batch_size: int, device: str) -> dict[s
         speech = [torch.from_numpy(utterances.read(utt)) for utt in batch]
         lengths = torch.tensor([len(one) for one in speech])
         padded = torch.nn.utils.rnn.pad_sequence(speech, batch_first=True)
-        vectors, mask = model.q_embedding(padded.to(device), lengths.to(device))
-        weights = mask[..., None].to(vectors.dtype)
-        means = (vectors * weights).sum(1) / weights.sum(1)
+        means = masked_mean(*model.q_embedding(padded.to(device), lengths.to(device)))
         output |= dict(zip(batch, means.float().cpu().numpy(), strict=True))
     return output
 

@@ -10,9 +10,9 @@ from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.loss.sccl import sccl_loss
 from espnet2_secap.loss.vclub import gaussian_log_likelihood, vclub_bound
+from espnet2_secap.masks import lengths_to_mask, masked_mean
 from espnet2_secap.model.abs_model import AbsSECModel
 from espnet2_secap.model.checkpoint import leave_out_frozen
-from espnet2_secap.model.masks import lengths_to_mask, masked_mean
 from espnet2_secap.text.text_encoder import AbsTextEncoder
 
 

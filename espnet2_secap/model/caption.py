@@ -8,9 +8,9 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.masks import lengths_to_mask
 from espnet2_secap.model.abs_model import AbsSECModel
 from espnet2_secap.model.checkpoint import leave_out_frozen
-from espnet2_secap.model.masks import lengths_to_mask
 
 
 class CaptionModel(AbsSECModel):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from espnet2_secap.masks import masked_mean
 from espnet2_secap.text.pretrained import load_pretrained
 
 
@@ -35,8 +36,7 @@ class SentenceEncoder:
                 batch, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
             ).to(self.device)
             hidden = self.model(**inputs).last_hidden_state  # (B, L, H)
-            weights = inputs["attention_mask"][..., None].to(hidden.dtype)
-            means = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+            means = masked_mean(hidden, inputs["attention_mask"])
             found |= dict(zip(batch, means.float().cpu(), strict=True))
         return torch.stack([found[text] for text in texts])
 
