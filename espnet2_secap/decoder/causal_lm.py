@@ -3,6 +3,7 @@
 import torch
 
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
+from espnet2_secap.decoder.beam_sample import beam_sample
 from espnet2_secap.errors import SecError
 from espnet2_secap.text.pretrained import Frozen, load_pretrained
 from espnet2_secap.text.tokenizer import build_tokenizer
@@ -103,20 +104,37 @@ class CausalLMDecoder(AbsDecoder):
                 "set beam_size to at least that number, or sampling: true"
             )
         embeddings, mask = self._embed(speech, speech_mask, prompt, prompt_mask)
-        each = num_candidates  # captions per row
-        if sampling and beam_size > 1:  # a search of its own for each
-            embeddings, mask = (part.repeat_interleave(num_candidates, dim=0) for part in (embeddings, mask))
-            each = 1
+        eos = self.tokenizer.eos_id
+        if sampling and beam_size > 1:
+            lm = self.lm.module
+            if getattr(lm, "_is_stateful", False):
+                raise SecError(f"decoding: {type(lm).__name__} cannot be sampled within beams; set beam_size to 1")
+            tokens, scores = beam_sample(
+                lm,
+                embeddings,
+                mask,
+                searches=num_candidates,
+                beam_size=beam_size,
+                eos=eos,
+                min_length=min_length,
+                max_length=max_length,
+                top_k=top_k,
+                top_p=top_p,
+                temperature=temperature,
+                repetition_penalty=repetition_penalty,
+                no_repeat_ngram_size=no_repeat_ngram_size,
+                length_penalty=length_penalty,
+            )
+            return _ranked([_until(row, eos) for row in tokens.tolist()], scores.tolist(), num_candidates)
         options = dict(top_k=top_k, top_p=top_p, temperature=temperature) if sampling else {}
         if beam_size > 1:
             options["length_penalty"] = length_penalty
-        eos = self.tokenizer.eos_id
         output = self.lm.module.generate(
             inputs_embeds=embeddings,
             attention_mask=mask.long(),
             do_sample=sampling,
             num_beams=beam_size,
-            num_return_sequences=each,
+            num_return_sequences=num_candidates,
             min_new_tokens=min_length,
             max_new_tokens=max_length,
             repetition_penalty=repetition_penalty,
@@ -129,13 +147,7 @@ class CausalLMDecoder(AbsDecoder):
             **options,
         )
         sequences = [_until(row, eos) for row in output.sequences.tolist()]
-        scores = self._scores(output, sequences, beam_size)
-        candidates, values = [], []
-        for start in range(0, len(sequences), num_candidates):
-            rows = sorted(range(start, start + num_candidates), key=lambda i: -scores[i])
-            candidates.append([sequences[i] for i in rows])
-            values.append([scores[i] for i in rows])
-        return candidates, values
+        return _ranked(sequences, self._scores(output, sequences, beam_size), num_candidates)
 
     def _scores(self, output, sequences, beam_size: int) -> list[float]:
         """Beam search's own score, else the mean log-probability of the tokens (EOS included)."""
@@ -147,6 +159,16 @@ class CausalLMDecoder(AbsDecoder):
             taken = row[: len(sequence) + 1]
             scores.append(sum(taken) / max(len(taken), 1))
         return scores
+
+
+def _ranked(sequences: list, scores: list[float], each: int) -> tuple[list[list], list[list[float]]]:
+    """`each` neighbouring candidates to an utterance, the best first."""
+    candidates, values = [], []
+    for start in range(0, len(sequences), each):
+        rows = sorted(range(start, start + each), key=lambda i: -scores[i])
+        candidates.append([sequences[i] for i in rows])
+        values.append([scores[i] for i in rows])
+    return candidates, values
 
 
 def _until(ids: list[int], eos: int) -> list[int]:

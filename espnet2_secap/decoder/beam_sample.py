@@ -1,0 +1,156 @@
+"""Sampling within beams, many searches at once: what transformers' generate does, without its detours.
+
+Transformers computes the prefix for every beam, copies all keys and values to append a token and again to reorder the
+beams, sorts the vocabulary for top-p and draws from all of it. Here a search is one row of the LM's batch and its
+beams are positions of that row: an attention mask shows each beam its own ancestors, so nothing is ever reordered, the
+prefix is there once, and what is drawn from are the tokens that top-k leaves.
+"""
+
+import torch
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+NEVER = -1e9  # a score that nothing reaches, finite so that sums of it compare
+
+
+class TreeLayer(DynamicLayer):
+    """Keys and values of one layer, (rows, heads, slots, width); after `spread` they are appended in place."""
+
+    def spread(self, repeats: int, room: int) -> None:
+        """Make `repeats` neighbouring rows of each, with `room` more slots."""
+        self.filled = self.keys.size(2)
+        self.slots = []
+        for states in (self.keys, self.values):
+            rows, heads, length, width = states.shape
+            slots = states.new_empty(rows * repeats, heads, length + room, width)
+            slots[:, :, :length] = states.repeat_interleave(repeats, dim=0)
+            self.slots.append(slots)
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+        """Append (rows, heads, n, width); returns all keys and values."""
+        if not hasattr(self, "slots"):
+            return super().update(key_states, value_states)
+        start, self.filled = self.filled, self.filled + key_states.size(2)
+        for slots, states in zip(self.slots, (key_states, value_states), strict=True):
+            slots[:, :, start : self.filled] = states
+        self.keys, self.values = (slots[:, :, : self.filled] for slots in self.slots)
+        return self.keys, self.values
+
+
+@torch.no_grad()
+def beam_sample(
+    lm,
+    embeddings: torch.Tensor,
+    mask: torch.Tensor,
+    searches: int,
+    beam_size: int,
+    eos: int,
+    min_length: int,
+    max_length: int,
+    top_k: int,
+    top_p: float,
+    temperature: float,
+    repetition_penalty: float,
+    no_repeat_ngram_size: int,
+    length_penalty: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Beam search in which continuations are drawn instead of taken (transformers' `do_sample` with `num_beams`).
+
+    Args:
+        lm: causal LM of transformers whose attention takes a mask of its own for every query.
+        embeddings, mask: prefix (B, P, H) and (B, P); its last position is real in every row.
+        searches: independent searches per row.
+        beam_size to length_penalty: as in transformers' GenerationConfig; top_k 0 keeps all tokens.
+
+    Returns:
+        token ids (B * searches, max_length), EOS from the end of the caption on; scores (B * searches,): the sum of
+        the processed log-probabilities over length ** length_penalty.
+    """
+    rows, beams, device = len(embeddings) * searches, beam_size, embeddings.device
+    cache = Cache(layer_class_to_replicate=TreeLayer)
+    logits = lm(
+        inputs_embeds=embeddings,
+        attention_mask=mask.long(),
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits
+    for layer in cache.layers:
+        layer.spread(searches, room=(max_length - 1) * beams)
+    log_probs = logits.float().log_softmax(-1).repeat_interleave(searches, dim=0).expand(-1, beams, -1)
+    prefix = mask.repeat_interleave(searches, dim=0)[:, None].expand(-1, beams, -1)
+    length = mask.sum(1).repeat_interleave(searches)
+    tokens = torch.empty(rows, beams, 0, dtype=torch.long, device=device)
+    tree = torch.empty(rows, beams, 0, dtype=torch.bool, device=device)  # the slots of each beam's tokens
+    own = torch.eye(beams, dtype=torch.bool, device=device).expand(rows, -1, -1)
+    scores = torch.full((rows, beams), NEVER, device=device)
+    scores[:, 0] = 0  # all beams are alike at first: only one of them continues
+    ended_tokens = torch.full((rows, beams, max_length), eos, device=device)
+    ended_scores = torch.full((rows, beams), NEVER, device=device)
+    open_rows = torch.ones(rows, 1, dtype=torch.bool, device=device)  # those that may still improve
+    for step in range(max_length):
+        values, index = _likeliest(
+            _processed(log_probs, tokens, eos, min_length, repetition_penalty, no_repeat_ngram_size),
+            top_k,
+            top_p,
+            temperature,
+        )  # (rows, beams, K)
+        total = (scores[:, :, None] + values).flatten(1)
+        drawn = torch.multinomial(total.softmax(-1), 2 * beams)  # twice as many: half of them may end
+        total, parent, token = total.gather(1, drawn), drawn // index.size(2), index.flatten(1).gather(1, drawn)
+        history = torch.cat([_rows_of(tokens, parent), token[..., None]], dim=2)
+        ends = (token == eos) | (step + 1 == max_length)
+
+        value = total / (step + 1) ** length_penalty
+        counts = ends & open_rows & (torch.arange(2 * beams, device=device) < beams)
+        ended = torch.nn.functional.pad(history, (0, max_length - step - 1), value=eos)
+        ended_scores, best = torch.cat([ended_scores, value.masked_fill(~counts, NEVER)], dim=1).topk(beams)
+        ended_tokens = _rows_of(torch.cat([ended_tokens, ended], dim=1), best)
+
+        scores, going_on = (total + NEVER * ends).topk(beams)
+        tokens, parent = _rows_of(history, going_on), parent.gather(1, going_on)
+        open_rows = open_rows & (scores[:, :1] / (step + 1) ** length_penalty > ended_scores[:, -1:])
+        if ends.all() or not open_rows.any():
+            break
+        tree = torch.cat([_rows_of(tree, parent), own], dim=2)
+        logits = lm(
+            input_ids=tokens[:, :, -1],
+            attention_mask=torch.cat([prefix, tree], dim=2)[:, None],  # (rows, 1, beams, slots)
+            position_ids=(length + step)[:, None].expand(-1, beams),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        log_probs = logits.float().log_softmax(-1)
+    return ended_tokens[:, 0], ended_scores[:, 0]
+
+
+def _rows_of(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """(rows, n, L) by (rows, m) -> (rows, m, L)."""
+    return tensor.gather(1, index[..., None].expand(-1, -1, tensor.size(2)))
+
+
+def _processed(log_probs, tokens, eos, min_length, repetition_penalty, no_repeat_ngram_size) -> torch.Tensor:
+    """Log-probabilities (rows, beams, V) after the penalties for what the beam has written, (rows, beams, L)."""
+    length = tokens.size(2)
+    log_probs = log_probs.clone()
+    if repetition_penalty != 1 and length:
+        seen = log_probs.gather(2, tokens)
+        log_probs.scatter_(2, tokens, torch.where(seen < 0, seen * repetition_penalty, seen / repetition_penalty))
+    n = no_repeat_ngram_size
+    if n and length >= n:
+        ngrams = tokens.unfold(2, n, 1)  # (rows, beams, L - n + 1, n)
+        again = (ngrams[..., :-1] == tokens[:, :, None, length - n + 1 :]).all(-1)
+        bans = torch.where(again, -torch.inf, torch.inf)
+        log_probs.scatter_reduce_(2, ngrams[..., -1], bans, "amin")
+    if length < min_length:
+        log_probs[..., eos] = -torch.inf
+    return log_probs
+
+
+def _likeliest(log_probs, top_k, top_p, temperature) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens that top-k, then top-p leave: values and ids (rows, beams, K), -inf for what top-p takes."""
+    values, index = log_probs.topk(min(top_k or log_probs.size(2), log_probs.size(2)), dim=2)
+    values = values / temperature
+    likelier = values.softmax(-1).cumsum(-1) - values.softmax(-1)
+    return values.masked_fill((likelier >= top_p) & (top_p < 1), -torch.inf), index

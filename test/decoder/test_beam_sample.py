@@ -1,0 +1,144 @@
+import pytest
+import torch
+from tiny import make_llama
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from espnet2_secap.decoder.beam_sample import _likeliest, _processed, beam_sample
+
+EOS = 2
+PLAIN = dict(
+    min_length=1,
+    max_length=12,
+    top_k=0,
+    top_p=1.0,
+    temperature=1.0,
+    repetition_penalty=1.0,
+    no_repeat_ngram_size=0,
+    length_penalty=1.0,
+)
+SECAP = dict(min_length=3, max_length=20, top_k=10, top_p=0.95, repetition_penalty=10.0, no_repeat_ngram_size=2)
+
+
+def tiny_lm(kind: str):
+    torch.manual_seed(3)
+    sizes = dict(
+        vocab_size=120, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, initializer_range=0.5,
+    )  # fmt: skip
+    lm = LlamaForCausalLM(LlamaConfig(**sizes)) if kind == "llama" else Qwen2ForCausalLM(Qwen2Config(**sizes))
+    return lm.eval()
+
+
+def prefixes(lm):
+    """Two rows, the second with padding in its middle, as speech of fewer vectors has it behind BOS."""
+    torch.manual_seed(1)
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[1, [2, 3, 4]] = False
+    return torch.randn(2, 7, lm.config.hidden_size), mask
+
+
+def by_transformers(lm, embeddings, mask, searches, beam_size, options):
+    output = lm.generate(
+        inputs_embeds=embeddings.repeat_interleave(searches, dim=0),
+        attention_mask=mask.long().repeat_interleave(searches, dim=0),
+        do_sample=True,
+        num_beams=beam_size,
+        min_new_tokens=options["min_length"],
+        max_new_tokens=options["max_length"],
+        eos_token_id=EOS,
+        pad_token_id=EOS,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **{key: value for key, value in options.items() if key not in ("min_length", "max_length")},
+    )
+    short = options["max_length"] - output.sequences.size(1)
+    return torch.nn.functional.pad(output.sequences, (0, short), value=EOS), output.sequences_scores
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize("beam_size", [2, 5])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        SECAP,
+        dict(top_k=6, temperature=0.5, length_penalty=0.0),
+        dict(top_p=0.6, temperature=2.0, length_penalty=2.0, min_length=5),
+        dict(top_k=8, no_repeat_ngram_size=1, repetition_penalty=1.5, max_length=6),
+        dict(top_k=4, max_length=1),
+    ],
+)
+def test_equals_transformers_when_the_likeliest_are_drawn(kind, beam_size, options, monkeypatch):
+    """With a draw that takes the likeliest, both are the same deterministic search: same tokens, same scores."""
+    monkeypatch.setattr(torch, "multinomial", lambda p, num_samples: p.topk(num_samples).indices)
+    lm, options = tiny_lm(kind), PLAIN | options
+    embeddings, mask = prefixes(lm)
+    tokens, scores = beam_sample(lm, embeddings, mask, searches=1, beam_size=beam_size, eos=EOS, **options)
+    wanted, wanted_scores = by_transformers(lm, embeddings, mask, 1, beam_size, options)
+    assert tokens.tolist() == wanted.tolist()
+    torch.testing.assert_close(scores, wanted_scores, rtol=1e-4, atol=1e-5)
+
+
+def test_draws_as_often_as_transformers():
+    """Frequencies of 4,000 captions of two tokens: the two ways differ no more than chance lets them."""
+    lm = tiny_lm("llama")
+    embeddings, mask = prefixes(lm)
+    options = PLAIN | dict(top_k=3, max_length=2)
+    torch.manual_seed(0)
+    ours, _ = beam_sample(lm, embeddings[:1], mask[:1], searches=4000, beam_size=2, eos=EOS, **options)
+    theirs, _ = by_transformers(lm, embeddings[:1], mask[:1], 4000, 2, options)
+    kinds, index = torch.cat([ours, theirs]).unique(dim=0, return_inverse=True)
+    counts = torch.stack([index[:4000].bincount(minlength=len(kinds)), index[4000:].bincount(minlength=len(kinds))])
+    assert len(kinds) > 3
+    frequent = counts.sum(0) >= 20
+    difference = (counts[0] - counts[1]).abs()[frequent].float()
+    assert (difference < 4.5 * counts.sum(0)[frequent].sqrt()).all()  # 4.5 standard deviations
+
+
+def test_searches_of_a_row_differ_and_rows_are_neighbours():
+    lm = tiny_lm("llama")
+    embeddings, mask = prefixes(lm)
+    torch.manual_seed(0)
+    tokens, scores = beam_sample(lm, embeddings, mask, searches=3, beam_size=2, eos=EOS, **PLAIN | dict(min_length=8))
+    assert tokens.shape == (6, 12) and scores.shape == (6,)
+    assert len({tuple(row) for row in tokens.tolist()}) > 3
+    assert all(EOS not in row[:8] for row in tokens.tolist())
+
+
+def test_same_seed_same_captions():
+    lm = tiny_lm("llama")
+    embeddings, mask = prefixes(lm)
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        runs.append(beam_sample(lm, embeddings, mask, searches=2, beam_size=2, eos=EOS, **PLAIN)[0].tolist())
+    assert runs[0] == runs[1]
+
+
+def test_penalties_by_hand():
+    log_probs = torch.tensor([[[-1.0, -2.0, -3.0, -4.0]]])
+    tokens = torch.tensor([[[1, 3, 1]]])
+    # 1 and 3 are there: twice as unlikely; 1 was followed by 3: never again; no EOS (0) before the fourth token
+    processed = _processed(log_probs, tokens, 0, 4, 2.0, 2)
+    assert processed.tolist() == [[[-torch.inf, -4.0, -3.0, -torch.inf]]]
+    assert log_probs.tolist() == [[[-1.0, -2.0, -3.0, -4.0]]]
+
+
+def test_top_p_keeps_the_token_that_reaches_it():
+    log_probs = torch.tensor([[[0.1, 0.5, 0.3, 0.1]]]).log()
+    values, index = _likeliest(log_probs, 3, 0.7, 1.0)  # of the three: 0.5, 0.3, 0.1 over 0.9
+    assert index[0, 0, :2].tolist() == [1, 2]
+    torch.testing.assert_close(values[0, 0, :2], torch.tensor([0.5, 0.3]).log())
+    assert values[0, 0, 2] == -torch.inf
+
+
+def test_stateful_models_are_refused(tmp_path, monkeypatch):
+    from espnet2_secap.decoder.causal_lm import CausalLMDecoder
+
+    decoder = CausalLMDecoder(str(make_llama(tmp_path / "llm")))
+    monkeypatch.setattr(type(decoder.lm.module), "_is_stateful", True)
+    ones = torch.ones(1, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match="LlamaForCausalLM cannot be sampled within beams; set beam_size to 1"):
+        decoder.generate(
+            torch.randn(1, 2, 32), ones, torch.ones(1, 2, dtype=torch.long), ones, beam_size=2, sampling=True
+        )
