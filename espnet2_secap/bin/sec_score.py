@@ -20,9 +20,13 @@ def get_parser() -> argparse.ArgumentParser:
         description="Score captions. Where an utterance has several candidates, all first ones are scored together, "
         "then all second ones, and so on; mean and standard deviation are over these. Values are in per cent. A "
         "metric that cannot run (METEOR without Java) is null in the output, with the reason.",
+        epilog='Forms of --ref and --hyp, seen from the content: captions of a data directory (id ["caption", ...]), '
+        'Kaldi text (id caption), JSON ({id: caption or [captions]}), JSON lines ({"id": ..., "captions": ...}), and '
+        "the result.txt of released SECap (file:, origin:, result:, result2:, ...), which is both: its origins are the "
+        "references, its results the captions.",
     )
-    parser.add_argument("--ref", required=True, help='captions by people: lines `id ["caption", ...]`')
-    parser.add_argument("--hyp", required=True, help="captions by the system: the same form, best first")
+    parser.add_argument("--ref", required=True, help="captions by people, one or more each; see below for the forms")
+    parser.add_argument("--hyp", required=True, help="captions by the system, best first")
     parser.add_argument(
         "--output",
         required=True,

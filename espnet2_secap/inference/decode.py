@@ -44,12 +44,12 @@ def decode_set(args: argparse.Namespace) -> None:
         owner = {audio: utt for utt, audio in source.items()}
         for batch in progress(batches, desc=f"decoding, {args.batch_size} utterances a step"):
             found = speech2caption([utterances.read(utt) for utt in batch])
-            for audio, candidates in zip(batch, _ranked(found, args.keep, sentences), strict=True):
+            for audio, candidates in zip(batch, ranked(found, args.keep, sentences), strict=True):
                 rows.append({"id": owner[audio], "audio": audio, "prompt": speech2caption.prompt} | candidates)
         write_job(folder, args.job, args.nj, sorted(rows, key=lambda row: row["id"]))
 
 
-def _ranked(
+def ranked(
     batch: list[list[tuple[str, float]]], keep: int, sentences: SentenceEncoder | None
 ) -> Iterator[dict[str, list | int]]:
     """What candidates.jsonl says of each utterance's candidates, best first, and how many go into `captions`."""

@@ -5,9 +5,10 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write, make_dir, read_captions, read_kaldi
+from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.forms import read_texts
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.words import Categories, named
 from espnet2_secap.progress import progress
@@ -30,28 +31,8 @@ class Pairs:
     note: str = ""
 
 
-def read_candidates(path: str | Path) -> dict[str, list[str]]:
-    """Read a system's captions, `id ["best", "second", ...]`; unlike a person's they may be empty strings.
-
-    Raises:
-        SecError: names file and id of a line that has another form or no candidate.
-    """
-    candidates = {}
-    for utt, value in read_kaldi(path).items():
-        try:
-            captions = json.loads(value)
-        except (ValueError, RecursionError):
-            captions = None
-        if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-            raise SecError(f'{path}: {utt}: is not a JSON list of captions; write id ["caption", ...]')
-        if not captions:
-            raise SecError(f"{path}: {utt}: has no candidate; decode it again, or write an empty caption")
-        candidates[utt] = captions
-    return candidates
-
-
 def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs:
-    """Read both files and see that they hold the same utterances.
+    """Read both files, of any form of metric/forms.py, and see that they hold the same utterances.
 
     Where utterances have different numbers of candidates, as many are scored as every utterance has; the note
     says so. Nothing is ever scored on fewer utterances than the references have.
@@ -59,7 +40,7 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs
     Raises:
         SecError: a bad line, or ids that only one of the files has.
     """
-    references, candidates = read_captions(reference_file), read_candidates(hypothesis_file)
+    references, candidates = read_texts(reference_file, system=False), read_texts(hypothesis_file, system=True)
     problems = []
     if missing := references.keys() - candidates:
         of_all = f"{len(missing)} of the {len(references)} utterances"

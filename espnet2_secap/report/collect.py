@@ -4,9 +4,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.score import read_candidates
+from espnet2_secap.metric.forms import read_texts
 
 BASELINES = ("random_caption", "frequent_caption")
 SHUFFLED = "_shuffled_audio"
@@ -84,8 +83,9 @@ def read_examples(score: Score) -> tuple[dict[str, list[str]], dict[str, list[st
     if not {"ref", "hyp"} <= score.meta.keys():
         return None
     beside = score.folder / Path(score.meta["hyp"]).name
+    hyp = beside if beside.is_file() else score.meta["hyp"]
     try:
-        return read_captions(score.meta["ref"]), read_candidates(beside if beside.is_file() else score.meta["hyp"])
+        return read_texts(score.meta["ref"], system=False), read_texts(hyp, system=True)
     except SecError:
         return None
 

@@ -8,7 +8,6 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context
 from espnet2_secap.metric.score import (
     Pairs,
-    read_candidates,
     read_pairs,
     read_truth,
     score_metrics,
@@ -86,18 +85,6 @@ def test_files(tmp_path):
         "b\t1\t0.0000\t50.0000",
         "b\t2\t100.0000\t50.0000",
     ]
-
-
-def test_empty_candidates_are_read(tmp_path):
-    assert read_candidates(write(tmp_path / "hyp", {"a": ["", "高兴"]})) == {"a": ["", "高兴"]}
-
-
-@pytest.mark.parametrize("value", ["高兴", '"高兴"', "[1]", "{}", "[", "[[]]", "[]", "null"])
-def test_bad_candidates_name_the_id(tmp_path, value):
-    file = tmp_path / "hyp"
-    file.write_text(f'a ["好"]\nb {value}\n', encoding="utf-8")
-    with pytest.raises(SecError, match="hyp: b: "):
-        read_candidates(file)
 
 
 def test_ids_must_be_the_same(tmp_path):

@@ -1,0 +1,176 @@
+"""The forms in which captions come to sec_score; which one a file has is seen from its content.
+
+captions        id ["caption", ...]                         as in a data directory
+Kaldi text      id caption                                  one caption per utterance
+JSON            {"id": "caption" or ["caption", ...], ...}
+JSON lines      {"id": "...", "captions": "caption" or ["caption", ...]} or {"id": "caption", ...} on each line;
+                candidates.jsonl of sec_inference is one
+result.txt      what released SECap writes: file:, origin: (the reference), result:, result2:, ... per utterance
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from espnet2_secap.data.io import BOM, bad_id, scan_lines, shorten
+from espnet2_secap.errors import SecError
+
+Captions = dict[str, list[str]]
+KEYS = ("captions", "caption", "texts", "text")  # of a JSON line with "id", the first that is there
+_FIELD = re.compile(r"(file|origin|result(\d*)): ?(.*)")
+
+
+class _Fault(Exception):
+    """What is wrong, and what to do, with the line (0: not known) and the id; the reader adds the file."""
+
+    def __init__(self, message: str, line: int = 0, utt: str = ""):
+        place = f":{line}" if line else ""
+        super().__init__(f"{place}: {shorten(utt)}: {message}" if utt else f"{place}: {message}")
+
+
+def read_texts(path: str | Path, system: bool) -> Captions:
+    """Read captions of any of the forms: id -> its captions, at least one.
+
+    Args:
+        path: the file.
+        system: whether a system wrote them: then they may be empty, and of result.txt the results are taken; else
+            its origins.
+
+    Raises:
+        SecError: no such file, or file, line and id of what is not of the form.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SecError(f"{path}: does not exist; make it, or check the path")
+    data = path.read_bytes().removeprefix(BOM)
+    try:
+        content = data.decode("utf-8")
+    except UnicodeDecodeError as err:
+        line = data.count(b"\n", 0, err.start) + 1
+        raise SecError(f"{path}:{line}: is not UTF-8; convert the file with iconv") from None
+    start = content.lstrip()[:5]
+    if not start:
+        raise SecError(f"{path}: is empty; run what makes it again")
+    if start == "file:":
+        pairs = _result_txt(content, system)
+    elif start[0] in "{[":
+        pairs = _json(content)
+    else:
+        pairs = _kaldi(path, system)
+    captions: Captions = {}
+    try:
+        for line, utt, value in pairs:
+            fault = bad_id(utt) or ("the id is there twice; remove one of them" if utt in captions else None)
+            if fault:
+                raise _Fault(fault, line, utt)
+            captions[utt] = _checked(value, system, line, utt)
+    except _Fault as err:
+        raise SecError(f"{path}{err}") from None
+    return captions
+
+
+def _checked(value: Any, system: bool, line: int, utt: str) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _Fault('is neither a caption nor a JSON list of captions; write id ["caption", ...]', line, utt)
+    if not texts:
+        what = "decode it again, or write an empty one" if system else "add one"
+        raise _Fault(f"has no caption; {what}", line, utt)
+    if not system and not all(text.strip() for text in texts):
+        raise _Fault("has an empty caption; add its words or remove it", line, utt)
+    return texts
+
+
+def _kaldi(path: Path, system: bool) -> Iterator[tuple[int, str, Any]]:
+    """`id ["caption", ...]` where any line has a list, else `id caption`."""
+    entries, problems = scan_lines(path)
+    if system:  # an id alone is an empty caption in Kaldi's text, and a candidate that is missing in captions
+        problems = [one for one in problems if not one.endswith("has no value; add it or remove the line")]
+    if problems:
+        more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
+        raise SecError(problems[0] + more)
+    lists = any(value.startswith('["') for _, _, value in entries)
+    for number, utt, value in entries:
+        parsed = _parsed(value) if lists else [value]
+        yield number, utt, parsed if isinstance(parsed, list) else None
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None  # _checked says so, with the line's number and id
+
+
+def _json(content: str) -> Iterator[tuple[int, str, Any]]:
+    """One object, a list of objects, or an object on each line."""
+    try:
+        whole = json.loads(content, object_pairs_hook=_once)
+    except RecursionError:
+        raise _Fault("is nested too deeply to be captions") from None
+    except json.JSONDecodeError:
+        whole = None
+    if isinstance(whole, dict) and "id" not in whole:
+        yield from ((0, utt, value) for utt, value in whole.items())
+    elif isinstance(whole, list):
+        yield from (pair for row in whole for pair in _of_row(0, row))
+    else:
+        for number, line in enumerate(content.split("\n"), 1):
+            if line.strip():
+                yield from _of_row(number, _parsed(line))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Fault("the id is there twice; remove one of them", utt=twice)
+    return row
+
+
+def _of_row(number: int, row: Any) -> Iterator[tuple[int, str, Any]]:
+    """What one object says: of one utterance by the keys of `KEYS`, or of those that are its keys."""
+    if not isinstance(row, dict):
+        raise _Fault('is not a JSON object; write {"id": "...", "captions": ["caption", ...]}', number)
+    if "id" not in row:
+        yield from ((number, utt, value) for utt, value in row.items())
+        return
+    utt = str(row["id"])
+    if isinstance(row.get("candidates"), list):  # of sec_inference, those that it keeps
+        candidates = row["candidates"][: row.get("kept")]
+        yield number, utt, [one.get("text") if isinstance(one, dict) else one for one in candidates]
+        return
+    key = next((key for key in KEYS if key in row), None)
+    if key is None:
+        raise _Fault(f"has none of the keys {', '.join(KEYS)}", number, utt)
+    yield number, utt, row[key]
+
+
+def _result_txt(content: str, system: bool) -> Iterator[tuple[int, str, Any]]:
+    """Blocks of file:, origin:, result:, result2:, ...; the id is the file's name without folder and ending."""
+    start, utt, found = 0, "", {}
+    for number, line in enumerate(content.split("\n"), 1):
+        line = line.strip()
+        field = _FIELD.fullmatch(line)
+        if line and field is None:
+            raise _Fault("is not a line of result.txt (file:, origin:, result:, result2:, ...)", number, utt)
+        if not line:
+            continue
+        name, count, text = field.groups()
+        if name != "file":
+            key = 0 if name == "origin" else int(count or 1)
+            if key in found:
+                raise _Fault(f"has {line.split(':')[0]}: twice; remove one of them", number, utt)
+            found[key] = text.strip()
+            continue
+        if start:
+            yield start, utt, _of_block(found, system)
+        start, utt, found = number, Path(text.strip()).stem, {}
+    yield start, utt, _of_block(found, system)
+
+
+def _of_block(found: dict[int, str], system: bool) -> list[str]:
+    return [found[key] for key in sorted(found) if (key > 0) == system]

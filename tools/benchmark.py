@@ -1,0 +1,364 @@
+#!/usr/bin/env python3
+"""Speed and memory of the stages on random weights, and decoding as SECap published it against ours.
+
+Each part runs in a process of its own, in rounds (all parts once, then all again), so that a busy machine hits all of
+them alike. The published way is written anew here, slow as it is: one utterance after the other, eight generations one
+by one, the similarity model loaded for every utterance, its sentences embedded one at a time for each pair.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from benchmark_parts import SIZES
+
+DECODING = dict(
+    sampling=True,
+    num_candidates=8,
+    beam_size=5,
+    top_k=10,
+    top_p=0.95,
+    repetition_penalty=10.0,
+    no_repeat_ngram_size=2,
+    min_length=3,
+    max_length=50,
+)
+KEEP = 5
+PARTS = ["features", "align", "caption", "published", "ours"]
+TITLES = {
+    "features": "stage 3, features",
+    "align": "stage 5, a training step",
+    "caption": "stage 6, a training step",
+    "published": "stage 7, decoding as published",
+    "ours": "stage 7, decoding",
+}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0],
+        epilog="Example: tools/venv/bin/python tools/benchmark.py --work /tmp/benchmark --output benchmark.json",
+    )
+    parser.add_argument("--work", default="benchmark", help="folder for the random parts; kept (default: benchmark)")
+    parser.add_argument(
+        "--size",
+        choices=SIZES,
+        default="small",
+        help="small: HuBERT-base, a LLaMA of 60 M parameters and 32,000 tokens, BERT-base; paper: HuBERT-large, a"
+        " LLaMA of 7 B in bfloat16 (needs a GPU of 24 GB, and 14 GB of disk); tiny: to try this program",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--utterances", type=int, default=16, help="of 2 to 8 s, the same for all parts (default: 16)")
+    parser.add_argument("--batch_size", type=int, default=16, help="utterances at once, but for `published`")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all parts are run (default: 1)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads (default: all)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {PARTS}")
+    parser.add_argument("--output", help="JSON file to write too")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # run this one here, print its JSON
+    return parser
+
+
+class Clock:
+    """Seconds that a device needed, waiting for it to finish."""
+
+    def __init__(self, device: str):
+        self.cuda = device.startswith("cuda")
+
+    def __enter__(self):
+        self._wait()
+        self.start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exc):
+        self._wait()
+        self.seconds = time.perf_counter() - self.start
+
+    def _wait(self):
+        if self.cuda:
+            import torch
+
+            torch.cuda.synchronize()
+
+
+def audio(count: int) -> list:
+    """Noise of 2 to 8 s at 16 kHz, always the same."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    seconds = random.uniform(2, 8, count)
+    return [random.standard_normal(int(16000 * s)).astype(np.float32) * 0.1 for s in seconds]
+
+
+def chunks(items: list, size: int) -> list[list]:
+    """Neighbours together, at most `size` of them."""
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def padded(batch: list):
+    """Arrays of different lengths -> tensor (B, longest, ...), lengths (B,)."""
+    import torch
+
+    lengths = torch.tensor([len(one) for one in batch])
+    return torch.nn.utils.rnn.pad_sequence([torch.as_tensor(one) for one in batch], batch_first=True), lengths
+
+
+def features(args, work: Path, speech: list) -> dict:
+    """The speech encoder on batches of audio."""
+    import torch
+
+    from espnet2_secap.encoder.s3prl import S3PRLEncoder
+
+    encoder = S3PRLEncoder("hf_hubert_custom", path=str(work / "hubert")).to(args.device).eval()
+
+    def run(batch):
+        with torch.no_grad():
+            encoder(*(part.to(args.device) for part in padded(batch)))
+
+    run(speech[:1])
+    with Clock(args.device) as clock:
+        for batch in chunks(sorted(speech, key=len), args.batch_size):
+            run(batch)
+    return {"seconds": clock.seconds}
+
+
+def training(args, work: Path, speech: list) -> dict:
+    """Steps of a training stage from stored features: forward, backward, AdamW; AMP in bfloat16 on a GPU."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from espnet2_secap.bridge.qformer import QFormer
+    from espnet2_secap.encoder.feats import FeatsEncoder
+
+    torch.manual_seed(0)
+    sizes = SIZES[args.size]
+    width = sizes["hubert"].get("hidden_size", 768)
+    encoder = FeatsEncoder(width)
+    bridge = QFormer(width, encoder_width=sizes["bridge"]["hidden_size"], **sizes["bridge"])
+    if args.part == "align":
+        from espnet2_secap.model.align import AlignModel
+        from espnet2_secap.text.text_encoder import BertTextEncoder
+
+        model = AlignModel(encoder, bridge, BertTextEncoder(path=str(work / "similarity")))
+    else:
+        from espnet2_secap.decoder.causal_lm import CausalLMDecoder
+        from espnet2_secap.model.caption import CaptionModel
+
+        model = CaptionModel(encoder, bridge, CausalLMDecoder(str(work / "llm"), dtype=sizes["dtype"]))
+    model = model.to(args.device).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5)
+    cuda = args.device.startswith("cuda")
+
+    def step(batch):
+        feats, lengths = padded([torch.randn(max(len(one) // 320, 1), width) for one in batch])
+        data = {"speech": feats, "speech_lengths": lengths}
+        for name, size in (("caption", 20), ("text", 15), ("prompt", 25)):
+            data[name] = torch.randint(300, 20000, (len(batch), size))
+            data[f"{name}_lengths"] = torch.full((len(batch),), size)
+        data["emotion"] = torch.arange(len(batch)) % 2
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=cuda):
+            loss, *_ = model(**{name: value.to(args.device) for name, value in data.items()})
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+
+    batches = chunks(sorted(speech, key=len), args.batch_size)
+    with FlopCounterMode(display=False) as counter:  # the first step warms up as well
+        step(batches[-1])
+    with Clock(args.device) as clock:
+        for batch in batches:
+            step(batch)
+    flops = counter.get_total_flops() / len(batches[-1]) * len(speech)
+    bound = flops / matrix_speed(args.device, torch.bfloat16 if cuda else torch.float32)
+    return {"seconds": clock.seconds, "tokens": 20 * len(speech), "bound": bound, "bound_by": "matrix products"}
+
+
+def matrix_speed(device: str, dtype) -> float:
+    """Floating-point operations per second of a large matrix product."""
+    import torch
+
+    n = 8192 if device.startswith("cuda") else 2048
+    a = torch.randn(n, n, device=device, dtype=dtype)
+    a @ a
+    with Clock(device) as clock:
+        for _ in range(5):
+            a @ a
+    return 5 * 2 * n**3 / clock.seconds
+
+
+def memory_speed(device: str) -> float:
+    """Bytes per second that a copy reads and writes."""
+    import torch
+
+    a = torch.ones(2**27 if device.startswith("cuda") else 2**25, device=device)
+    b = torch.empty_like(a)
+    b.copy_(a)
+    with Clock(device) as clock:
+        for _ in range(10):
+            b.copy_(a)
+    return 10 * 2 * a.nbytes / clock.seconds
+
+
+def published(args, work: Path, speech: list) -> dict:
+    """Decoding as the released code does it, one utterance after the other."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    from espnet2_secap.inference.speech2caption import Speech2Caption
+
+    model = Speech2Caption(str(work / "exp" / "valid.loss.best.pth"), device=args.device)
+    decoder = model.model.decoder
+    options = {key: value for key, value in DECODING.items() if key not in ("num_candidates", "beam_size", "sampling")}
+    options["min_new_tokens"], options["max_new_tokens"] = options.pop("min_length"), options.pop("max_length")
+    prompt = torch.tensor([model.prompt_ids], device=args.device)
+    tokens = 0
+
+    def sentence_vector(bert, tokenizer, text):
+        inputs = tokenizer([text], padding=True, truncation=True, return_tensors="pt").to(args.device)
+        hidden, mask = bert(**inputs).last_hidden_state, inputs["attention_mask"][..., None]
+        return ((hidden * mask).sum(1) / mask.sum(1)).cpu()
+
+    torch.manual_seed(0)
+    with torch.no_grad(), Clock(args.device) as clock:
+        for one in speech:
+            batch = [part.to(args.device) for part in padded([one])]
+            vectors, mask = model.model.embed_speech(*batch)
+            embeddings, mask = decoder._embed(vectors, mask, prompt, torch.ones_like(prompt, dtype=torch.bool))
+            texts = []
+            for _ in range(DECODING["num_candidates"]):
+                ids = decoder.lm.module.generate(
+                    inputs_embeds=embeddings,
+                    attention_mask=mask.long(),
+                    do_sample=True,
+                    num_beams=DECODING["beam_size"],
+                    eos_token_id=decoder.tokenizer.eos_id,
+                    pad_token_id=decoder.tokenizer.eos_id,
+                    **options,
+                )[0]
+                texts.append(decoder.tokenizer.decode(ids.tolist()))
+            tokens += sum(len(decoder.tokenizer.encode(text)) for text in texts)
+            tokenizer = AutoTokenizer.from_pretrained(work / "similarity")
+            bert = AutoModel.from_pretrained(work / "similarity").to(args.device).eval()
+            similar = [
+                [
+                    torch.cosine_similarity(sentence_vector(bert, tokenizer, a), sentence_vector(bert, tokenizer, b))
+                    for b in texts
+                ]
+                for a in texts
+            ]
+            order = torch.tensor(similar).mean(1).argsort()
+            assert len([texts[i] for i in order[-KEEP:]]) == KEEP
+    return {"seconds": clock.seconds, "tokens": tokens}
+
+
+def ours(args, work: Path, speech: list) -> dict:
+    """Decoding as sec_inference does it; the similarity model is loaded once, within the time that is measured."""
+    import torch
+
+    from espnet2_secap.inference.decode import ranked
+    from espnet2_secap.inference.speech2caption import Speech2Caption
+    from espnet2_secap.text.sentence import SentenceEncoder
+
+    model = Speech2Caption(str(work / "exp" / "valid.loss.best.pth"), device=args.device, **DECODING)
+    tokens = 0
+    torch.manual_seed(0)
+    with Clock(args.device) as clock:
+        sentences = SentenceEncoder(str(work / "similarity"), args.device)
+        for batch in chunks(sorted(speech, key=len), args.batch_size):
+            found = model(batch)
+            kept = list(ranked(found, KEEP, sentences))
+            assert all(row["kept"] == KEEP for row in kept)
+            tokens += sum(len(model.tokenizer.encode(text)) for candidates in found for text, _ in candidates)
+    lm = model.model.decoder.lm.module
+    weights = lm.get_output_embeddings().weight.numel() + sum(p.numel() for p in lm.model.layers.parameters())
+    steps = DECODING["max_length"] * len(chunks(speech, args.batch_size))  # random weights never end a caption
+    rows = len(speech) * DECODING["num_candidates"] * DECODING["beam_size"]
+    bounds = {
+        "memory": steps * weights * lm.dtype.itemsize / memory_speed(args.device),
+        "matrix products": DECODING["max_length"] * rows * 2 * weights / matrix_speed(args.device, lm.dtype),
+    }
+    bound_by = max(bounds, key=bounds.get)
+    return {"seconds": clock.seconds, "tokens": tokens, "bound": bounds[bound_by], "bound_by": bound_by}
+
+
+def measure(args) -> dict:
+    """One part in this process, with its peak memory in bytes."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    speech = audio(args.utterances)
+    run = {"features": features, "align": training, "caption": training, "published": published, "ours": ours}
+    row = run[args.part](args, Path(args.work) / args.size, speech)
+    row["audio_seconds"] = sum(map(len, speech)) / 16000
+    if args.device.startswith("cuda"):
+        return row | {"memory": torch.cuda.max_memory_allocated(), "device": torch.cuda.get_device_name()}
+    return row | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def table(rows: dict[str, list[dict]], utterances: int) -> str:
+    """Medians over the rounds, a line per part."""
+    lines = [f"{'':32}{'s':>8}{'utt/s':>9}{'RTF':>8}{'tokens/s':>10}{'peak GB':>9}  {'of its bound':>12}"]
+    for part, runs in rows.items():
+        seconds = statistics.median(run["seconds"] for run in runs)
+        one = runs[0]
+        tokens = f"{one['tokens'] / seconds:.0f}" if "tokens" in one else "-"
+        bound = f"{statistics.median(run['bound'] / run['seconds'] for run in runs):.0%}" if "bound" in one else "-"
+        lines.append(
+            f"{TITLES[part]:32}{seconds:8.1f}{utterances / seconds:9.2f}{seconds / one['audio_seconds']:8.3f}"
+            f"{tokens:>10}{max(run['memory'] for run in runs) / 1e9:9.2f}  {bound:>12}"
+            + (f" ({one['bound_by']})" if "bound" in one else "")
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """All parts, or the one that the hidden option names."""
+    args = get_parser().parse_args()
+    if args.part:
+        print(json.dumps(measure(args)))
+        return
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(args.threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONWARNINGS": "ignore",
+        "HF_HUB_OFFLINE": "1",
+    }
+    code = "import sys; from pathlib import Path; from benchmark_parts import make_parts; "
+    code += "make_parts(Path(sys.argv[1]), sys.argv[2])"
+    folder = Path(args.work).resolve() / args.size
+    subprocess.run([sys.executable, "-c", code, str(folder), args.size], check=True, cwd=Path(__file__).parent)
+    command = [sys.executable, __file__, *sys.argv[1:]]
+    rows: dict[str, list[dict]] = {part: [] for part in args.parts}
+    for at in range(args.rounds):
+        for part in args.parts:
+            print(f"round {at + 1} of {args.rounds}: {TITLES[part]}", file=sys.stderr, flush=True)
+            done = subprocess.run([*command, "--part", part], stdout=subprocess.PIPE, text=True, env=environment)
+            if done.returncode:
+                sys.exit(f"benchmark: {part} failed with status {done.returncode}")
+            rows[part].append(json.loads(done.stdout.strip().splitlines()[-1]))
+    speech = next(iter(rows.values()))[0]["audio_seconds"]
+    print(
+        f"{rows[args.parts[0]][0].get('device', f'CPU, {args.threads} threads')}; size {args.size}; {args.utterances}"
+        f" utterances, {speech:.0f} s of audio, batch {args.batch_size}; median of {args.rounds} round(s)"
+    )
+    print(table(rows, args.utterances))
+    report = {"options": vars(args), "parts": rows}
+    if {"published", "ours"} <= rows.keys():
+        pairs = zip(rows["published"], rows["ours"], strict=True)
+        report["speedup"] = statistics.median(a["seconds"] / b["seconds"] for a, b in pairs)
+        print(f"decoding: {report['speedup']:.1f} times as many utterances per second as published")
+    if args.output:
+        Path(args.output).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
