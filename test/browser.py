@@ -12,6 +12,7 @@ import urllib.request
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name for a reference to an element
+ENTER = "\ue007"
 OPTIONS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", "--window-size=1400,1000"]
 OPTIONS += ["--autoplay-policy=no-user-gesture-required", "--disable-dev-shm-usage", "about:blank"]
 
@@ -59,7 +60,8 @@ class Browser:
 
     def texts(self, css):
         """What is shown of each element that fits the selector."""
-        return self.run("return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText)", css)
+        shown = "(one) => one.innerText ?? one.textContent"  # the parts of a drawing have the latter alone
+        return self.run(f"return [...document.querySelectorAll(arguments[0])].map({shown})", css)
 
     def click(self, css):
         """Click the first element that fits, as a person does: it is scrolled to, and must not be covered."""
@@ -67,9 +69,12 @@ class Browser:
 
     def type(self, css, text):
         """Replace what is in an input by `text`, key by key."""
-        found = self._find(css)
-        self._call("POST", f"/element/{found}/clear", {})
-        self._call("POST", f"/element/{found}/value", {"text": text})
+        self._call("POST", f"/element/{self._find(css)}/clear", {})
+        self.keys(css, text)
+
+    def keys(self, css, text):
+        """Press keys on an element."""
+        self._call("POST", f"/element/{self._find(css)}/value", {"text": text})
 
     def choose(self, css, value):
         """Choose an option of a select."""
