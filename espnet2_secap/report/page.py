@@ -93,7 +93,11 @@ def _captions(scores: list[Score], players: Players) -> dict:
 def _about_audio(players: Players) -> str:
     count = players.embedded + players.linked
     if not players.linked:
-        return f"All {count} recordings are in this file, as MP3." if count else "No recordings were found."
+        return (
+            f"All {count} recordings are in this file, as MP3."
+            if count
+            else "No recordings were found by the wav.scp beside the references."
+        )
     linked = "are linked and play only where this file can reach them"
     if not players.embedded:
         return f"The {count} recordings {linked}."
