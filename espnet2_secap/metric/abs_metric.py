@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 References = dict[str, list[str]]  # id -> one or more captions by people
 Hypotheses = dict[str, str]  # id -> one caption by a system, perhaps empty; the same ids
@@ -43,7 +45,7 @@ class Sums:
     """
 
     numbers: Callable[[Context, References, Hypotheses], dict[str, list[float]]]
-    value: Callable[[np.ndarray], np.ndarray]
+    value: Callable[["np.ndarray"], "np.ndarray"]
 
 
 @dataclass(frozen=True)

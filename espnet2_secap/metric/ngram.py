@@ -1,10 +1,12 @@
 """BLEU, ROUGE-L and CIDEr as pycocoevalcap computes them, on the tokens of the chosen segmentation."""
 
 from collections.abc import Callable
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from espnet2_secap.metric.abs_metric import Context, Hypotheses, Metric, References, ScoreFunction, Scores, Sums
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def _tokens(context: Context, references: References, hypotheses: Hypotheses) -> tuple[dict, dict]:
@@ -48,10 +50,12 @@ def bleu_counts(context: Context, references: References, hypotheses: Hypotheses
     return counts
 
 
-def bleu_of_counts(order: int) -> Callable[[np.ndarray], np.ndarray]:
+def bleu_of_counts(order: int) -> Callable[["np.ndarray"], "np.ndarray"]:
     """BLEU-`order` of summed `bleu_counts` (..., 10), with the small constants by which the coco tools avoid 0 / 0."""
 
-    def value(sums: np.ndarray) -> np.ndarray:
+    def value(sums: "np.ndarray") -> "np.ndarray":
+        import numpy as np
+
         precisions = (sums[..., :order] + 1e-15) / (sums[..., 4 : 4 + order] + 1e-9)
         ratio = (sums[..., 8] + 1e-15) / (sums[..., 9] + 1e-9)
         return 100 * precisions.prod(-1) ** (1 / order) * np.exp(np.minimum(0, 1 - 1 / ratio))
