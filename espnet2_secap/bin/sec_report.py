@@ -1,4 +1,4 @@
-"""Put all scores of an experiment folder into one report."""
+"""Put all scores of an experiment folder into one report, or compare two systems."""
 
 import argparse
 import json
@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 from espnet2_secap.data.io import atomic_write, make_dir
-from espnet2_secap.errors import cli
-from espnet2_secap.report.collect import find_probes, find_scores, results
+from espnet2_secap.errors import SecError, cli
+from espnet2_secap.report.audio import Players
+from espnet2_secap.report.collect import Score, find_probes, find_scores, results
+from espnet2_secap.report.compare import HOW, compare
 from espnet2_secap.report.curves import find_curves, plot_curves
 from espnet2_secap.report.goals import goal_table, read_goals
+from espnet2_secap.report.page import page
+from espnet2_secap.report.quoted import quotable, read_quoted
 from espnet2_secap.report.write import Report
 
 
@@ -19,35 +23,95 @@ def get_parser() -> argparse.ArgumentParser:
     """The options of sec_report."""
     parser = argparse.ArgumentParser(
         prog="sec_report",
-        description="Collect EXPDIR/<system>/<set>/score.json of every system and set, probe.json, and the curves.tsv "
-        "of the trainings; write the report, EXPDIR/results.json and EXPDIR/images/training_curves.png; print the "
-        "result tables.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Collect EXPDIR/<system>/<set>/score.json of every system and set (sec_score writes them), probe.json, and the
+curves.tsv of the trainings; print the result tables and write
+  EXPDIR/RESULTS.md                   tables, first captions, training curves, commands
+  EXPDIR/RESULTS.tex                  the result tables for a paper: \\input{RESULTS}, with booktabs and graphicx
+  EXPDIR/RESULTS.html                 one file for a browser: sortable tables, a chart with 95% intervals, training
+                                      curves, all captions beside the recordings, with a search; it can be sent as it is
+  EXPDIR/results.json                 all means and standard deviations
+  EXPDIR/images/training_curves.png""",
+        epilog="""\
+Is one system better than another, or is it chance?
+  sec_report --compare sec_caption_a/decode sec_caption_b/decode
+prints difference, 95% interval and p of every metric and set that both have (systems as the result table names
+them), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report stays as it is.""",
     )
     parser.add_argument("--expdir", default="exp", help="folder of the experiments (default: exp)")
-    parser.add_argument("--output", help="the report, Markdown (default: EXPDIR/RESULTS.md)")
+    parser.add_argument(
+        "--output",
+        help="Markdown file; those with .tex and .html (of --compare: .json) go beside it (default: EXPDIR/RESULTS.md, "
+        "EXPDIR/compare.md)",
+    )
     parser.add_argument(
         "--examples",
         type=int,
         default=10,
         metavar="N",
-        help="show captions of N utterances per set (default: 10)",
+        help="show captions of N utterances per set in the Markdown file (default: 10)",
     )
     parser.add_argument(
         "--goals",
         help='JSON file of numbers to reach: {"<system>": {"<set>": {"<metric>": [">=", 85]}}}; the system may be a '
         'pattern, and "2.5 * random_caption" may stand for the number',
     )
+    parser.add_argument(
+        "--quote",
+        choices=quotable(),
+        help="put the rows that a paper reports below ours, marked as quoted, in sets whose name begins with test; "
+        "secap: SECap's Table 2, where the corpus is EMOSpeech",
+    )
+    parser.add_argument(
+        "--embed_audio",
+        type=float,
+        default=20,
+        metavar="MB",
+        help="put up to MB of recordings, as MP3 (about 250 s per MB), into the HTML file; the others are linked "
+        "(default: 20; 0: link all)",
+    )
+    group = parser.add_argument_group("comparison of two systems")
+    group.add_argument("--compare", nargs=2, metavar=("A", "B"), action="append", help="two systems; can be repeated")
+    group.add_argument("--set", nargs="+", metavar="NAME", help="on these sets (default: all that both have)")
+    group.add_argument("--metrics", nargs="+", metavar="NAME", help="by these metrics (default: all that both have)")
     return parser
 
 
 @cli
 def main(argv: list[str] | None = None) -> None:
-    """Write the report, print its tables and where it lies."""
+    """Write the report, or the comparison, print its tables and where it lies."""
     argv = sys.argv[1:] if argv is None else argv
     args = get_parser().parse_args(argv)
+    if (args.set or args.metrics) and not args.compare:
+        raise SecError("--set, --metrics: only with --compare A B; the report has all sets and metrics")
+    output = Path(args.output or Path(args.expdir) / ("compare.md" if args.compare else "RESULTS.md"))
+    if output.suffix in (".tex", ".html", ".json"):
+        raise SecError(f"--output {output}: names the Markdown file (.md); the others go beside it")
+    scores = find_scores(args.expdir)
+    command = shlex.join(["sec_report", *argv])
+    if args.compare:
+        write_comparison(scores, args, command, output)
+    else:
+        write_report(scores, args, command, output)
+
+
+def write_comparison(scores: list[Score], args: argparse.Namespace, command: str, output: Path) -> None:
+    """Compare each pair of systems; print it, write Markdown and JSON."""
+    comparisons = [one for pair in args.compare for one in compare(scores, tuple(pair), args.set, args.metrics)]
+    numbers = output.with_suffix(".json")
+    make_dir(output.parent)
+    with atomic_write(output) as stream:
+        parts = [f"# Comparison\n\nWritten by `{command}`.\n", *(one.markdown() for one in comparisons), f"{HOW}\n"]
+        stream.write("\n".join(parts))
+    _write_json(numbers, [one.numbers() for one in comparisons])
+    print("\n".join(one.text() for one in comparisons))
+    print(f"{HOW}\nComparison: {output}\nNumbers: {numbers}")
+
+
+def write_report(scores: list[Score], args: argparse.Namespace, command: str, output: Path) -> None:
+    """Write the report in all its forms, print its tables."""
     expdir = Path(args.expdir)
-    output = Path(args.output or expdir / "RESULTS.md")
-    scores = find_scores(expdir)
     table = results(scores)
     goals = goal_table(read_goals(args.goals), table) if args.goals else None
     probes, curves = find_probes(expdir), find_curves(expdir)
@@ -57,21 +121,35 @@ def main(argv: list[str] | None = None) -> None:
         plot_curves(curves, picture)
     report = Report(
         scores=scores,
-        command=shlex.join(["sec_report", *argv]),
+        command=command,
         probes=probes,
         goals=goals,
         picture=Path(os.path.relpath(picture, output.parent)).as_posix() if curves else None,
         examples=args.examples,
+        quoted=read_quoted(args.quote) if args.quote else None,
     )
-    with atomic_write(expdir / "results.json") as stream:
-        json.dump(table, stream, ensure_ascii=False, indent=1)
-        stream.write("\n")
+    _write_json(expdir / "results.json", table)
     make_dir(output.parent)
-    with atomic_write(output) as stream:
-        stream.write(report.markdown())
+    forms = {
+        output: report.markdown(),
+        output.with_suffix(".tex"): report.latex(),
+        output.with_suffix(".html"): page(
+            report, picture.read_bytes() if curves else None, Players(output, args.embed_audio)
+        ),
+    }
+    for path, text in forms.items():
+        with atomic_write(path) as stream:
+            stream.write(text)
     print(report.text())
-    print(f"Report: {output}\nNumbers: {expdir / 'results.json'}")
+    print(f"Report: {output}\nFor papers: {output.with_suffix('.tex')}\nFor a browser: {output.with_suffix('.html')}")
+    print(f"Numbers: {expdir / 'results.json'}")
     print(f"Training curves: {picture}" if curves else f"No training curves: no {expdir}/sec_*/curves.tsv")
+
+
+def _write_json(path: Path, content: object) -> None:
+    with atomic_write(path) as stream:
+        json.dump(content, stream, ensure_ascii=False, indent=1)
+        stream.write("\n")
 
 
 if __name__ == "__main__":

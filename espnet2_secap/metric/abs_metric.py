@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 References = dict[str, list[str]]  # id -> one or more captions by people
 Hypotheses = dict[str, str]  # id -> one caption by a system, perhaps empty; the same ids
@@ -32,6 +36,19 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Sums:
+    """How the corpus value of a metric comes about that is not the mean of the utterances' values.
+
+    Args:
+        numbers: context, references, hypotheses -> id -> the numbers that are added up over the utterances.
+        value: their sums in the last axis -> per cent, without that axis.
+    """
+
+    numbers: Callable[[Context, References, Hypotheses], dict[str, list[float]]]
+    value: Callable[["np.ndarray"], "np.ndarray"]
+
+
+@dataclass(frozen=True)
 class Metric:
     """One column of the result table.
 
@@ -41,9 +58,14 @@ class Metric:
         make: context -> function that scores. It may be called several times, once for each candidate; all values
             are in per cent. It raises MetricUnavailable where it cannot run.
         lower_is_better: whether the smallest value is the best one.
+        sums: for resampling, where the corpus value is not the mean of the utterances' values.
+        of_set: whether it counts different things in the whole set. Resampled utterances, some of them there
+            twice, tell nothing of it.
     """
 
     name: str
     label: str
     make: Callable[[Context], ScoreFunction]
     lower_is_better: bool = False
+    sums: Sums | None = None
+    of_set: bool = False

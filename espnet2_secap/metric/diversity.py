@@ -34,7 +34,7 @@ def different_captions(context: Context) -> ScoreFunction:
 
 
 METRICS = [
-    Metric("distinct_1", "distinct-1", distinct(1)),
-    Metric("distinct_2", "distinct-2", distinct(2)),
-    Metric("different_captions", "different captions", different_captions),
+    Metric("distinct_1", "distinct-1", distinct(1), of_set=True),
+    Metric("distinct_2", "distinct-2", distinct(2), of_set=True),
+    Metric("different_captions", "different captions", different_captions, of_set=True),
 ]

@@ -1,8 +1,12 @@
 """BLEU, ROUGE-L and CIDEr as pycocoevalcap computes them, on the tokens of the chosen segmentation."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from espnet2_secap.metric.abs_metric import Context, Hypotheses, Metric, References, ScoreFunction, Scores
+from espnet2_secap.metric.abs_metric import Context, Hypotheses, Metric, References, ScoreFunction, Scores, Sums
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def _tokens(context: Context, references: References, hypotheses: Hypotheses) -> tuple[dict, dict]:
@@ -34,6 +38,31 @@ def bleu(order: int) -> Callable[[Context], ScoreFunction]:
     return make
 
 
+def bleu_counts(context: Context, references: References, hypotheses: Hypotheses) -> dict[str, list[float]]:
+    """What BLEU adds up: n-grams that a reference has (n = 1 to 4), all n-grams (4), tokens, closest reference's."""
+    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
+
+    tokens, captions = _tokens(context, references, hypotheses)
+    counts = {}
+    for utt, (caption,) in captions.items():
+        found = cook_test(caption, cook_refs(tokens[utt]), eff="closest")
+        counts[utt] = [*found["correct"], *found["guess"], found["testlen"], found["reflen"]]
+    return counts
+
+
+def bleu_of_counts(order: int) -> Callable[["np.ndarray"], "np.ndarray"]:
+    """BLEU-`order` of summed `bleu_counts` (..., 10), with the small constants by which the coco tools avoid 0 / 0."""
+
+    def value(sums: "np.ndarray") -> "np.ndarray":
+        import numpy as np
+
+        precisions = (sums[..., :order] + 1e-15) / (sums[..., 4 : 4 + order] + 1e-9)
+        ratio = (sums[..., 8] + 1e-15) / (sums[..., 9] + 1e-9)
+        return 100 * precisions.prod(-1) ** (1 / order) * np.exp(np.minimum(0, 1 - 1 / ratio))
+
+    return value
+
+
 def rouge_l(context: Context) -> ScoreFunction:
     """F-measure of the longest common subsequence (beta 1.2), mean over the utterances."""
     from pycocoevalcap.rouge.rouge import Rouge
@@ -55,7 +84,10 @@ def cider(context: Context) -> ScoreFunction:
 
 
 METRICS = [
-    *(Metric(f"bleu_{order}", f"BLEU-{order}", bleu(order)) for order in range(1, 5)),
+    *(
+        Metric(f"bleu_{order}", f"BLEU-{order}", bleu(order), sums=Sums(bleu_counts, bleu_of_counts(order)))
+        for order in range(1, 5)
+    ),
     Metric("rouge_l", "ROUGE-L", rouge_l),
     Metric("cider", "CIDEr", cider),
 ]

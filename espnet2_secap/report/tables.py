@@ -1,17 +1,21 @@
 """The tables of the report: scores of a set, example captions, probes."""
 
+from espnet2_secap.errors import SecError
 from espnet2_secap.metric.registry import column_order, find_metric
 from espnet2_secap.report.collect import Score, is_sanity, read_examples
+from espnet2_secap.report.quoted import MARK, Quoted
 from espnet2_secap.report.table import Cell, Table
 
 
-def score_table(scores: list[Score]) -> tuple[Table, list[str]]:
+def score_table(scores: list[Score], quoted: Quoted | None = None) -> tuple[Table, list[str]]:
     """Systems by metrics for one set, the best of each column bold, and the notes that its cells point to.
 
     Args:
         scores: all of the same set, in the order of the rows.
+        quoted: what papers report on such a set, for rows below ours; it is never the best.
     """
-    columns = column_order(name for score in scores for name in score.metrics)
+    below = quoted.below(scores[0].dset) if quoted else {}
+    columns = column_order(name for values in [*(s.metrics for s in scores), *below.values()] for name in values)
     best = {name: _best(name, scores) for name in columns}
     notes: list[str] = []
     rows = []
@@ -24,15 +28,27 @@ def score_table(scores: list[Score]) -> tuple[Table, list[str]]:
             if value is None:
                 row.append(Cell("-"))
             elif value["mean"] is None:
-                reason = f"{_label(column)}: {value.get('reason', 'no reason given')}"
+                reason = f"{label(column)}: {value.get('reason', 'no reason given')}"
                 row.append(Cell("n/a", note=_mark(reason, notes)))
             else:
                 shown = f"{value['mean']:.2f}"
                 spread = f" ±{value['std']:.2f}" if value.get("n", 1) > 1 and value.get("std") is not None else ""
                 row.append(Cell(shown + spread, bold=len(scores) > 1 and shown == best[column]))
         rows.append(row)
-    table = Table(["system", "n", *map(_label, columns)], rows, set(range(1, len(columns) + 2)))
-    return table, [f"({at}) {note}" for at, note in enumerate(notes, 1)]
+    for system, values in below.items():
+        rows.append([Cell(system, note=MARK), Cell("-"), *(Cell(values.get(column, "-")) for column in columns)])
+    numeric = set(range(1, len(columns) + 2))
+    table = Table(["system", "n", *map(label, columns)], rows, numeric, quoted=len(below))
+    notes = [f"({at}) {note}" for at, note in enumerate(notes, 1)]
+    return table, [*notes, *([f"{MARK} {quoted.note}"] if below else [])]
+
+
+def label(name: str) -> str:
+    """A metric's name in tables; its own where this version does not know it (papers have others)."""
+    try:
+        return find_metric(name).label
+    except SecError:
+        return name
 
 
 def segmentation(scores: list[Score]) -> str:
@@ -85,10 +101,6 @@ def _best(name: str, scores: list[Score]) -> str | None:
     if not means:
         return None
     return f"{(min if find_metric(name).lower_is_better else max)(means):.2f}"
-
-
-def _label(name: str) -> str:
-    return find_metric(name).label
 
 
 def _mark(note: str, notes: list[str]) -> str:

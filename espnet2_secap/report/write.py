@@ -1,9 +1,11 @@
-"""Putting RESULTS.md together."""
+"""Putting RESULTS.md and RESULTS.tex together."""
 
+import re
 from dataclasses import dataclass, field
 
 from espnet2_secap.report.collect import Score
-from espnet2_secap.report.table import Cell, Table
+from espnet2_secap.report.quoted import Quoted
+from espnet2_secap.report.table import Cell, Table, latex
 from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation
 
 
@@ -18,6 +20,7 @@ class Report:
         goals: the table of goals, if there are any.
         picture: path of the training curves, seen from the report, if there are any.
         examples: how many utterances of each set to show.
+        quoted: rows of a paper, below ours.
     """
 
     scores: list[Score]
@@ -26,6 +29,7 @@ class Report:
     goals: Table | None = None
     picture: str | None = None
     examples: int = 10
+    quoted: Quoted | None = None
 
     def sets(self) -> dict[str, list[Score]]:
         """set -> its scores."""
@@ -38,29 +42,45 @@ class Report:
         """The numbers as plain text, to print."""
         parts = []
         for dset, scores in self.sets().items():
-            table, notes = score_table(scores)
-            parts.append(f"{_title(dset, scores)}\n{table.text()}" + "".join(f"{note}\n" for note in notes))
-        parts += [f"{title}\n{table.text()}" for title, table in self._more_tables()]
+            table, notes = score_table(scores, self.quoted)
+            parts.append(f"{title(dset, scores)}\n{table.text()}" + "".join(f"{note}\n" for note in notes))
+        parts += [f"{title}\n{table.text()}" for title, table in self.more_tables()]
         return "\n".join(parts)
 
     def markdown(self) -> str:
         """The whole report."""
         parts = [f"# Results\n\nWritten by `{self.command}`; changes made by hand will be lost.\n"]
         for dset, scores in self.sets().items():
-            table, notes = score_table(scores)
-            notes = [Cell(note).markdown() + "  \n" for note in notes] + [_how(scores)]
-            parts.append(f"## {_title(dset, scores)}\n\n{table.markdown()}\n{''.join(notes)}")
-        parts += [f"## {title}\n\n{table.markdown()}" for title, table in self._more_tables()]
+            table, notes = score_table(scores, self.quoted)
+            notes = [Cell(note).markdown() + "  \n" for note in notes] + [how(scores)]
+            parts.append(f"## {title(dset, scores)}\n\n{table.markdown()}\n{''.join(notes)}")
+        parts += [f"## {title}\n\n{table.markdown()}" for title, table in self.more_tables()]
         if self.picture:
             parts.append(f"## Training\n\n![training curves]({self.picture})\n")
         for dset, scores in self.sets().items():
             table = example_table(scores, self.examples)
             if table:
                 parts.append(f"## Captions of {dset}: its first utterances\n\n{table.markdown()}")
-        parts.append(f"## Commands\n\n{_commands(self.scores)}")
+        parts.append(f"## Commands\n\n```sh\n{commands(self.scores)}```\n")
         return "\n".join(parts)
 
-    def _more_tables(self) -> list[tuple[str, Table]]:
+    def latex(self) -> str:
+        r"""The tables of the sets, to be read by \input; one that is wider than the line is scaled down to it."""
+        parts = ["% Written by sec_report; needs \\usepackage{booktabs,graphicx}\n"]
+        for dset, scores in self.sets().items():
+            table, notes = score_table(scores, self.quoted)
+            below = "".join(rf"\par\smallskip\footnotesize {latex(note)}" + "\n" for note in notes)
+            parts.append(
+                "\\begin{table}[t]\n\\centering\n"
+                rf"\caption{{Results on {latex(title(dset, scores))}. {latex(how(scores))}}}" + "\n"
+                rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', dset)}}}" + "\n"
+                "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+                f"{table.latex()}}}\n{below}\\end{{table}}\n"
+            )
+        return "\n".join(parts)
+
+    def more_tables(self) -> list[tuple[str, Table]]:
+        """Title and table of all that is not scores."""
         tables = [
             ("Goals", self.goals),
             ("Probes of the frozen embeddings, per cent", probe_table(self.probes)),
@@ -68,19 +88,22 @@ class Report:
         return [(title, table) for title, table in tables if table]
 
 
-def _title(dset: str, scores: list[Score]) -> str:
+def title(dset: str, scores: list[Score]) -> str:
+    """Heading of a set's table."""
     counts = sorted({score.meta["utterances"] for score in scores if "utterances" in score.meta})
     size = f" ({' or '.join(map(str, counts))} utterances)" if counts else ""
     return f"{dset}{size}, per cent"
 
 
-def _how(scores: list[Score]) -> str:
+def how(scores: list[Score]) -> str:
+    """What the numbers of a set's table are."""
     return (
         f"n: captions per utterance; mean ± standard deviation over them. Segmentation of the n-gram metrics: "
         f"{segmentation(scores)}. Bold: the best of the column.\n"
     )
 
 
-def _commands(scores: list[Score]) -> str:
+def commands(scores: list[Score]) -> str:
+    """What made the scores, a line for each command."""
     lines = [score.meta.get("command", f"# {score.folder}: the command is not known") for score in scores]
-    return "```sh\n" + "".join(f"{line}\n" for line in dict.fromkeys(lines)) + "```\n"
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines))

@@ -3,7 +3,9 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 
 @pytest.fixture
@@ -43,6 +45,11 @@ def test_report_of_what_was_scored(folder):
     assert "| `sec_x/decode` | 1 | n/a (1) |" in report and "(1) METEOR: needs Java" in report
     assert "| `u1` | 很高兴 | 高兴 |" in report and "](images/training_curves.png)" in report
     assert (folder / "exp" / "images" / "training_curves.png").stat().st_size > 5000
+    assert "\\textbf{100.00}" in (folder / "exp" / "RESULTS.tex").read_text(encoding="utf-8")
+    page = (folder / "exp" / "RESULTS.html").read_text(encoding="utf-8")
+    assert '<td class="number"><b>100.00</b></td>' in page and '"references":["很高兴"]' in page
+    assert "<img src='data:image/png;base64," in page and "SECap #6" not in page
+    assert "For a browser: exp/RESULTS.html" in done.stdout
     assert "Report: exp/RESULTS.md" in done.stdout and ">= 85" in done.stdout and "  met\n" in done.stdout
 
 
@@ -51,6 +58,50 @@ def test_picture_is_linked_from_wherever_the_report_lies(folder):
     assert done.returncode == 0, done.stderr
     report = (folder / "egs" / "RESULTS.md").read_text(encoding="utf-8")
     assert "](../exp/images/training_curves.png)" in report and "Captions of" not in report
+
+
+def test_quoted_rows(folder):
+    done = run(folder, "report", "--quote", "secap")
+    assert done.returncode == 0, done.stderr
+    for suffix, wanted in (("md", "| SECap #6 (Q-Embedding) † |"), ("tex", r"SECap \#6"), ("html", "SECap #6")):
+        assert wanted in (folder / "exp" / f"RESULTS.{suffix}").read_text(encoding="utf-8")
+    assert "SECap #6" not in (folder / "exp" / "results.json").read_text()
+    assert "† quoted from Xu et al., AAAI 2024, Table 2" in done.stdout
+
+
+def test_recordings_are_embedded_or_linked(folder):
+    (folder / "dump").mkdir()
+    (folder / "ref").rename(folder / "dump/captions")
+    for meta in folder.glob("exp/**/score_meta.json"):
+        meta.write_text(meta.read_text().replace('"ref": "ref"', '"ref": "dump/captions"'))
+    soundfile.write(folder / "dump/u1.flac", np.sin(np.arange(16000) / 9), 16000)
+    (folder / "dump/wav.scp").write_text("u1 dump/u1.flac\nu2 dump/gone.flac\n")
+    for args, wanted in (([], "data:audio/mpeg;base64,"), (["--embed_audio", "0"], '../dump/u1.flac"')):
+        assert run(folder, "report", *args).returncode == 0
+        assert f'"audio":"{wanted}' in (folder / "exp" / "RESULTS.html").read_text(encoding="utf-8")
+
+
+def test_comparison(folder):
+    (folder / "exp" / "RESULTS.md").write_text("earlier")
+    done = run(
+        folder, "report", "--compare", "sec_x/decode", "random_caption", "--compare", "sec_x/decode", "sec_x/decode"
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads((folder / "exp" / "compare.json").read_text())
+    assert (first["a"], first["b"], first["set"]) == ("sec_x/decode", "random_caption", "test")
+    recall = first["metrics"]["emotion_recall"]
+    # 100 and 100 against 0 and 100: of the resamples a quarter has no difference, a quarter 100
+    assert (recall["difference"], recall["low"], recall["high"]) == (50, 0, 100)
+    assert recall["p"] == pytest.approx(0.5, abs=0.02)
+    assert second["metrics"]["rouge_l"]["difference"] == 0 and second["metrics"]["rouge_l"]["p"] == 1
+    text = (folder / "exp" / "compare.md").read_text(encoding="utf-8")
+    assert "| emotion recall | 100.00 | 50.00 | +50.00 | +0.00 to +100.00 |" in text and "Koehn" in text
+    assert "METEOR is left out: it needs Java" in done.stdout and "Numbers: exp/compare.json" in done.stdout
+    assert (folder / "exp" / "RESULTS.md").read_text() == "earlier"
+    done = run(
+        folder, "report", "--compare", "sec_x/decode", "random_caption", "--output", "a/b.md", "--metrics", "rouge_l"
+    )
+    assert done.returncode == 0 and list(json.loads((folder / "a/b.json").read_text())[0]["metrics"]) == ["rouge_l"]
 
 
 def test_without_curves_there_is_no_picture(folder):
@@ -69,6 +120,16 @@ def test_without_curves_there_is_no_picture(folder):
         (["--goals", "none.json"], "none.json: no such goals file"),
         (["--goals", "ref"], "ref: not goals"),
         (["--output", "ref/RESULTS.md"], "ref"),
+        (["--output", "page.html"], "names the Markdown file"),
+        (["--set", "test"], "only with --compare"),
+        (
+            ["--compare", "sec_x/decode", "nobody"],
+            "no system 'nobody' has scores; there are: sec_x/decode, random_caption",
+        ),
+        (
+            ["--compare", "sec_x/decode", "random_caption", "--metrics", "meteor"],
+            "cannot be compared on test: it needs Java",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_the_earlier_report_stays(folder, args, message):

@@ -1,8 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 
 from espnet2_secap.metric.abs_metric import Context
+from espnet2_secap.metric.ngram import bleu_counts, bleu_of_counts
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.segment import SEGMENTERS
 
@@ -28,6 +30,21 @@ def test_bleu_counts_over_the_corpus_not_per_utterance():
     assert score("bleu_2", references, {"a": "甲乙丙丁", "b": "子丑"})[0] == pytest.approx(
         100 * math.sqrt(4 / 6 * 3 / 4)
     )
+
+
+def test_bleu_counts_by_hand_and_summed():
+    references, hypotheses = {"a": ["甲乙丙丁", "甲"], "b": ["戊己"]}, {"a": "甲乙丁", "b": "戊己戊"}
+    counts = bleu_counts(CHAR, references, hypotheses)
+    # found: 3 characters, 甲乙; 3 1- to 1 3-gram; the nearest length is 4. 戊 is there once only
+    assert counts == {"a": [3, 1, 0, 0, 3, 2, 1, 0, 3, 4], "b": [2, 1, 0, 0, 3, 2, 1, 0, 3, 2]}
+    sums = np.array([counts["a"], counts["b"], np.add(counts["a"], counts["b"])])
+    assert bleu_of_counts(1)(sums) == pytest.approx([100 * math.exp(1 - 4 / 3), 100 * 2 / 3, 100 * 5 / 6])
+    assert bleu_of_counts(2)(sums)[2] == pytest.approx(100 * math.sqrt(5 / 6 * 2 / 4))
+    for order in (1, 2, 3, 4):
+        expected = score(f"bleu_{order}", references, hypotheses)[0]
+        assert bleu_of_counts(order)(sums)[2] == pytest.approx(expected)
+    nothing = bleu_counts(CHAR, {"a": ["甲"]}, {"a": ""})
+    assert bleu_of_counts(1)(np.array(nothing["a"])) == 0
 
 
 def test_bleu_takes_the_closest_of_several_references():

@@ -57,3 +57,30 @@ def exp(tmp_path):
         "1\ttrain\tforward_time\t9\n1\ttrain\toptim0_lr0\t9\n1\ttrain\tgpu_max_cached_mem_GB\t9\n"
     )
     return exp
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """A function that scores captions as sec_score does: system, its captions by id, ... -> Score."""
+    from espnet2_secap.data.io import write_captions, write_kaldi
+    from espnet2_secap.metric.abs_metric import Context
+    from espnet2_secap.metric.score import read_pairs, score_metrics, write_scores
+    from espnet2_secap.metric.segment import SEGMENTERS
+    from espnet2_secap.metric.words import load_words
+    from espnet2_secap.report.collect import find_scores
+
+    def make(system, captions, references, metrics=("bleu_1", "rouge_l"), dset="test", **meta):
+        ref = tmp_path / f"dump/{dset}/captions"
+        folder = tmp_path / "exp" / system / dset
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
+        write_captions(ref, references)
+        lines = {utt: json.dumps(sentences) for utt, sentences in captions.items()}
+        write_kaldi(folder / "captions", lines)
+        pairs = read_pairs(ref, folder / "captions")
+        results, tables = score_metrics(pairs, list(metrics), Context(SEGMENTERS["char"], load_words("zh")))
+        about = {"segment": "char", "words": "zh", "ref": str(ref), "hyp": "captions", "utterances": len(references)}
+        write_scores(folder / "score.json", results, tables, pairs, about | meta)
+        return next(one for one in find_scores(tmp_path / "exp") if (one.system, one.dset) == (system, dset))
+
+    return make

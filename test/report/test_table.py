@@ -19,6 +19,68 @@ def test_text_lines_up_under_chinese():
     assert {width(line) for line in table.text().splitlines()} == {12}
 
 
+ROWS = [
+    [Cell("sec_a/50%", code=True, note="(1)"), Cell("1.50 ±0.25", bold=True)],
+    [Cell("SECap #6", note="†"), Cell("-")],
+]
+QUOTED = Table(["system", "R&D"], ROWS, {1}, quoted=1)
+
+
+def test_latex():
+    assert QUOTED.latex().splitlines() == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"system & R\&D \\",
+        r"\midrule",
+        r"\texttt{sec\_a/50\%} (1) & \textbf{1.50 $\pm$0.25} \\",
+        r"\midrule",
+        r"SECap \#6 $^\dagger$ & - \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, escaped",
+    [
+        ("a\\b{c}", r"a\textbackslash{}b\{c\}"),
+        ("~^$_", r"\textasciitilde{}\textasciicircum{}\$\_"),
+        ("<|>", r"\textless{}\textbar{}\textgreater{}"),
+        ("[5pt] *", "{[}5pt{]} {*}"),  # behind \\\\ it would be its option
+        ("悲\n伤\x00", "悲 伤"),
+    ],
+)
+def test_latex_takes_nothing_for_a_command(text, escaped):
+    assert Cell(text).latex() == escaped
+
+
+def test_html():
+    assert QUOTED.html() == (
+        "<table>\n"
+        '<thead><tr><th scope="col" class="text">system</th><th scope="col" class="number">R&amp;D</th></tr></thead>\n'
+        "<tbody>\n"
+        '<tr><th scope="row"><code>sec_a/50%</code> <small>(1)</small></th>'
+        '<td class="number"><b>1.50 ±0.25</b></td></tr>\n'
+        "</tbody>\n"
+        '<tbody class="quoted">\n'
+        '<tr><th scope="row">SECap #6 <small>†</small></th><td class="number">-</td></tr>\n'
+        "</tbody>\n"
+        "</table>\n"
+    )
+    assert Cell("<script>\"'&", note="<i>").html() == "&lt;script&gt;&quot;&#x27;&amp; <small>&lt;i&gt;</small>"
+    assert "quoted" not in Table(["a"], [[Cell("b")]]).html()
+
+
+def test_a_line_above_what_is_quoted():
+    assert [line.split()[0] for line in QUOTED.text().splitlines()] == [
+        "system",
+        "-" * 13,
+        "sec_a/50%",
+        "-" * 13,
+        "SECap",
+    ]
+
+
 @pytest.mark.parametrize("text, columns", [("ab", 2), ("高兴", 4), ("，", 2), ("e\u0301", 1), ("", 0)])
 def test_width(text, columns):
     assert width(text) == columns

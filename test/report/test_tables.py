@@ -1,4 +1,5 @@
 from espnet2_secap.report.collect import Score, find_probes, find_scores
+from espnet2_secap.report.quoted import read_quoted
 from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation
 
 
@@ -23,6 +24,19 @@ def test_scores_with_best_bold_spread_and_notes(exp):
 def test_a_single_row_has_no_best(exp):
     table, _ = score_table(of_set(exp, "dev"))
     assert [cell.markdown() for cell in table.rows[0]] == ["`sec_x/decode_y`", "1", "40.00"]
+
+
+def test_quoted_rows_stand_below_and_are_never_the_best(exp):
+    quoted = read_quoted("secap")
+    table, notes = score_table(of_set(exp), quoted)
+    assert table.header[2:7] == ["BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"] and table.quoted == 6
+    row = [cell.markdown() for cell in table.rows[-1]][:5]
+    assert row == ["SECap #6 (Q-Embedding) †", "-", "36.08", "8.12", "19.30"]
+    bold = [[cell.text for cell in row if cell.bold] for row in table.rows]
+    assert bold == [["30.00 ±0.50", "50.00 ±1.25", "90.00 ±0.00"], [], ["30.00"], [], *[[]] * 6]
+    assert notes[-1].startswith("† quoted from Xu et al., AAAI 2024, Table 2")
+    table, notes = score_table(of_set(exp, "dev"), quoted)  # no test set
+    assert table.quoted == 0 and len(table.rows) == 1 and notes == []
 
 
 def test_segmentation_is_named():

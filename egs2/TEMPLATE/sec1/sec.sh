@@ -60,6 +60,7 @@ segment=char          # how captions are cut for scoring: char or word
 words=                # words that name emotions ...; conf/words.json or the language's own if empty
 metrics=              # metrics of sec_score, in one argument; all if empty
 goals=                # file of numbers to reach, for the report
+quote=                # paper whose results stand below ours in the report: secap, where the corpus is EMOSpeech
 
 help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | sed -E 's/^([a-z_]+)=(.*)$/  --\1 \2/')
 [ -f ./path.sh ] || { echo "sec.sh: error: run it from a recipe's folder, such as egs2/mini_emospeech/sec1" >&2; exit 1; }
@@ -217,7 +218,7 @@ if runs 7 "${skip_eval}"; then
 fi
 
 if runs 8 "${skip_eval}"; then
-    log "Stage 8: scoring and report"
+    log "Stage 8: scoring and report -> ${expdir}/RESULTS.md, RESULTS.tex, RESULTS.html (for a browser)"
     for dset in "${tests[@]}"; do
         need "${decode_dir}/${dset}/captions" 7
         systems=("${decode_dir}/${dset}")
@@ -240,6 +241,6 @@ if runs 8 "${skip_eval}"; then
             --train_dir "${feats_dir}/${train_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
             --label_dirs "${dumpdir}/raw/${train_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"
     fi
-    sec_report --expdir "${expdir}" --output "${expdir}/RESULTS.md" ${goals:+--goals "${goals}"}
+    sec_report --expdir "${expdir}" --output "${expdir}/RESULTS.md" ${goals:+--goals "${goals}"} ${quote:+--quote "${quote}"}
 fi
 log "Done: stages ${stage} to ${stop_stage}"

@@ -21,4 +21,5 @@ set -euo pipefail
     --align_model latest.pth \
     --inference_model latest.pth \
     --goals conf/goals.json \
+    --quote secap \
     "$@"

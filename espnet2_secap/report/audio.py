@@ -1,0 +1,74 @@
+"""The recordings behind the captions, for the players of the page."""
+
+import base64
+import io
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.errors import SecError
+from espnet2_secap.report.collect import Score
+
+RATE = 16000  # Hz
+QUALITY = 0.8  # libsndfile's compression level of MP3 with a variable bit rate: about 26 kbit/s of speech
+
+
+def find_audio(score: Score) -> dict[str, Path]:
+    """id -> recording, by the wav.scp beside the references; what is no file is left out."""
+    if "ref" not in score.meta:
+        return {}
+    try:
+        paths = read_kaldi(Path(score.meta["ref"]).with_name("wav.scp"))
+    except (SecError, OSError):
+        return {}
+    return {utt: Path(path) for utt, path in paths.items() if _is_file(path)}
+
+
+class Players:
+    """Addresses of recordings for a page: the recordings themselves until `limit` is reached, then links.
+
+    Args:
+        page: the file that is written; links are seen from its folder.
+        limit: MB of the page that recordings may take.
+    """
+
+    def __init__(self, page: Path, limit: float):
+        self.page = page
+        self.left = limit * 1e6
+        self.embedded = self.linked = 0
+
+    def address(self, path: Path) -> str:
+        """A data: address, or a relative one."""
+        if self.left > 0:
+            content = _mp3(path)
+            if content and len(content) <= self.left:
+                self.left -= len(content)
+                self.embedded += 1
+                return content
+            if content:
+                self.left = 0
+        self.linked += 1
+        return quote(Path(os.path.relpath(path, self.page.parent)).as_posix())
+
+
+def _mp3(path: Path) -> str | None:
+    """The recording as a data: address, or None where it cannot be read or MP3 cannot be written."""
+    import soundfile
+
+    from espnet2_secap.data.audio import read_audio
+
+    memory = io.BytesIO()
+    try:
+        samples = read_audio(path, RATE)
+        soundfile.write(memory, samples, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=QUALITY)
+    except (SecError, OSError, ValueError, TypeError, soundfile.SoundFileError):  # libsndfile before 1.1 has no MP3
+        return None
+    return "data:audio/mpeg;base64," + base64.b64encode(memory.getvalue()).decode()
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # a command of Kaldi's, too long for a path
+        return False

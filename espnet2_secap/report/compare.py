@@ -1,0 +1,169 @@
+"""Paired bootstrap between two systems: difference, 95% interval, p."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.metric.abs_metric import MetricUnavailable
+from espnet2_secap.metric.registry import column_order
+from espnet2_secap.report.collect import Score
+from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Utterances, bootstrap, interval, p_value
+from espnet2_secap.report.table import Cell, Table
+from espnet2_secap.report.tables import label
+
+ALIKE = ("segment", "words", "truth")  # what both systems must have been scored with
+HOW = (
+    f"Paired bootstrap over the utterances (Koehn, EMNLP 2004), {RESAMPLES} resamples, seed {SEED}; an utterance's "
+    "candidates stay together, and values are means over the candidates. BLEU is recomputed on each resample from "
+    "its n-gram counts, the other metrics are means of the utterances' values (CIDEr with the document frequencies of "
+    "the whole set). 95%: percentile interval of the difference. p: two-sided, twice the share of resamples in which "
+    "the difference is nought or has the other sign."
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two systems on one set, in per cent; `a`, `b`: the values, `low`, `high`: of `difference`."""
+
+    metric: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on one set.
+
+    Args:
+        systems: names of A and B.
+        dset: the set.
+        utterances: how many were resampled.
+        differences: A - B, one per metric.
+        notes: what is missing, or what the values stand for.
+    """
+
+    systems: tuple[str, str]
+    dset: str
+    utterances: int
+    differences: list[Difference]
+    notes: list[str]
+
+    def table(self) -> Table:
+        """Metrics by values, difference, interval and p."""
+        rows = []
+        for one in self.differences:
+            numbers = [f"{one.a:.2f}", f"{one.b:.2f}", f"{one.difference:+.2f}", f"{one.low:+.2f} to {one.high:+.2f}"]
+            p = f"{one.p:.4f}" if one.p >= 0.001 else "< 0.001"
+            rows.append([Cell(label(one.metric)), *map(Cell, numbers), Cell(p, bold=one.p < 0.05)])
+        return Table(["metric", "A", "B", "A - B", "95%", "p"], rows, set(range(1, 6)))
+
+    def title(self) -> str:
+        """What is compared."""
+        return f"{self.dset}, {self.utterances} utterances, per cent: A = {self.systems[0]}, B = {self.systems[1]}"
+
+    def text(self) -> str:
+        """To print."""
+        return f"{self.title()}\n{self.table().text()}" + "".join(f"{note}\n" for note in self.notes)
+
+    def markdown(self) -> str:
+        """A section of the file."""
+        notes = "".join(f"{Cell(note).markdown()}  \n" for note in self.notes)
+        return f"## {Cell(self.title()).markdown()}\n\n{self.table().markdown()}" + (f"\n{notes}" if notes else "")
+
+    def numbers(self) -> dict:
+        """For JSON."""
+        return {"set": self.dset, "a": self.systems[0], "b": self.systems[1], "utterances": self.utterances} | {
+            "resamples": RESAMPLES,
+            "seed": SEED,
+            "metrics": {
+                one.metric: {k: v for k, v in asdict(one).items() if k != "metric"} for one in self.differences
+            },
+            "notes": self.notes,
+        }
+
+
+def compare(
+    scores: list[Score], systems: tuple[str, str], dsets: list[str] | None = None, metrics: list[str] | None = None
+) -> list[Comparison]:
+    """Compare two systems on sets (all that both have) by metrics (all that both have).
+
+    Raises:
+        SecError: unknown system, set or metric; other utterances or another segmentation; a metric that was asked
+            for and cannot be resampled.
+    """
+    known = list(dict.fromkeys(score.system for score in scores))
+    for system in systems:
+        if system not in known:
+            raise SecError(f"--compare: no system {system!r} has scores; there are: {', '.join(known)}")
+    first, second = ({score.dset: score for score in scores if score.system == system} for system in systems)
+    common = [dset for dset in first if dset in second]
+    for dset in dsets or []:
+        if dset not in common:
+            shown = ", ".join(common) or "none"
+            raise SecError(f"--set {dset}: not scored for both {' and '.join(systems)}; sets of both: {shown}")
+    if not common:
+        raise SecError(f"--compare: {' and '.join(systems)} have no set in common; decode and score both on one")
+    return [_compare(first[dset], second[dset], metrics) for dset in dsets or common]
+
+
+def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparison:
+    names = (first.system, second.system)
+    for key in ALIKE:
+        if first.meta.get(key) != second.meta.get(key):
+            raise SecError(
+                f"--compare: on {first.dset} {' and '.join(names)} were scored with different {key} "
+                f"({first.meta.get(key)}, {second.meta.get(key)}); score both alike with sec_score"
+            )
+    pair = Utterances(first), Utterances(second)
+    if pair[0].ids != pair[1].ids:
+        other = sorted(set(pair[0].ids) ^ set(pair[1].ids))
+        shown = ", ".join(other[:3]) + (", ..." if len(other) > 3 else "")
+        raise SecError(
+            f"--compare: {' and '.join(names)} have different utterances of {first.dset}: {len(other)} are in one "
+            f"alone ({shown}); score both on the same ones"
+        )
+    notes, parts = [], {}
+    for name in column_order(metrics or first.metrics.keys() & second.metrics.keys()):
+        try:
+            parts[name] = _parts(pair, name)
+        except MetricUnavailable as err:
+            if metrics:
+                raise SecError(f"--metrics {name}: cannot be compared on {first.dset}: it {err}") from None
+            notes.append(f"{label(name)} is left out: it {err}")
+    if not parts:
+        raise SecError(f"--compare: {' and '.join(names)} have no metric in common on {first.dset} to compare")
+    sampled = bootstrap([part for both in parts.values() for part in both]).reshape(len(parts), 2, -1)
+    differences = []
+    for (name, both), values in zip(parts.items(), sampled, strict=True):
+        # what comes from the order of additions alone is no difference
+        a, b = (part.observed() for part in both)
+        drawn = np.round(values[0] - values[1], 9)
+        differences.append(Difference(name, a, b, round(a - b, 9), *interval(drawn), p_value(drawn)))
+        notes += _about_mean(name, (a, b), (first, second), both)
+    return Comparison(names, first.dset, len(pair[0].ids), differences, notes)
+
+
+def _parts(pair: tuple[Utterances, Utterances], name: str) -> tuple[Addends, Addends]:
+    models = [each.score.meta.get("models", {}).get(name) for each in pair]
+    if models[0] != models[1]:
+        raise MetricUnavailable(f"was computed by different models ({models[0]}, {models[1]})")
+    return pair[0].addends(name), pair[1].addends(name)
+
+
+def _about_mean(name: str, means: tuple[float, float], scores: tuple[Score, Score], parts) -> list[str]:
+    """A note where the mean over the utterances is not what the result table has."""
+    corpus = [score.metrics[name]["mean"] for score in scores]
+    if all(abs(mean - value) < 0.01 for mean, value in zip(means, corpus, strict=True)):
+        return []
+    if not parts[0].mean:
+        shown = f"{corpus[0]:.2f}, {corpus[1]:.2f}"
+        return [f"{label(name)}: the captions give other values than score.json has ({shown}): score them again"]
+    return [
+        f"{label(name)}: what is compared is the mean over the utterances; the corpus values of the result table "
+        f"({corpus[0]:.2f}, {corpus[1]:.2f}) are added up otherwise"
+    ]

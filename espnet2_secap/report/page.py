@@ -1,0 +1,128 @@
+"""RESULTS.html: the report as one file that needs no other and no network."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from pathlib import Path
+
+from espnet2_secap.metric.registry import column_order
+from espnet2_secap.report.audio import Players, find_audio
+from espnet2_secap.report.collect import Score, is_sanity, read_examples
+from espnet2_secap.report.resample import intervals
+from espnet2_secap.report.tables import label, score_table
+from espnet2_secap.report.write import Report, commands, how, title
+
+# What would end the script element, or is no character of a file
+_UNSAFE = re.compile("[<\u2028\u2029\ud800-\udfff]")
+
+
+def page(report: Report, picture: bytes | None, players: Players) -> str:
+    """The page.
+
+    Args:
+        report: what it tells.
+        picture: PNG of the training curves, if there are any.
+        players: makes the recordings' addresses; counts them.
+    """
+    sections = []
+    for dset, scores in report.sets().items():
+        table, notes = score_table(scores, report.quoted)
+        below = "".join(f"<p class='note'>{html.escape(note)}</p>\n" for note in [*notes, how(scores)])
+        sections.append(_section(title(dset, scores), _scrolled(table.html()) + below))
+    sections += [_section(name, _scrolled(table.html())) for name, table in report.more_tables()]
+    training = ""
+    if picture:
+        address = "data:image/png;base64," + base64.b64encode(picture).decode()
+        alt = "Training and validation values of every experiment by epoch"
+        training = _section("Training", f"<img src='{address}' alt='{alt}'>\n")
+    data = {dset: _data(scores, report, players) for dset, scores in report.sets().items()}
+    script = _read("page.js")
+    parts = {
+        "policy": _policy(script),
+        "style": f"<style>\n{_read('page.css')}</style>",
+        "command": html.escape(report.command),
+        "tables": "\n".join(sections),
+        "training": training,
+        "audio": html.escape(_about_audio(players)),
+        "commands": html.escape(commands(report.scores)),
+        "data": _json(data),
+        "script": f"<script>{script}</script>",
+    }
+    return re.sub(r"<!-- (\w+) -->", lambda match: parts[match[1]], _read("page.html"))
+
+
+def _data(scores: list[Score], report: Report, players: Players) -> dict:
+    """What the script shows of a set: values of its systems, and their captions."""
+    systems = []
+    for score in scores:
+        spans = intervals(score)
+        values = {
+            name: [value["mean"], *spans.get(name, ())]
+            for name, value in score.metrics.items()
+            if value["mean"] is not None
+        }
+        systems.append({"name": score.system, "kind": "sanity" if is_sanity(score.system) else "own", "values": values})
+    below = report.quoted.below(scores[0].dset) if report.quoted else {}
+    for name, values in below.items():
+        systems.append({"name": name, "kind": "quoted", "values": {key: [float(it)] for key, it in values.items()}})
+    metrics = column_order(name for system in systems for name in system["values"])
+    return {"metrics": [[name, label(name)] for name in metrics], "systems": systems} | _captions(scores, players)
+
+
+def _captions(scores: list[Score], players: Players) -> dict:
+    """Columns (systems whose captions are there) and rows: id, references, captions by column, recording."""
+    shown = [(score, found) for score in scores if (found := read_examples(score))]
+    references, audio = {}, {}
+    for score, (captions, _) in shown:
+        references = captions | references
+        audio = audio or find_audio(score)
+    rows = [
+        {
+            "id": utt,
+            "references": references[utt],
+            "captions": [found[1].get(utt, []) for _, found in shown],
+            "audio": players.address(audio[utt]) if utt in audio else None,
+        }
+        for utt in sorted(references)
+    ]
+    return {"columns": [score.system for score, _ in shown], "utterances": rows}
+
+
+def _about_audio(players: Players) -> str:
+    count = players.embedded + players.linked
+    if not players.linked:
+        return (
+            f"All {count} recordings are in this file, as MP3."
+            if count
+            else "No recordings were found by the wav.scp beside the references."
+        )
+    linked = "are linked and play only where this file can reach them"
+    if not players.embedded:
+        return f"The {count} recordings {linked}."
+    return f"{players.embedded} of {count} recordings are in this file, as MP3; the others {linked}."
+
+
+def _policy(script: str) -> str:
+    """What the page may load: itself, and recordings. No script runs but its own, whatever a caption holds."""
+    own = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = ["default-src 'none'", f"script-src 'sha256-{own}'", "style-src 'unsafe-inline'", "img-src data:"]
+    return "; ".join([*allowed, "media-src data: file: 'self'"])
+
+
+def _section(heading: str, content: str) -> str:
+    return f"<section>\n<h2>{html.escape(heading)}</h2>\n{content}</section>\n"
+
+
+def _scrolled(table: str) -> str:
+    return f"<div class='scroll'>\n{table}</div>\n"
+
+
+def _json(data: dict) -> str:
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _read(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

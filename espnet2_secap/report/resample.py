@@ -1,0 +1,165 @@
+"""Bootstrap over the utterances: what a system's value would be on other utterances of the same kind.
+
+A resample draws as many utterances as the set has, with replacement (Koehn, EMNLP 2004). An utterance comes with all
+its candidates: each candidate's captions are scored as a set, and the mean over the candidates is the value. The
+resamples are the same for all systems with as many utterances, so that differences are paired.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.registry import find_metric
+from espnet2_secap.metric.segment import SEGMENTERS
+from espnet2_secap.report.collect import Score, read_examples
+
+RESAMPLES = 10_000
+SEED = 0
+AT_ONCE = 500  # resamples in memory
+
+
+@dataclass(frozen=True)
+class Addends:
+    """One metric of one system, as numbers to be added up.
+
+    Args:
+        numbers: (candidates, utterances, numbers)
+        value: sums (..., numbers) -> values (...)
+        mean: whether it is the mean of the utterances' values.
+    """
+
+    numbers: np.ndarray
+    value: Callable[[np.ndarray], np.ndarray]
+    mean: bool = True
+
+    def of(self, counts: np.ndarray) -> np.ndarray:
+        """Values (resamples,) where utterance u is there `counts[:, u]` times; NaN where none has a value."""
+        sums = np.tensordot(counts, self.numbers, axes=(1, 1))  # (resamples, candidates, numbers)
+        with np.errstate(invalid="ignore"):
+            return self.value(sums).mean(-1)
+
+    def observed(self) -> float:
+        """The value on the set itself."""
+        return float(self.of(np.ones((1, self.numbers.shape[1])))[0])
+
+
+class Utterances:
+    """A system's values per utterance: `ids` in order, `values` as metric -> (candidates, utterances), NaN for none.
+
+    Raises:
+        SecError: scores.tsv is missing, or not as sec_score writes it.
+    """
+
+    def __init__(self, score: Score):
+        self.score = score
+        self.ids, self.values = _read_scores(score)
+        self._counted: dict[Callable, np.ndarray] = {}
+
+    def addends(self, name: str) -> Addends:
+        """What is added up for a metric.
+
+        Raises:
+            MetricUnavailable: it cannot be had from resampled utterances; the message says why.
+        """
+        metric = find_metric(name)
+        if name not in self.values:
+            raise MetricUnavailable(self.score.metrics.get(name, {}).get("reason") or "was not computed")
+        if metric.of_set:
+            raise MetricUnavailable("counts what is different in a set, and resampled sets hold utterances twice")
+        if metric.sums:
+            return Addends(self._count(metric.sums.numbers), metric.sums.value, mean=False)
+        values = self.values[name]
+        known = np.isfinite(values)
+        if not known.any(axis=1).all():
+            raise MetricUnavailable("has no values per utterance")
+        return Addends(np.stack([np.where(known, values, 0.0), known], -1), lambda sums: sums[..., 0] / sums[..., 1])
+
+    def _count(self, numbers: Callable) -> np.ndarray:
+        """What `numbers` makes of the captions; BLEU-1 to 4 share it."""
+        if numbers not in self._counted:
+            examples = read_examples(self.score)
+            segment = SEGMENTERS.get(self.score.meta.get("segment"))
+            if not examples or not segment or any(not set(self.ids) <= part.keys() for part in examples):
+                raise MetricUnavailable("is counted from captions, and those that were scored are no longer there")
+            references, captions = examples
+            rows = []
+            for at in range(next(iter(self.values.values())).shape[0]):
+                if any(len(captions[utt]) <= at for utt in self.ids):
+                    raise MetricUnavailable("is counted from captions, and those that were scored are no longer there")
+                counts = numbers(Context(segment), references, {utt: captions[utt][at] for utt in self.ids})
+                rows.append([counts[utt] for utt in self.ids])
+            self._counted[numbers] = np.array(rows, dtype=float)
+        return self._counted[numbers]
+
+
+def bootstrap(parts: Sequence[Addends], resamples: int = RESAMPLES) -> np.ndarray:
+    """Values (parts, resamples) on the same resamples of the utterances, of which all parts have as many."""
+    utterances = parts[0].numbers.shape[1]
+    generator = np.random.default_rng(SEED)
+    values = np.empty((len(parts), resamples))
+    for start in range(0, resamples, AT_ONCE):
+        size = min(AT_ONCE, resamples - start)
+        drawn = generator.integers(utterances, size=(size, utterances)) + utterances * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * utterances).reshape(size, utterances).astype(float)
+        for row, part in zip(values, parts, strict=True):
+            row[start : start + size] = part.of(counts)
+    return values
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The percentiles 2.5 and 97.5; resamples without a value (NaN) do not count."""
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def p_value(differences: np.ndarray) -> float:
+    """Two-sided: twice the share of resamples in which the difference is nought or has the rarer sign, at most 1."""
+    differences = differences[np.isfinite(differences)]
+    rarer = min((differences <= 0).sum(), (differences >= 0).sum())
+    return min(1.0, 2 * (1 + int(rarer)) / (1 + len(differences)))
+
+
+def intervals(score: Score) -> dict[str, tuple[float, float]]:
+    """95% intervals of a system's values, for the metrics that can be resampled.
+
+    Where the mean over the utterances stands for the corpus value (METEOR), the interval lies around the latter.
+    """
+    try:
+        utterances = Utterances(score)
+    except SecError:
+        return {}
+    parts = {}
+    for name, value in score.metrics.items():
+        if value["mean"] is not None:
+            try:
+                parts[name] = utterances.addends(name)
+            except (MetricUnavailable, SecError):
+                continue
+    if not parts:
+        return {}
+    found = {}
+    for (name, part), values in zip(parts.items(), bootstrap(list(parts.values()), 1000), strict=True):
+        found[name] = interval(values + score.metrics[name]["mean"] - part.observed())
+    return found
+
+
+def _read_scores(score: Score) -> tuple[list[str], dict[str, np.ndarray]]:
+    path = score.folder / "scores.tsv"
+    try:
+        header, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (FileNotFoundError, ValueError):
+        raise SecError(f"{path}: no values per utterance there; score {score.system} again with sec_score") from None
+    names = header[2:]
+    ids = list(dict.fromkeys(row[0] for row in rows))
+    try:
+        table = np.array([[float(cell or "nan") for cell in row[2:]] for row in rows])
+        table = table.reshape(len(ids), -1, len(names))  # an utterance's candidates follow each other
+        expected = [[utt, str(at + 1)] for utt in ids for at in range(table.shape[1])]
+        if not ids or [row[:2] for row in rows] != expected:
+            raise ValueError
+    except ValueError:
+        raise SecError(f"{path}: not as sec_score writes it; score {score.system} again") from None
+    return ids, {name: table[:, :, at].T for at, name in enumerate(names)}

@@ -1,0 +1,55 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet2_secap.report.audio import Players, find_audio
+from espnet2_secap.report.collect import Score
+
+
+def tone(path, seconds=1.0, rate=16000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate), rate)
+    return path
+
+
+def test_recordings_are_found_beside_the_references(tmp_path):
+    there = tone(tmp_path / "a.wav")
+    score = Score("x", "test", {}, {"ref": str(tmp_path / "captions")})
+    assert find_audio(score) == {}  # no wav.scp
+    long = "cat " + "x" * 5000 + " |"
+    (tmp_path / "wav.scp").write_text(f"a {there}\nb {tmp_path / 'gone.wav'}\nc {long}\n")
+    assert find_audio(score) == {"a": there}
+    assert find_audio(Score("x", "test", {})) == {}
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_embedded_recordings_sound_as_they_did(tmp_path, suffix):
+    players = Players(tmp_path / "RESULTS.html", 1)
+    address = players.address(tone(tmp_path / f"a.{suffix}", 2.0, 24000))
+    kind, content = address.split(",")
+    assert kind == "data:audio/mpeg;base64" and (players.embedded, players.linked) == (1, 0)
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    assert rate == 16000 and 2.0 <= len(samples) / rate < 2.2
+    spectrum = np.abs(np.fft.rfft(samples[8000:24000]))  # bins of 1 Hz
+    assert spectrum.argmax() == 440
+
+
+def test_beyond_the_limit_they_are_linked(tmp_path):
+    page = tmp_path / "exp" / "RESULTS.html"
+    paths = [tone(tmp_path / "dump" / f"#{at} ü.wav") for at in range(3)]
+    size = len(Players(page, 1).address(paths[0]))
+    players = Players(page, 2.5 * size / 1e6)
+    addresses = [players.address(path) for path in paths]
+    assert [one[:5] for one in addresses] == ["data:", "data:", "../du"]
+    assert addresses[2] == "../dump/%232%20%C3%BC.wav" and (players.embedded, players.linked) == (2, 1)
+    assert Players(page, 0).address(paths[0]) == "../dump/%230%20%C3%BC.wav"
+
+
+def test_what_cannot_be_read_is_linked_too(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"no audio")
+    players = Players(tmp_path / "RESULTS.html", 1)
+    assert players.address(tmp_path / "a.wav") == "a.wav" and players.linked == 1
+    assert players.address(tone(tmp_path / "b.wav")).startswith("data:")

@@ -1,0 +1,103 @@
+import pytest
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.report.collect import find_scores
+from espnet2_secap.report.compare import compare
+
+REFERENCES = {"a": ["很高兴"], "b": ["悲伤难过"], "c": ["语速快"]}
+GOOD = {"a": ["很高兴", "高兴"], "b": ["悲伤"], "c": ["语速快"]}
+BAD = {"a": ["很悲伤"], "b": ["生气"], "c": ["语速慢"]}
+
+
+@pytest.fixture
+def exp(tmp_path, scored):
+    """Two systems on test and dev, a third one on test; the second has no BLEU on dev."""
+    scored("sec_a/decode", GOOD, REFERENCES, ["bleu_1", "rouge_l", "emotion_recall", "distinct_1"])
+    scored("sec_b/decode", BAD, REFERENCES, ["bleu_1", "rouge_l", "emotion_recall", "distinct_1"])
+    scored("sec_a/decode", GOOD, REFERENCES, ["bleu_1", "rouge_l"], dset="dev")
+    scored("sec_b/decode", BAD, REFERENCES, ["rouge_l"], dset="dev")
+    scored("sec_c/decode", GOOD, REFERENCES, ["rouge_l"])
+    return tmp_path / "exp"
+
+
+PAIR = ("sec_a/decode", "sec_b/decode")
+
+
+def test_all_common_sets_and_metrics(exp):
+    dev, test = compare(find_scores(exp), PAIR)
+    assert (dev.dset, test.dset, test.utterances) == ("dev", "test", 3)
+    assert [one.metric for one in dev.differences] == ["rouge_l"]
+    bleu, rouge, emotion = test.differences
+    # emotion: of a and b alone it is known: 100 and 100 against 0 and 0; every resample with one of both tells the same
+    assert (emotion.a, emotion.b, emotion.difference) == (100, 0, 100)
+    assert (emotion.low, emotion.high) == (100, 100) and emotion.p == pytest.approx(2 / 10000, rel=0.1)
+    # ROUGE-L has 1 character of 3 (a), 0 (b), 2 of 3 (c) for B: F is 100/3, 0, 200/3
+    assert rouge.b == pytest.approx(100 / 3, abs=1e-3) and rouge.difference == pytest.approx(rouge.a - rouge.b)
+    assert rouge.low > 0 and bleu.difference > 0 and bleu.low <= bleu.difference <= bleu.high
+    assert test.notes == [
+        "distinct-1 is left out: it counts what is different in a set, and resampled sets hold utterances twice"
+    ]
+
+
+def test_the_other_way_round_has_the_other_sign(exp):
+    (forth,) = compare(find_scores(exp), PAIR, ["test"], ["rouge_l"])
+    (back,) = compare(find_scores(exp), PAIR[::-1], ["test"], ["rouge_l"])
+    one, other = forth.differences[0], back.differences[0]
+    assert (other.difference, other.low, other.high, other.p) == (-one.difference, -one.high, -one.low, one.p)
+
+
+def test_equal_systems(exp):
+    for pair in (("sec_a/decode", "sec_a/decode"), ("sec_a/decode", "sec_c/decode")):
+        for one in compare(find_scores(exp), pair, ["test"])[0].differences:
+            assert (one.difference, one.low, one.high, one.p) == (0, 0, 0, 1)
+
+
+def test_tables(exp):
+    (test,) = compare(find_scores(exp), PAIR, ["test"], ["emotion_recall"])
+    title = "test, 3 utterances, per cent: A = sec_a/decode, B = sec_b/decode"
+    assert test.text().splitlines()[0] == title
+    assert test.text().splitlines()[3].split() == [
+        "emotion", "recall", "100.00", "0.00", "+100.00", "+100.00", "to", "+100.00", "<", "0.001",
+    ]  # fmt: skip
+    assert test.markdown().startswith(f"## {title}\n\n| metric | A | B | A - B | 95% | p |\n")
+    assert "| +100.00 to +100.00 | **&lt; 0.001** |" in test.markdown()
+    numbers = test.numbers()
+    assert (numbers["set"], numbers["a"], numbers["b"], numbers["seed"]) == ("test", *PAIR, 0)
+    assert numbers["metrics"]["emotion_recall"]["difference"] == 100
+
+
+def test_a_mean_that_is_not_the_corpus_value_is_noted(exp):
+    scores = find_scores(exp)
+    for score in scores:
+        score.metrics["rouge_l"]["mean"] = 12.5
+    (test,) = compare(scores, PAIR, ["test"], ["rouge_l"])
+    assert test.notes[0].startswith("ROUGE-L: what is compared is the mean over the utterances")
+    assert "(12.50, 12.50)" in test.notes[0]
+
+
+@pytest.mark.parametrize(
+    "pair, dsets, metrics, message",
+    [
+        (("sec_a/decode", "sec_x"), None, None, "no system 'sec_x' has scores; there are: sec_a/decode, sec_b/decode"),
+        (("sec_a/decode", "sec_c/decode"), ["dev"], None, "--set dev: not scored for both .* sets of both: test"),
+        (PAIR, None, ["nonsense"], "no metric 'nonsense'"),
+        (PAIR, None, ["cider"], "--metrics cider: cannot be compared on dev: it was not computed"),
+        (PAIR, ["test"], ["distinct_1"], "--metrics distinct_1: cannot be compared on test: it counts"),
+    ],
+)
+def test_bad_choices(exp, pair, dsets, metrics, message):
+    with pytest.raises(SecError, match=message):
+        compare(find_scores(exp), pair, dsets, metrics)
+
+
+def test_other_utterances_or_other_segmentation(scored, tmp_path):
+    scored("a", GOOD, REFERENCES)
+    scored("b", {"a": ["x"], "d": ["x"]}, {"a": ["很"], "d": ["很"]})
+    with pytest.raises(SecError, match=r"different utterances of test: 3 are in one alone \(b, c, d\)"):
+        compare(find_scores(tmp_path / "exp"), ("a", "b"))
+    scored("c", GOOD, REFERENCES, segment="word")
+    with pytest.raises(SecError, match=r"scored with different segment \(char, word\)"):
+        compare(find_scores(tmp_path / "exp"), ("a", "c"))
+    scored("d", GOOD, REFERENCES, dset="dev")
+    with pytest.raises(SecError, match="a and d have no set in common"):
+        compare(find_scores(tmp_path / "exp"), ("a", "d"))
