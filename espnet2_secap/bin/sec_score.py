@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from espnet2_secap.errors import SecError, cli
-from espnet2_secap.metric.abs_metric import Context
+from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.registry import DEFAULT, column_order, find_metric
 from espnet2_secap.metric.score import read_pairs, read_truth, score_metrics, write_scores
-from espnet2_secap.metric.segment import SEGMENTERS
+from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.metric.words import load_words
 
 
@@ -38,14 +38,16 @@ def get_parser() -> argparse.ArgumentParser:
         default=DEFAULT,
         metavar="NAME",
         help=f"which ones (default: {' '.join(DEFAULT)}); <attribute>_recall and "
-        "<attribute>_hallucination for any attribute of the words file; sim1, sim2, distinct_1, distinct_2, "
+        "<attribute>_hallucination for any attribute of the words file; sim1, sim2, bertscore, distinct_1, distinct_2, "
         "different_captions",
     )
     parser.add_argument(
         "--segment",
         choices=SEGMENTERS,
         default="char",
-        help="tokens of the n-gram metrics: every character (Chinese, default) or words between blanks",
+        help="tokens of the n-gram metrics: char: every character, as SECap's published scores have it (default); "
+        "char_word: CJK characters one by one, other scripts by word; word: what stands between blanks; jieba: Chinese "
+        "words; ptb: English as the coco tools cut it (needs Java)",
     )
     parser.add_argument(
         "--words",
@@ -59,6 +61,9 @@ def get_parser() -> argparse.ArgumentParser:
     )
     for name in ("sim1", "sim2"):
         parser.add_argument(f"--{name}", metavar="MODEL", help=f"sentence encoder of {name}: BERT's folder or hub name")
+    parser.add_argument(
+        "--bertscore", metavar="MODEL", help="BERT of bertscore: folder or hub name; MODEL@LAYER chooses a layer"
+    )
     return parser
 
 
@@ -79,8 +84,12 @@ def main(argv: list[str] | None = None) -> None:
         print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
     if Path(args.output).is_dir():
         raise SecError(f"{args.output}: is a folder; give the file to write, {args.output}/score.json")
-    models = {name: getattr(args, name) for name in ("sim1", "sim2") if getattr(args, name)}
-    context = Context(SEGMENTERS[args.segment], words, truth, models)
+    models = {name: getattr(args, name) for name in ("sim1", "sim2", "bertscore") if getattr(args, name)}
+    try:
+        segment = segmenter(args.segment, pairs.texts())
+    except MetricUnavailable as err:
+        raise SecError(f"--segment {args.segment}: {err}; choose another segmentation") from None
+    context = Context(segment, words, truth, models)
     results, tables = score_metrics(pairs, names, context)
     meta = {
         "command": shlex.join(["sec_score", *argv]),

@@ -5,12 +5,13 @@ transformers) belong into `make` or the function it returns.
 """
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric import diversity, meteor, ngram, similarity
+from espnet2_secap.metric import bertscore, diversity, meteor, ngram, similarity
 from espnet2_secap.metric.abs_metric import Metric
 from espnet2_secap.metric.recall import hallucination, recall
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in [*ngram.METRICS, *meteor.METRICS, *similarity.METRICS, *diversity.METRICS]
+    metric.name: metric
+    for metric in [*ngram.METRICS, *meteor.METRICS, *similarity.METRICS, *bertscore.METRICS, *diversity.METRICS]
 }
 # The order of the columns. For each attribute of the words file there are
 # <attribute>_recall and <attribute>_hallucination.

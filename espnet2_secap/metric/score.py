@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,11 @@ class Pairs:
     references: dict[str, list[str]]
     candidates: list[dict[str, str]]
     note: str = ""
+
+    def texts(self) -> Iterator[str]:
+        """All captions, of people and of the system."""
+        yield from (text for captions in self.references.values() for text in captions)
+        yield from (text for captions in self.candidates for text in captions.values())
 
 
 def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs:

@@ -13,7 +13,7 @@ import numpy as np
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.registry import find_metric
-from espnet2_secap.metric.segment import SEGMENTERS
+from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.report.collect import Score, read_examples
 
 RESAMPLES = 10_000
@@ -81,10 +81,11 @@ class Utterances:
         """What `numbers` makes of the captions; BLEU-1 to 4 share it."""
         if numbers not in self._counted:
             examples = read_examples(self.score)
-            segment = SEGMENTERS.get(self.score.meta.get("segment"))
-            if not examples or not segment or any(not set(self.ids) <= part.keys() for part in examples):
+            name = self.score.meta.get("segment")
+            if not examples or name not in SEGMENTERS or any(not set(self.ids) <= part.keys() for part in examples):
                 raise MetricUnavailable("is counted from captions, and those that were scored are no longer there")
             references, captions = examples
+            segment = segmenter(name, (text for part in examples for texts in part.values() for text in texts))
             rows = []
             for at in range(next(iter(self.values.values())).shape[0]):
                 if any(len(captions[utt]) <= at for utt in self.ids):

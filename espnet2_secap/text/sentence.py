@@ -1,44 +1,73 @@
-"""Sentence embeddings of a BERT: what SIM1 and SECap's re-ranking compare captions by."""
+"""Embeddings of sentences and of their tokens by a BERT: what SIM1, BERTScore and SECap's re-ranking compare."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from espnet2_secap.errors import SecError
 from espnet2_secap.masks import masked_mean
 from espnet2_secap.text.pretrained import load_pretrained
 
 
 class SentenceEncoder:
-    """Mean of a BERT's last hidden states over a sentence's tokens, special tokens included (text2vec's pooling).
+    """A BERT and its tokenizer; equal texts are embedded once, texts of like length together.
 
     Args:
         path: transformers folder or hub name, such as shibing624/text2vec-base-chinese-paraphrase.
         device: cpu, cuda or cuda:N.
         batch_size: sentences embedded together.
+        layer: whose output is taken: 0 (token embeddings) to the number of layers; the last if none.
     """
 
-    def __init__(self, path: str, device: str = "cpu", batch_size: int = 64):
+    def __init__(self, path: str, device: str = "cpu", batch_size: int = 64, layer: int | None = None):
         self.tokenizer = load_pretrained("AutoTokenizer", path, "similarity model")
         self.model = load_pretrained("AutoModel", path, "similarity model").to(device).eval()
+        layers = self.model.config.num_hidden_layers
+        if layer is not None and not 0 <= layer <= layers:
+            raise SecError(f"{path}: has the layers 0 to {layers}, not {layer}")
         longest = getattr(self.model.config, "max_position_embeddings", 512)
         self.max_length = min(longest, self.tokenizer.model_max_length)
         self.device = device
         self.batch_size = batch_size
+        self.layer = layer
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """n texts -> embeddings (n, H), on the CPU: means over the tokens, special ones included, as in text2vec."""
+        found = {}
+        for batch, hidden, mask, _ in self._batches(texts):
+            found |= dict(zip(batch, masked_mean(hidden, mask).float().cpu(), strict=True))
+        return torch.stack([found[text] for text in texts])
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Text -> unit vectors of its tokens (L, H), and which are no special tokens (L,); both on the CPU."""
+        found = {}
+        for batch, hidden, mask, special in self._batches(texts):
+            hidden = torch.nn.functional.normalize(hidden.float(), dim=-1).cpu()
+            for text, vectors, real, own in zip(batch, hidden, mask.bool().cpu(), special, strict=True):
+                found[text] = vectors[real], ~own[real]
+        return found
 
     @torch.no_grad()
-    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        """n texts -> embeddings (n, H), on the CPU. Equal texts are embedded once."""
+    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[str], torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Texts, hidden states (B, L, H), mask (B, L), which tokens are special (B, L)."""
         unique = sorted(set(texts), key=len)
-        found = {}
         for start in range(0, len(unique), self.batch_size):
             batch = unique[start : start + self.batch_size]
             inputs = self.tokenizer(
-                batch, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
-            ).to(self.device)
-            hidden = self.model(**inputs).last_hidden_state  # (B, L, H)
-            means = masked_mean(hidden, inputs["attention_mask"])
-            found |= dict(zip(batch, means.float().cpu(), strict=True))
-        return torch.stack([found[text] for text in texts])
+                batch,
+                padding=True,
+                truncation=True,
+                max_length=self.max_length,
+                return_special_tokens_mask=True,
+                return_tensors="pt",
+            )
+            special = inputs.pop("special_tokens_mask").bool()
+            inputs = inputs.to(self.device)
+            if self.layer is None:
+                hidden = self.model(**inputs).last_hidden_state
+            else:
+                hidden = self.model(**inputs, output_hidden_states=True).hidden_states[self.layer]
+            yield batch, hidden, inputs["attention_mask"], special
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

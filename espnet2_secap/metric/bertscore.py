@@ -1,0 +1,55 @@
+"""BERTScore (Zhang et al., ICLR 2020): tokens of caption and reference matched by their contextual embeddings."""
+
+from espnet2_secap.metric.abs_metric import (
+    Context,
+    Hypotheses,
+    Metric,
+    MetricUnavailable,
+    References,
+    ScoreFunction,
+    Scores,
+)
+
+# Layers that bert_score takes; of other models the last one, or what MODEL@LAYER says.
+LAYERS = {"bert-base-chinese": 8, "bert-base-uncased": 9, "bert-base-multilingual-cased": 9, "roberta-large": 17}
+UTTERANCES = 64  # whose token vectors are in memory together
+
+
+def bertscore(context: Context) -> ScoreFunction:
+    """F1 of the greedy matching, without idf and without rescaling; the best reference counts.
+
+    Special tokens can be matched but do not count themselves, as in the package bert_score. An empty caption has 0.
+    """
+    if "bertscore" not in context.models:
+        raise MetricUnavailable("no BERT given; name one by --bertscore FOLDER_OR_HUB_NAME")
+    from espnet2_secap.text.sentence import SentenceEncoder
+
+    name, _, layer = context.models["bertscore"].rpartition("@")
+    if not name or not layer.isdecimal():
+        name, layer = context.models["bertscore"], LAYERS.get(context.models["bertscore"])
+    encoder = SentenceEncoder(name, layer=None if layer is None else int(layer))
+
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        utts, each = list(hypotheses), {}
+        for start in range(0, len(utts), UTTERANCES):
+            part = utts[start : start + UTTERANCES]
+            vectors = encoder.tokens([text for utt in part for text in [hypotheses[utt], *references[utt]]])
+            for utt in part:
+                each[utt] = 100 * max(f1(vectors[hypotheses[utt]], vectors[one]) for one in references[utt])
+        return sum(each.values()) / len(each), each
+
+    return score
+
+
+def f1(hypothesis, reference) -> float:
+    """F1 of two pairs of unit vectors (L, H) and what counts (L,), 0 to 1."""
+    (a, a_counts), (b, b_counts) = hypothesis, reference
+    if not (a_counts.any() and b_counts.any()):
+        return 0.0
+    similar = a @ b.T
+    precision = similar.amax(1)[a_counts].mean().item()
+    recall = similar.amax(0)[b_counts].mean().item()
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+METRICS = [Metric("bertscore", "BERTScore", bertscore)]
