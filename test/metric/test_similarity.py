@@ -1,7 +1,11 @@
 import json
 
 import pytest
+import torch
+from tiny import make_bert
+from transformers import AutoModel, AutoTokenizer
 
+from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.segment import segment_char
@@ -24,3 +28,41 @@ def test_sim_of_the_released_code(shared):
 def test_without_a_model_it_says_how_to_name_one():
     with pytest.raises(MetricUnavailable, match="--sim2"):
         find_metric("sim2").make(Context(segment_char))
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return make_bert(tmp_path_factory.mktemp("similarity") / "bert")
+
+
+def test_sim2_pools_as_the_model_says(bert, tmp_path):
+    """A model of sentence-transformers that takes the first token's vector; by hand from the BERT inside."""
+    from sentence_transformers import SentenceTransformer, models
+
+    inside = models.Transformer(str(bert))
+    pooling = models.Pooling(inside.get_word_embedding_dimension(), pooling_mode="cls")
+    SentenceTransformer(modules=[inside, pooling]).save(str(tmp_path / "model"))
+    left, right = "声音低沉", "语速较快，声音高亢"
+    model, tokenizer = AutoModel.from_pretrained(bert).eval(), AutoTokenizer.from_pretrained(bert)
+    with torch.no_grad():
+        a, b = (model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0, 0] for text in (left, right))
+    wanted = 100 * torch.cosine_similarity(a, b, dim=0).item()
+    score = find_metric("sim2").make(Context(segment_char, models={"sim2": str(tmp_path / "model")}))
+    assert score({"a": [right]}, {"a": left})[0] == pytest.approx(wanted, abs=1e-3)
+    mean = find_metric("sim1").make(Context(segment_char, models={"sim1": str(bert)}))
+    assert mean({"a": [right]}, {"a": left})[0] != pytest.approx(wanted, abs=0.1)
+
+
+def test_of_a_plain_bert_both_take_the_mean(bert):
+    references, hypotheses = {"a": ["语速较快", "高兴"], "b": ["悲伤"]}, {"a": "语速很快", "b": ""}
+    sims = [
+        find_metric(name).make(Context(segment_char, models={name: str(bert)}))(references, hypotheses)[1]
+        for name in ("sim1", "sim2")
+    ]
+    assert list(sims[0].values()) == pytest.approx(list(sims[1].values()), abs=1e-3)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SecError, match=f"--sim2 {tmp_path}"):
+        find_metric("sim2").make(Context(segment_char, models={"sim2": str(tmp_path)}))
