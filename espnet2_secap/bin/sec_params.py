@@ -2,7 +2,8 @@
 
 import argparse
 
-from espnet2_secap.errors import SecError, cli
+from espnet2_secap.data.io import read_yaml
+from espnet2_secap.errors import cli
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -29,17 +30,11 @@ def get_parser() -> argparse.ArgumentParser:
 @cli
 def main(argv=None) -> None:
     """Print the table."""
-    import yaml
-
     args = get_parser().parse_args(argv)
     from espnet2_secap.tasks.params import parts_of, table
     from espnet2_secap.tasks.sec import SECTask
 
-    try:
-        with open(args.config, encoding="utf-8") as file:
-            conf = yaml.safe_load(file)
-    except yaml.YAMLError as err:
-        raise SecError(f"{args.config}: not a YAML file: {' '.join(str(err).split())}") from err
+    conf = read_yaml(args.config)
     known = {**SECTask.get_default_config(), **conf}
     if "text_encoder" not in conf:
         known["text_encoder"] = "bert"

@@ -241,6 +241,23 @@ def write_captions(path: str | Path, captions: Mapping[str, list[str]]) -> None:
     write_kaldi(path, {key: json.dumps(list(value), ensure_ascii=False) for key, value in captions.items()})
 
 
+def read_yaml(path: str | Path) -> dict:
+    """Read a YAML file of options.
+
+    Raises:
+        SecError: not YAML, or something other than `key: value` lines.
+    """
+    import yaml
+
+    try:
+        conf = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise SecError(f"{path}: not a YAML file: {' '.join(str(err).split())}") from err
+    if not isinstance(conf or {}, dict):
+        raise SecError(f"{path}: not a YAML file of options; write lines `key: value`")
+    return conf or {}
+
+
 def invert(utt2key: Mapping[str, str]) -> dict[str, str]:
     """Turn utt2spk into spk2utt (or utt2emo into emo2utt): key -> its ids in order, blanks between them."""
     grouped: dict[str, list[str]] = {}

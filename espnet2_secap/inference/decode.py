@@ -1,7 +1,6 @@
 """Decoding of one job's share of a set."""
 
 import argparse
-from collections.abc import Iterator
 
 import torch
 
@@ -24,7 +23,12 @@ def decode_set(args: argparse.Namespace) -> None:
         raise SecError(f"--device {args.device}: no CUDA device here; use --device cpu")
     options = {name: getattr(args, name) for name in DECODING}
     speech2caption = Speech2Caption(
-        args.sec_model_file, args.sec_train_config, device=args.device, prompt=args.prompt, **options
+        args.sec_model_file,
+        args.sec_train_config,
+        device=args.device,
+        dtype=args.dtype,
+        prompt=args.prompt,
+        **options,
     )
     if utterances.raw != (speech2caption.train_args.encoder != "feats"):
         kind = "dump/raw/<set>" if utterances.raw else "dumped features"
@@ -49,20 +53,21 @@ def decode_set(args: argparse.Namespace) -> None:
         write_job(folder, args.job, args.nj, sorted(rows, key=lambda row: row["id"]))
 
 
-def ranked(
-    batch: list[list[tuple[str, float]]], keep: int, sentences: SentenceEncoder | None
-) -> Iterator[dict[str, list | int]]:
+def ranked(batch: list[list[tuple[str, float]]], keep: int, sentences: SentenceEncoder | None) -> list[dict]:
     """What candidates.jsonl says of each utterance's candidates, best first, and how many go into `captions`."""
+    vectors = [None] * len(batch)
     if sentences is not None and keep:  # all candidates of a batch go through the similarity model together
-        embeddings = iter(sentences([text for candidates in batch for text, _ in candidates]))
-    for candidates in batch:
-        rows = [{"text": text, "score": round(score, 6)} for text, score in candidates]
-        if not keep:
-            yield {"candidates": rows, "kept": len(rows)}
-            continue
-        if sentences is None:
-            order, means = consensus([text for text, _ in candidates])
-        else:
-            vectors = torch.stack([next(embeddings) for _ in candidates])
-            order, means = consensus_of(cosine(vectors, vectors).numpy())
-        yield {"candidates": [rows[i] | {"similarity": round(means[i], 6)} for i in order], "kept": keep}
+        embeddings = sentences([text for candidates in batch for text, _ in candidates])
+        vectors = embeddings.split([len(candidates) for candidates in batch])
+    return [_in_order(candidates, keep, own) for candidates, own in zip(batch, vectors, strict=True)]
+
+
+def _in_order(candidates: list[tuple[str, float]], keep: int, vectors: torch.Tensor | None) -> dict:
+    rows = [{"text": text, "score": round(score, 6)} for text, score in candidates]
+    if not keep:
+        return {"candidates": rows, "kept": len(rows)}
+    if vectors is None:
+        order, means = consensus([text for text, _ in candidates])
+    else:
+        order, means = consensus_of(cosine(vectors, vectors).numpy())
+    return {"candidates": [rows[i] | {"similarity": round(means[i], 6)} for i in order], "kept": keep}

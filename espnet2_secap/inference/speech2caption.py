@@ -25,16 +25,25 @@ class Speech2Caption:
         model_file: model file of the second stage.
         train_config: its config.yaml; beside it if none.
         device: cpu, cuda or cuda:N.
+        dtype: of the decoder's weights, "float32", "bfloat16" or "float16"; as config.yaml has it if none.
         prompt: instruction; the first of the training prompts if none.
         options: of `CausalLMDecoder.generate`.
     """
 
-    def __init__(self, model_file, train_config=None, device: str = "cpu", prompt: str | None = None, **options):
-        self.model, self.train_args = SECTask.build_model_from_file(train_config, model_file, device)
+    def __init__(
+        self,
+        model_file,
+        train_config=None,
+        device: str = "cpu",
+        dtype: str | None = None,
+        prompt: str | None = None,
+        **options,
+    ):
+        self.model, self.train_args = SECTask.build_model_from_file(train_config, model_file, device, dtype)
         self.device = device
         self.prompt = prompt or read_prompts(self.train_args.prompts)[0]
         self.tokenizer = self.model.decoder.tokenizer
-        self.prompt_ids = encode_prompt(self.tokenizer, self.prompt, getattr(self.train_args, "prompt_bos", False))
+        self.prompt_ids = encode_prompt(self.tokenizer, self.prompt, self.train_args.prompt_bos)
         self.options = options
 
     @torch.no_grad()

@@ -5,7 +5,6 @@ import inspect
 import logging
 from pathlib import Path
 
-import yaml
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.asr.specaug.specaug import SpecAug
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -22,7 +21,7 @@ from espnet2.utils.types import str2bool, str_or_none
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.bridge.linear import LinearBridge
 from espnet2_secap.bridge.qformer import QFormer
-from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.data.io import read_kaldi, read_yaml
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
@@ -166,7 +165,7 @@ class SECTask(AbsTask):
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:
         """Builds the parts that `args.model` needs, hands them over, and starts them from `args.align_model`."""
         needed = ["encoder", "bridge", "text_encoder" if args.model == "align" else "decoder", "model"]
-        optional = [name for name in ("normalize", "specaug") if getattr(args, name, None) is not None]
+        optional = [name for name in ("normalize", "specaug") if getattr(args, name) is not None]
         for name in [*needed, *optional]:
             _check_conf(name, getattr(args, name), getattr(args, f"{name}_conf"))
         names = {name for _, name, _ in getattr(args, "train_data_path_and_name_and_type", [])}
@@ -253,20 +252,23 @@ class SECTask(AbsTask):
         )
 
     @classmethod
-    def build_model_from_file(cls, config_file=None, model_file=None, device: str = "cpu"):
+    def build_model_from_file(cls, config_file=None, model_file=None, device: str = "cpu", dtype: str | None = None):
         """A trained model in evaluation mode, and its configuration.
 
         Args:
             config_file: config.yaml of the experiment; beside `model_file` if none.
             model_file: `*epoch.pth`, `valid.*.best.pth` or an average; untrained if none.
             device: "cpu", "cuda" or "cuda:N".
+            dtype: of the decoder's weights, instead of the configuration's.
         """
         config_file = Path(config_file or Path(model_file).parent / "config.yaml")
         try:
-            args = argparse.Namespace(**yaml.safe_load(config_file.read_text(encoding="utf-8")))
+            args = argparse.Namespace(**(cls.get_default_config() | read_yaml(config_file)))
         except FileNotFoundError as err:
             raise SecError(f"{config_file}: no such file; train the model first (stages 5 and 6)") from err
         args.align_model = None
+        if dtype is not None:
+            args.decoder_conf["dtype"] = dtype
         if model_file is not None:
             args.bridge_conf = {key: value for key, value in args.bridge_conf.items() if key != "init"}
         model = cls.build_model(args)

@@ -149,3 +149,22 @@ def test_the_candidates_most_like_all_are_kept(model_file, feats, tmp_path):
 def test_more_cannot_be_kept_than_there_are(model_file, feats, tmp_path):
     with pytest.raises(SystemExit):
         decode(model_file, feats, tmp_path, "--num_candidates", "1", "--keep", "2")
+
+
+def test_a_decoder_in_sixteen_bits(model_file, feats, tmp_path):
+    from espnet2_secap.inference.speech2caption import Speech2Caption
+
+    assert Speech2Caption(model_file).model.decoder.lm.module.dtype == torch.float32
+    half = Speech2Caption(model_file, dtype="bfloat16").model
+    assert half.decoder.lm.module.dtype == torch.bfloat16 and half.projection.weight.dtype == torch.float32
+    options = ["--sampling", "true", "--beam_size", "2", "--num_candidates", "2", "--dtype", "bfloat16"]
+    rows = decode(model_file, feats, tmp_path, *options)
+    assert len(rows) == 7 and all(len(row["candidates"]) == 2 for row in rows)
+
+
+def test_published_decoding_settings_are_read(model_file, feats, tmp_path, repo, tiny_bert):
+    preset = repo / "egs2" / "emospeech" / "sec1" / "conf" / "decode_secap.yaml"
+    rows = decode(model_file, feats, tmp_path, "--config", str(preset), "--similarity_model", str(tiny_bert))
+    captions = [json.loads(line.split(" ", 1)[1]) for line in (tmp_path / "captions").read_text().splitlines()]
+    assert all(len(row["candidates"]) == 8 and row["kept"] == 5 for row in rows)
+    assert all(len(some) == 5 for some in captions)

@@ -56,9 +56,9 @@ inference_model=valid.loss.best.pth    # model file in the second stage's folder
 shuffled_audio=true   # also caption each utterance from another's audio, as a sanity row
 probe=true            # linear probes for emotion and sentence on the first stage's embeddings
 lang=zh               # language of captions, prompts and words: zh or en
-segment=char          # how captions are cut for scoring: char or word
+segment=char          # how captions are cut for scoring: char, char_word, word, jieba or ptb
 words=                # words that name emotions ...; conf/words.json or the language's own if empty
-metrics=              # metrics of sec_score, in one argument; all if empty
+score_args=           # further options of sec_score, in one argument: "--metrics bleu_4 sim1 --sim1 MODEL"
 goals=                # file of numbers to reach, for the report
 quote=                # paper whose results stand below ours in the report: secap, where the corpus is EMOSpeech
 
@@ -232,7 +232,7 @@ if runs 8 "${skip_eval}"; then
             # shellcheck disable=SC2086
             sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --segment "${segment}" \
                 --output "${system}/score.json" --words "${words}" --truth_dir "${dumpdir}/raw/${dset}" \
-                ${metrics:+--metrics ${metrics}}
+                ${score_args}
         done
     done
     if "${probe}" && [ -e "${align_exp}/${align_model}" ]; then
