@@ -26,6 +26,10 @@ class TreeLayer(DynamicLayer):
             slots[:, :, :length] = states.repeat_interleave(repeats, dim=0)
             self.slots.append(slots)
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """Leave only these rows."""
+        self.slots = [slots[rows] for slots in self.slots]
+
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         """Append (rows, heads, n, width); returns all keys and values."""
         if not hasattr(self, "slots"):
@@ -89,6 +93,8 @@ def beam_sample(
     ended_tokens = torch.full((rows, beams, max_length), eos, device=device)
     ended_scores = torch.full((rows, beams), NEVER, device=device)
     open_rows = torch.ones(rows, 1, dtype=torch.bool, device=device)  # those that may still improve
+    output = torch.full((rows, max_length), eos, device=device), torch.zeros(rows, device=device)
+    number = torch.arange(rows, device=device)  # of each row in the output
     for step in range(max_length):
         values, index = _likeliest(
             _processed(log_probs, tokens, eos, min_length, repetition_penalty, no_repeat_ngram_size),
@@ -113,6 +119,15 @@ def beam_sample(
         open_rows = open_rows & (scores[:, :1] / (step + 1) ** length_penalty > ended_scores[:, -1:])
         if ends.all() or not open_rows.any():
             break
+        if 2 * open_rows.sum() <= len(open_rows):  # half of the searches are done: they leave the batch
+            _hand_over(output, number, ended_tokens, ended_scores)
+            left = open_rows[:, 0].nonzero()[:, 0]
+            rest = (number, prefix, length, tokens, tree, own, scores, parent, ended_tokens, ended_scores, open_rows)
+            number, prefix, length, tokens, tree, own, scores, parent, ended_tokens, ended_scores, open_rows = (
+                one[left] for one in rest
+            )
+            for layer in cache.layers:
+                layer.keep(left)
         tree = torch.cat([_rows_of(tree, parent), own], dim=2)
         logits = lm(
             input_ids=tokens[:, :, -1],
@@ -122,7 +137,14 @@ def beam_sample(
             use_cache=True,
         ).logits
         log_probs = logits.float().log_softmax(-1)
-    return ended_tokens[:, 0], ended_scores[:, 0]
+    _hand_over(output, number, ended_tokens, ended_scores)
+    return output
+
+
+def _hand_over(output, number, ended_tokens, ended_scores) -> None:
+    """The best of each row to its place in the output."""
+    for whole, part in zip(output, (ended_tokens, ended_scores), strict=True):
+        whole[number] = part[:, 0]
 
 
 def _rows_of(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@ import torch
 from tiny import make_llama
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from espnet2_secap.decoder.beam_sample import _likeliest, _processed, beam_sample
+from espnet2_secap.decoder.beam_sample import TreeLayer, _likeliest, _processed, beam_sample
 
 EOS = 2
 PLAIN = dict(
@@ -142,3 +142,20 @@ def test_stateful_models_are_refused(tmp_path, monkeypatch):
         decoder.generate(
             torch.randn(1, 2, 32), ones, torch.ones(1, 2, dtype=torch.long), ones, beam_size=2, sampling=True
         )
+
+
+def test_searches_that_are_done_leave_the_batch_and_change_nothing(monkeypatch):
+    monkeypatch.setattr(torch, "multinomial", lambda p, num_samples: p.topk(num_samples).indices)
+    kept = []
+    keep = TreeLayer.keep
+    monkeypatch.setattr(TreeLayer, "keep", lambda layer, rows: (kept.append(len(rows)), keep(layer, rows)))
+    lm = tiny_lm("llama")
+    torch.manual_seed(2)
+    embeddings, mask = torch.randn(8, 5, lm.config.hidden_size), torch.ones(8, 5, dtype=torch.bool)
+    options = PLAIN | dict(max_length=40, top_k=5)
+    tokens, scores = beam_sample(lm, embeddings, mask, searches=1, beam_size=2, eos=58, **options)
+    assert sorted(set(kept)) == [2, 4]  # 58 is a token that ends some searches early, others late
+    for i in range(8):
+        alone, score = beam_sample(lm, embeddings[[i]], mask[[i]], searches=1, beam_size=2, eos=58, **options)
+        assert alone[0].tolist() == tokens[i].tolist()
+        torch.testing.assert_close(score[0], scores[i], rtol=1e-4, atol=1e-5)
