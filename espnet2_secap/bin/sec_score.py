@@ -34,8 +34,8 @@ def get_parser() -> argparse.ArgumentParser:
         default=DEFAULT,
         metavar="NAME",
         help=f"which ones (default: {' '.join(DEFAULT)}); <attribute>_recall and "
-        "<attribute>_hallucination for any attribute of the words file; sim1, sim2, distinct_1, distinct_2, "
-        "different_captions",
+        "<attribute>_hallucination for any attribute of the words file; spice, spider (minutes, after `make -C tools "
+        "spice`); sim1, sim2, distinct_1, distinct_2, different_captions",
     )
     parser.add_argument(
         "--segment",

@@ -5,17 +5,19 @@ transformers) belong into `make` or the function it returns.
 """
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric import diversity, meteor, ngram, similarity
+from espnet2_secap.metric import diversity, meteor, ngram, similarity, spice
 from espnet2_secap.metric.abs_metric import Metric
 from espnet2_secap.metric.recall import hallucination, recall
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in [*ngram.METRICS, *meteor.METRICS, *similarity.METRICS, *diversity.METRICS]
+    metric.name: metric
+    for metric in [*ngram.METRICS, *meteor.METRICS, *spice.METRICS, *similarity.METRICS, *diversity.METRICS]
 }
 # The order of the columns. For each attribute of the words file there are
 # <attribute>_recall and <attribute>_hallucination.
-DEFAULT = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"]
-DEFAULT += ["emotion_recall", "rate_recall", "volume_recall"]
+ORDER = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice", "spider"]
+ORDER += ["emotion_recall", "rate_recall", "volume_recall"]
+DEFAULT = [name for name in ORDER if name not in ("spice", "spider")]  # these two take minutes, and a parser to install
 BY_ATTRIBUTE = {"recall": (recall, False), "hallucination": (hallucination, True)}  # whether lower is better
 
 
@@ -36,5 +38,5 @@ def find_metric(name: str) -> Metric:
 
 
 def column_order(names) -> list[str]:
-    """Names of metrics in the order of the tables: the default ones first, then the others by name."""
-    return sorted(set(names), key=lambda name: (DEFAULT.index(name) if name in DEFAULT else len(DEFAULT), name))
+    """Names of metrics in the order of the tables: those of ORDER first, then the others by name."""
+    return sorted(set(names), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))

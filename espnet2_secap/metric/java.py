@@ -1,0 +1,143 @@
+"""A Java program that answers lines with lines (METEOR, SPICE), driven so that it cannot hang or outlive us."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from espnet2_secap.metric.abs_metric import MetricUnavailable
+
+OPTIONS = [
+    "-XX:+IgnoreUnrecognizedVMOptions",  # Java 8 to 21 take different ones
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",  # a program that goes on without what did not fit would give other scores
+    "-XX:-UsePerfData",  # a file in the temporary folder, left there when the program is killed
+    "-Dfile.encoding=UTF-8",
+    "-Duser.language=en",  # a locale may want decimal commas
+    "-Duser.country=US",
+]
+
+
+class JavaProcess:
+    """The Java program, running.
+
+    Args:
+        arguments: what follows Java's own options.
+        memory: its heap's limit, as Java writes it.
+        timeout: seconds after which an answer no longer comes; the program is killed then.
+        folder: where it runs (default: here).
+
+    Raises:
+        MetricUnavailable: (also from `ask`) no Java, the program died, or gave no answer in time.
+    """
+
+    def __init__(self, arguments: list[str], memory: str, timeout: float, folder: Path | None = None):
+        java = find_java()
+        self.timeout = timeout
+        self._late = 0.0
+        self._errors = tempfile.TemporaryFile()
+        try:
+            self._process = subprocess.Popen(
+                [java, f"-Xmx{memory}", *OPTIONS, *arguments],
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,  # `java` may be a script: it is killed with all that it started
+            )
+        except OSError as err:
+            raise MetricUnavailable(f"{java} does not start: {err.strerror}") from None
+        self._finalizer = weakref.finalize(self, _stop, self._process)  # also where Python ends
+
+    def close(self) -> None:
+        """End the program; `ask` cannot be called any more."""
+        self._finalizer()
+
+    def ask(self, request: str, answers: int = 1, timeout: float | None = None) -> list[str]:
+        """Send a line, return the lines that answer it.
+
+        Args:
+            timeout: seconds, where this request needs another limit.
+        """
+        with self._in_time(self.timeout if timeout is None else timeout):
+            try:
+                self._process.stdin.write(request.encode("utf-8", "replace") + b"\n")
+                self._process.stdin.flush()
+            except OSError:
+                raise MetricUnavailable(self.reason()) from None
+            lines = [self._process.stdout.readline().decode("utf-8", "replace") for _ in range(answers)]
+        if not all(lines):  # the program has ended
+            raise MetricUnavailable(self.reason("".join(lines).strip()))
+        return [line.strip() for line in lines]
+
+    @contextmanager
+    def _in_time(self, timeout: float) -> Iterator[None]:
+        """Kill the program when the block takes too long: then reads and writes of its pipes end."""
+
+        def give_up() -> None:
+            self._late = timeout
+            _kill(self._process)
+
+        timer = threading.Timer(timeout, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def reason(self, answer: str = "") -> str:
+        """Why there is no score: the time, or what the program wrote (`answer`, else its standard error)."""
+        if self._late:
+            return f"gave no answer within {self._late:g} s"
+        if not answer:
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                _kill(self._process)
+            self._errors.seek(0)
+            lines = self._errors.read().decode("utf-8", "replace").splitlines()
+            lines = [line for line in lines if line.strip() and not line.startswith("Picked up")]
+            wrong = [line for line in lines if "Error" in line or "xception" in line]
+            answer = (wrong or lines or ["no output"])[0]
+        if "OutOfMemoryError" in answer:
+            return "ran out of memory"
+        return f"failed: {answer[:200]}"
+
+
+def _kill(process: subprocess.Popen) -> None:
+    if process.poll() is None:  # else its number may be another's by now
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    _kill(process)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):  # what a dead program did not read
+            pipe.close()
+
+
+def find_java() -> str:
+    """The program `java`, or MetricUnavailable."""
+    java = shutil.which("java")
+    if java is None:
+        raise MetricUnavailable("needs Java, and there is no `java` on the PATH")
+    return java
+
+
+def coco_jar(pattern: str) -> Path:
+    """A Java archive that comes with pycocoevalcap (`pattern` as for glob), or MetricUnavailable."""
+    spec = importlib.util.find_spec("pycocoevalcap")
+    for folder in spec.submodule_search_locations if spec else ():
+        for jar in sorted(Path(folder).glob(pattern)):
+            return jar
+    raise MetricUnavailable("its Java program comes with pycocoevalcap, which is not installed")
