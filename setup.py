@@ -20,7 +20,7 @@ setup(
     version=VERSION,
     description="Speech emotion captioning (SECap and its relatives) as ESPnet-style recipes",
     packages=find_packages(include=["espnet2_secap", "espnet2_secap.*"]),
-    package_data={"espnet2_secap": ["**/*.json", "**/*.txt", "report/page.*"]},
+    package_data={"espnet2_secap": ["**/*.js", "**/*.json", "**/*.txt", "report/page.*"]},
     python_requires=">=3.10",
     install_requires=[
         "espnet>=202511",

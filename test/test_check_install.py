@@ -38,6 +38,18 @@ def test_table_of_this_machine():
     assert "METEOR" in table["java"] and "slurm" in table["sbatch"]
 
 
+def test_parser_of_spice(tmp_path, monkeypatch):
+    monkeypatch.delenv("SEC_SPICE", raising=False)
+    (tmp_path / "spice").mkdir()
+    (tmp_path / "spice/stanford-corenlp-3.6.0-models.jar").touch()
+    assert check_install.spice_row(tmp_path).version is None, "Rhino is missing"
+    (tmp_path / "spice/rhino-1.7.15.jar").touch()
+    row = check_install.spice_row(tmp_path)
+    assert row.version == "3.6.0" and row.fix == "" and "make -C tools spice" in row.note
+    monkeypatch.setenv("SEC_SPICE", str(tmp_path / "none"))
+    assert check_install.spice_row(tmp_path).version is None
+
+
 def test_quiet_says_nothing_where_nothing_is_missing():
     done = run("--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -60,7 +60,9 @@ PROGRAMS = [
     Program("make", ["make", "--version"], "./run.sh; but not make demo, make test", ""),
     Program("git", ["git", "--version"], "all but getting and sharing the code", ""),
     Program(
-        "java", ["java", "-version"], "all but METEOR, which then reads n/a (e.g. apt-get install default-jre-headless)"
+        "java",
+        ["java", "-version"],
+        "all but METEOR and SPICE, which then read n/a (e.g. apt-get install default-jre-headless)",
     ),
     Program("sbatch", ["sbatch", "--version"], "all on this machine; cmd_backend=slurm needs Slurm's client programs"),
     Program(
@@ -148,6 +150,14 @@ def cuda_row() -> Row:
     return Row("torch with CUDA", version, "all on the CPU (for GPUs: make -C tools clean all TORCH_BACKEND=auto)")
 
 
+def spice_row(tools: Path) -> Row:
+    """Tell whether install_spice.sh has been run."""
+    folder = Path(os.environ.get("SEC_SPICE") or tools / "spice")
+    versions = [path.name.split("-")[2] for path in folder.glob("stanford-corenlp-*-models.jar")]
+    note = "all but SPICE and SPIDEr, which then read n/a (make -C tools spice, with Maven)"
+    return Row("SPICE's parser", versions[0] if versions and any(folder.glob("rhino-*.jar")) else None, note)
+
+
 def print_table(title: str, rows: list[Row]) -> None:
     """Print name, presence, version and what works without it, in aligned columns."""
     table = [(title, "present", "version", "without it, there works")]
@@ -175,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.quiet:
         print(f"Python {sys.version.split()[0]} in {sys.prefix}\n")
         print_table("program", programs)
-        print_table("package", [*packages, cuda_row()])
+        print_table("package", [*packages, cuda_row(), spice_row(TOOLS)])
     missing = [row for row in programs + packages if row.fix and not row.version]
     for fix in dict.fromkeys(row.fix for row in missing):
         names = ", ".join(row.name for row in missing if row.fix == fix)

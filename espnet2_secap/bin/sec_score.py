@@ -38,8 +38,8 @@ def get_parser() -> argparse.ArgumentParser:
         default=DEFAULT,
         metavar="NAME",
         help=f"which ones (default: {' '.join(DEFAULT)}); <attribute>_recall and "
-        "<attribute>_hallucination for any attribute of the words file; sim1, sim2, bertscore, distinct_1, distinct_2, "
-        "different_captions",
+        "<attribute>_hallucination for any attribute of the words file; spice, spider (minutes, after `make -C tools "
+        "spice`); sim1, sim2, bertscore, distinct_1, distinct_2, different_captions",
     )
     parser.add_argument(
         "--segment",

@@ -27,12 +27,14 @@ class Context:
         truth: attribute -> id -> true categories, for the attributes whose truth is known; for the others the
             references are taken for it.
         models: metric -> folder or hub name of the model it needs (sim1, sim2).
+        shared: what metrics keep for each other, such as SPICE's program for SPIDEr.
     """
 
     segment: Callable[[str], str]
     words: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     truth: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,8 @@ The program reads one request per line and answers each with a line: SCORE ||| r
 statistics, EVAL ||| statistics ||| statistics ... gives a value for each of them and then one for all.
 """
 
-import importlib.util
 import re
-import shutil
-import subprocess
-import tempfile
-import threading
-import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable
 
 from espnet2_secap.metric.abs_metric import (
     Context,
@@ -24,6 +16,7 @@ from espnet2_secap.metric.abs_metric import (
     ScoreFunction,
     Scores,
 )
+from espnet2_secap.metric.java import JavaProcess, coco_jar
 
 MEMORY = "2G"
 TIMEOUT = 120.0  # seconds for one answer; the first one waits for 60 MB of English paraphrases
@@ -32,7 +25,7 @@ TIMEOUT = 120.0  # seconds for one answer; the first one waits for 60 MB of Engl
 NO_ENGLISH = re.compile(r"[\s\u3001-\u9fff\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]*")
 
 
-class MeteorProcess:
+class MeteorProcess(JavaProcess):
     """The Java program, running.
 
     Args:
@@ -45,100 +38,22 @@ class MeteorProcess:
     """
 
     def __init__(self, english: bool, memory: str, timeout: float):
-        java = shutil.which("java")
-        if java is None:
-            raise MetricUnavailable("needs Java, and there is no `java` on the PATH")
-        jar = _jar()
-        command = [java, f"-Xmx{memory}", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8"]
-        command += ["-Duser.language=en", "-Duser.country=US"]  # else a locale may want decimal commas
-        command += ["-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
-        command += [] if english else ["-m", "exact", "-w", "1.0"]
+        jar = coco_jar("meteor/meteor-*.jar")
+        arguments = ["-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
+        arguments += [] if english else ["-m", "exact", "-w", "1.0"]
+        super().__init__(arguments, memory, timeout, jar.parent)
         self.english = english
-        self.timeout = timeout
-        self._late = False
-        self._errors = tempfile.TemporaryFile()
-        try:
-            self._process = subprocess.Popen(
-                command,
-                cwd=jar.parent,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-            )
-        except OSError as err:
-            raise MetricUnavailable(f"{java} does not start: {err.strerror}") from None
-        self._finalizer = weakref.finalize(self, _stop, self._process)
-
-    def close(self) -> None:
-        """End the program; `ask` cannot be called any more."""
-        self._finalizer()
 
     def ask(self, request: str, answers: int = 1) -> list[list[float]]:
         """Send a line, return the numbers of each of the lines that answer it."""
-        with self._in_time():
-            try:
-                self._process.stdin.write(request.encode("utf-8", "replace") + b"\n")
-                self._process.stdin.flush()
-            except OSError:
-                raise MetricUnavailable(self._reason()) from None
-            lines = [self._process.stdout.readline().decode("utf-8", "replace") for _ in range(answers)]
+        lines = super().ask(request, answers)
         try:
             numbers = [[float(number) for number in line.split()] for line in lines]
         except ValueError:
-            raise MetricUnavailable(self._reason("; ".join(line.strip() for line in lines))) from None
-        if not all(numbers):  # an empty line: the program has ended
-            raise MetricUnavailable(self._reason())
+            numbers = []
+        if not numbers or not all(numbers):
+            raise MetricUnavailable(self.reason("; ".join(lines)))
         return numbers
-
-    @contextmanager
-    def _in_time(self) -> Iterator[None]:
-        """Kill the program when the block takes too long: then reads and writes of its pipes end."""
-
-        def give_up() -> None:
-            self._late = True
-            self._process.kill()
-
-        timer = threading.Timer(self.timeout, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _reason(self, answer: str = "") -> str:
-        if self._late:
-            return f"gave no answer within {self.timeout:g} s"
-        if not answer:
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-            self._errors.seek(0)
-            lines = self._errors.read().decode("utf-8", "replace").splitlines()
-            lines = [line for line in lines if line.strip() and not line.startswith("Picked up")]
-            answer = lines[0] if lines else "no output"
-        if "OutOfMemoryError" in answer:
-            return "ran out of memory"
-        return f"failed: {answer[:200]}"
-
-
-def _stop(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        try:
-            pipe.close()
-        except OSError:
-            pass  # what a dead program did not read
-
-
-def _jar() -> Path:
-    spec = importlib.util.find_spec("pycocoevalcap")
-    for folder in spec.submodule_search_locations if spec else ():
-        for jar in sorted((Path(folder) / "meteor").glob("meteor-*.jar")):
-            return jar
-    raise MetricUnavailable("its Java program comes with pycocoevalcap, which is not installed")
 
 
 def _needs_english(captions: Iterable[str]) -> bool:

@@ -5,18 +5,21 @@ transformers) belong into `make` or the function it returns.
 """
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric import bertscore, diversity, meteor, ngram, similarity
+from espnet2_secap.metric import bertscore, diversity, meteor, ngram, similarity, spice
 from espnet2_secap.metric.abs_metric import Metric
 from espnet2_secap.metric.recall import hallucination, recall
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for metric in [*ngram.METRICS, *meteor.METRICS, *similarity.METRICS, *bertscore.METRICS, *diversity.METRICS]
+    for module in (ngram, meteor, spice, similarity, bertscore, diversity)
+    for metric in module.METRICS
 }
 # The order of the columns. For each attribute of the words file there are
 # <attribute>_recall and <attribute>_hallucination.
-DEFAULT = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"]
-DEFAULT += ["emotion_recall", "rate_recall", "volume_recall"]
+ORDER = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice", "spider"]
+ORDER += ["sim1", "sim2", "bertscore", "emotion_recall", "rate_recall", "volume_recall"]
+# Minutes and a parser to install, or a model to name: only where they are asked for.
+DEFAULT = [name for name in ORDER if name not in ("spice", "spider", "sim1", "sim2", "bertscore")]
 BY_ATTRIBUTE = {"recall": (recall, False), "hallucination": (hallucination, True)}  # whether lower is better
 
 
@@ -37,5 +40,5 @@ def find_metric(name: str) -> Metric:
 
 
 def column_order(names) -> list[str]:
-    """Names of metrics in the order of the tables: the default ones first, then the others by name."""
-    return sorted(set(names), key=lambda name: (DEFAULT.index(name) if name in DEFAULT else len(DEFAULT), name))
+    """Names of metrics in the order of the tables: those of ORDER first, then the others by name."""
+    return sorted(set(names), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))

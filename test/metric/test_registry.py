@@ -21,5 +21,5 @@ def test_unknown_name_lists_the_known(name):
 
 
 def test_columns_come_in_one_order():
-    names = ["volume_recall", "age_recall", "cider", "bleu_1", "cider"]
-    assert column_order(names) == ["bleu_1", "cider", "volume_recall", "age_recall"]
+    names = ["volume_recall", "age_recall", "spider", "cider", "bleu_1", "spice", "cider"]
+    assert column_order(names) == ["bleu_1", "cider", "spice", "spider", "volume_recall", "age_recall"]

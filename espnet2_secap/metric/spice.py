@@ -1,0 +1,123 @@
+"""SPICE and SPIDEr: SPICE's own classes, which come with pycocoevalcap, and their parser from `make -C tools spice`.
+
+SPICE (Anderson et al., ECCV 2016) parses captions to tuples, (voice), (voice, low), (speaker, have, voice), matches
+them by WordNet's synonyms, and takes F1 of a caption's tuples against those of all its references together. The
+parser knows English only. What is published for Chinese came out of feeding it segmented text, and so do we: it gets
+the tokens of the chosen segmentation with blanks between them, like the other metrics of the coco tools. The value
+then says how many tokens the captions share and how they stand beside each other, not what they mean.
+"""
+
+import json
+import os
+import re
+from itertools import islice
+from pathlib import Path
+
+from espnet2_secap.metric.abs_metric import (
+    Context,
+    Hypotheses,
+    Metric,
+    MetricUnavailable,
+    References,
+    ScoreFunction,
+    Scores,
+)
+from espnet2_secap.metric.java import JavaProcess, coco_jar, find_java
+from espnet2_secap.metric.ngram import cider
+
+JARS = ["stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar", "rhino-1.7.15.jar"]
+MEMORY = "4G"
+THREADS = 4  # at most: each needs memory for the sentence that it parses
+BATCH = 32  # utterances in one request
+TIMEOUT = 60.0  # seconds for one request, for reading the models, ...
+TIMEOUT_PER_TOKEN = 0.5  # ... and for each token in it: 50 times what most captions take, 5 times the worst
+# The parser's time grows with the third power of a sentence's length, 10 s for 80 tokens: the rest is cut off. Tokens
+# here are about the parser's: words of letters and digits, other characters one by one.
+MAX_TOKENS = 80
+TOKEN = r"(?:[^\W\u2e80-\U0010ffff]{1,100}|\S)"
+BEGINNING = re.compile(rf"(?:\s*{TOKEN}){{0,{MAX_TOKENS}}}")
+
+
+class Spice:
+    """SPICE's program, started when it is first asked and again after it failed."""
+
+    def __init__(self):
+        self._process: JavaProcess | None = None
+
+    def f_values(self, pairs: list[tuple[list[str], str]]) -> list[float]:
+        """F1 in 0 to 1 of each pair of references and caption, 0 where one of both has no tuple.
+
+        What was parsed once is not parsed again. Of each text the first MAX_TOKENS tokens count.
+
+        Raises:
+            MetricUnavailable: no Java, no models, the program died, or gave no answer in time.
+        """
+        pairs = [([_beginning(text) for text in texts], _beginning(caption)) for texts, caption in pairs]
+        tokens = sum(len(re.findall(TOKEN, text)) for texts, caption in pairs for text in (*texts, caption))
+        self._process = self._process or JavaProcess(_command(), MEMORY, TIMEOUT)
+        try:
+            # JSON in ASCII: whatever is in a caption, a request stays one line
+            (answer,) = self._process.ask(json.dumps(pairs), timeout=TIMEOUT + TIMEOUT_PER_TOKEN * tokens)
+            values = json.loads(answer)
+        except ValueError:
+            self._process, failed = None, self._process
+            raise MetricUnavailable(failed.reason(answer)) from None
+        except BaseException:  # an interrupted request has an answer that is not the next one's
+            self._process = None
+            raise
+        return values
+
+
+def _command() -> list[str]:
+    """Java's arguments, the driver last."""
+    find_java()
+    folder = Path(os.environ.get("SEC_SPICE") or Path(__file__).resolve().parents[2] / "tools" / "spice")
+    missing = [jar for jar in JARS if not (folder / jar).is_file()]
+    if missing:
+        raise MetricUnavailable(f"needs its parser, and there is no {folder / missing[0]}: run `make -C tools spice`")
+    jar = coco_jar("spice/spice-*.jar")
+    path = [str(jar), str(jar.parent / "lib" / "*"), *(str(folder / name) for name in JARS)]
+    threads = min(THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    arguments = [f"-XX:ActiveProcessorCount={threads}", "-cp", os.pathsep.join(path)]
+    return [*arguments, "org.mozilla.javascript.tools.shell.Main", str(Path(__file__).with_name("spice.js"))]
+
+
+def _beginning(text: str) -> str:
+    return BEGINNING.match(text)[0]
+
+
+def spice(context: Context) -> ScoreFunction:
+    """F1 over the tuples of a caption; the corpus value is the mean over the utterances."""
+    program = context.shared.setdefault("spice", Spice())
+
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        if not hypotheses:
+            raise MetricUnavailable("there is no utterance to score")
+        each = {}
+        left = iter(hypotheses)
+        while utts := list(islice(left, BATCH)):
+            pairs = [
+                ([context.segment(text) for text in references[utt]], context.segment(hypotheses[utt])) for utt in utts
+            ]
+            try:
+                values = program.f_values(pairs)
+            except MetricUnavailable as err:
+                raise MetricUnavailable(f"{err} (utterances {utts[0]} to {utts[-1]})" if each else str(err)) from None
+            each |= {utt: 100 * value for utt, value in zip(utts, values, strict=True)}
+        return sum(each.values()) / len(each), each
+
+    return score
+
+
+def spider(context: Context) -> ScoreFunction:
+    """SPIDEr (Liu et al., ICCV 2017): the mean of SPICE and CIDEr, per utterance and of the corpus."""
+    parts = [spice(context), cider(context)]
+
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        (corpus, each), (cider_corpus, cider_each) = (part(references, hypotheses) for part in parts)
+        return (corpus + cider_corpus) / 2, {utt: (value + cider_each[utt]) / 2 for utt, value in each.items()}
+
+    return score
+
+
+METRICS = [Metric("spice", "SPICE", spice), Metric("spider", "SPIDEr", spider)]
