@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -99,13 +100,16 @@ class JavaProcess:
             return f"gave no answer within {self._late:g} s"
         if not answer:
             try:
-                self._process.wait(10)
+                killed_by = -self._process.wait(10)
             except subprocess.TimeoutExpired:
+                killed_by = 0
                 _kill(self._process)
             self._errors.seek(0)
             lines = self._errors.read().decode("utf-8", "replace").splitlines()
             lines = [line for line in lines if line.strip() and not line.startswith("Picked up")]
-            wrong = [line for line in lines if "Error" in line or "xception" in line]
+            wrong = [line for line in lines if re.search(r"Exception|\wError", line)]
+            if killed_by > 0:  # such as by the system, where memory is short
+                wrong.append(f"killed by signal {killed_by}")
             answer = (wrong or lines or ["no output"])[0]
         if "OutOfMemoryError" in answer:
             return "ran out of memory"

@@ -2,9 +2,9 @@
 
 SPICE (Anderson et al., ECCV 2016) parses captions to tuples, (voice), (voice, low), (speaker, have, voice), matches
 them by WordNet's synonyms, and takes F1 of a caption's tuples against those of all its references together. The
-parser knows English only. What is published for Chinese came out of feeding it segmented text, and so do we: it gets
-the tokens of the chosen segmentation with blanks between them, like the other metrics of the coco tools. The value
-then says how many tokens the captions share and how they stand beside each other, not what they mean.
+parser knows English only. It gets the tokens of the chosen segmentation with blanks between them, like the other
+metrics of the coco tools, whatever the language: of Chinese the value says which tokens the captions share and how
+they stand beside each other, not what they mean.
 """
 
 import json
@@ -30,7 +30,7 @@ MEMORY = "4G"
 THREADS = 4  # at most: each needs memory for the sentence that it parses
 BATCH = 32  # utterances in one request
 TIMEOUT = 60.0  # seconds for one request, for reading the models, ...
-TIMEOUT_PER_TOKEN = 0.5  # ... and for each token in it: 50 times what most captions take, 5 times the worst
+TIMEOUT_PER_TOKEN = 0.5  # ... and for each token in it: most captions take a hundredth of that, the worst a third
 # The parser's time grows with the third power of a sentence's length, 10 s for 80 tokens: the rest is cut off. Tokens
 # here are about the parser's: words of letters and digits, other characters one by one.
 MAX_TOKENS = 80

@@ -11,6 +11,7 @@ import pytest
 
 from espnet2_secap.metric import spice as module
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.java import JavaProcess
 from espnet2_secap.metric.ngram import cider
 from espnet2_secap.metric.segment import SEGMENTERS
 from espnet2_secap.metric.spice import BEGINNING, Spice, spice, spider
@@ -200,6 +201,23 @@ def test_out_of_memory_is_a_reason(monkeypatch):
     monkeypatch.setattr(module, "MEMORY", "100M")
     with pytest.raises(MetricUnavailable, match="ran out of memory"):
         spice(Context(SEGMENTERS["word"]))({"a": ["a young girl"]}, {"a": "a girl"})
+
+
+@needs_spice
+@pytest.mark.parametrize(
+    "request_line, reason", [("no JSON", "failed: .*SyntaxError"), ('[["a", "b"]]', "failed: js: ")]
+)
+def test_error_in_the_program_is_a_reason(request_line, reason):
+    with pytest.raises(MetricUnavailable, match=reason):
+        JavaProcess(module._command(), "4G", 60).ask(request_line)
+
+
+@needs_spice
+def test_killed_program_is_a_reason():
+    program = JavaProcess(module._command(), "4G", 60)
+    program._process.kill()
+    with pytest.raises(MetricUnavailable, match="failed: killed by signal 9"):
+        program.ask("[]")
 
 
 @needs_spice
