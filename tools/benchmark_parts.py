@@ -110,7 +110,8 @@ def _experiment(folder: Path, sizes: dict) -> None:
     exp = folder / "exp"
     exp.mkdir(exist_ok=True)
     (exp / "prompts.txt").write_text(PROMPT + "\n", encoding="utf-8")
-    args = vars(SECTask.get_parser().parse_args(["--output_dir", str(exp)])) | {
+    args = SECTask.defaults() | {
+        "output_dir": str(exp),
         "model": "caption",
         "encoder": "s3prl",
         "encoder_conf": {"upstream": "hf_hubert_custom", "path": str(folder / "hubert")},

@@ -35,7 +35,7 @@ def main(argv=None) -> None:
     from espnet2_secap.tasks.sec import SECTask
 
     conf = read_yaml(args.config)
-    known = {**SECTask.get_default_config(), **conf}
+    known = SECTask.defaults() | conf
     if "text_encoder" not in conf:
         known["text_encoder"] = "bert"
     print(table(parts_of(argparse.Namespace(**known), args.upstream, args.text_encoder)))

@@ -218,8 +218,7 @@ def _write(output: Path, trained: dict, sizes: dict, folders: dict, rewritten: d
         "prompts": str(output / "prompts.txt"),
         "prompt_bos": True,
     }
-    parser = SECTask.get_parser()
-    args = vars(parser.parse_args(["--output_dir", str(output)])) | config
+    args = SECTask.defaults() | config | {"output_dir": str(output)}
     args.pop("config", None)
     with atomic_write(output / "config.yaml") as file:
         yaml.safe_dump(args, file, allow_unicode=True, sort_keys=False)

@@ -137,6 +137,11 @@ class SECTask(AbsTask):
         return parser
 
     @classmethod
+    def defaults(cls) -> dict:
+        """All options' defaults. ESPnet's get_default_config looks at the command line of whatever program runs."""
+        return vars(cls.get_parser().parse_args([]))
+
+    @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """Names of the data that every model takes."""
         return ("speech",)
@@ -263,7 +268,7 @@ class SECTask(AbsTask):
         """
         config_file = Path(config_file or Path(model_file).parent / "config.yaml")
         try:
-            args = argparse.Namespace(**(cls.get_default_config() | read_yaml(config_file)))
+            args = argparse.Namespace(**(cls.defaults() | read_yaml(config_file)))
         except FileNotFoundError as err:
             raise SecError(f"{config_file}: no such file; train the model first (stages 5 and 6)") from err
         args.align_model = None

@@ -168,3 +168,11 @@ def test_published_decoding_settings_are_read(model_file, feats, tmp_path, repo,
     captions = [json.loads(line.split(" ", 1)[1]) for line in (tmp_path / "captions").read_text().splitlines()]
     assert all(len(row["candidates"]) == 8 and row["kept"] == 5 for row in rows)
     assert all(len(some) == 5 for some in captions)
+
+
+def test_the_command_line_is_the_programs_own(model_file, feats, tmp_path, monkeypatch):
+    """ESPnet reads defaults from sys.argv, where a decoding's --config would be taken for a training's."""
+    (tmp_path / "decode.yaml").write_text("sampling: false\n")
+    options = ["--config", str(tmp_path / "decode.yaml")]
+    monkeypatch.setattr("sys.argv", ["sec_inference", *options])
+    assert len(decode(model_file, feats, tmp_path / "out", *options)) == 7
