@@ -326,12 +326,8 @@ def main() -> None:
     if args.part:
         print(json.dumps(measure(args)))
         return
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(args.threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONWARNINGS": "ignore",
-        "HF_HUB_OFFLINE": "1",
-    }
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
+    environment |= {"OMP_NUM_THREADS": str(args.threads), "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
     code = "import sys; from pathlib import Path; from benchmark_parts import make_parts; "
     code += "make_parts(Path(sys.argv[1]), sys.argv[2])"
     folder = Path(args.work).resolve() / args.size

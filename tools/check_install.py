@@ -21,6 +21,8 @@ VENV_PYTHON = TOOLS / "venv" / "bin" / "python"
 # What is lost without a package; those that are not here are needed by every recipe.
 OPTIONAL = {
     "peft": "all but LoRA",
+    "jieba": "all but sec_score --segment jieba",
+    "sentence-transformers": "all but the metric SIM2",
     "espeakng-loader": "all but mini_emospeech, which makes its speech with it (make demo)",
     "tensorboard": "all, with --use_tensorboard false in training",
     "pytest": "all but make test",
@@ -36,7 +38,7 @@ NEEDED_FOR = {
     "sentencepiece": "tokenizers of LLaMA",
     "kaldiio": "feature archives",
     "humanfriendly": "sizes as '60 MB' in the trainer",
-    "pycocoevalcap": "BLEU, METEOR, ROUGE-L, CIDEr",
+    "pycocoevalcap": "BLEU, METEOR, ROUGE-L, CIDEr, SPICE",
     "scikit-learn": "probes, k-means",
     "matplotlib": "pictures of training curves",
     "soundfile": "reading audio",

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.text.pretrained import is_hub_name
 
 FS = 16000  # samples per second of every upstream
 SHORTEST = 800  # S3PRL lengthens anything shorter than 0.05 s by zeros: some upstreams need it
@@ -206,9 +207,8 @@ def _check_path(name: str, path: str) -> None:
     """Say at once that a local path is not there, before anything is imported or asked of the network."""
     if "://" in path or Path(path).exists():
         return
-    organisation = path.split("/")[0]
-    if name in TRANSFORMERS and re.fullmatch(r"[\w.-]+/[\w.-]+", path) and not Path(organisation).exists():
-        return  # a hub name, such as TencentGameMate/chinese-hubert-large
+    if name in TRANSFORMERS and "/" in path and is_hub_name(path):
+        return
     raise SecError(
         f"{path}: does not exist, but {name} is to be loaded from it; run the recipe's stage that makes it, "
         "or give the right --upstream_path"

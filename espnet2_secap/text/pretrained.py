@@ -1,5 +1,6 @@
 """Loading of pretrained transformers parts, by folder or hub name, with errors that say what to do."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
     """
     import transformers
 
+    if not Path(path).exists() and not is_hub_name(path):
+        raise SecError(f"{what}: {path}: no such folder; make it, or give the right path or a name on the model hub")
     try:
         return getattr(transformers, auto_class).from_pretrained(path, **kwargs)
     except (OSError, ValueError, KeyError) as err:
@@ -29,6 +32,11 @@ def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
         raise SecError(
             f"{what}: {path!r} is neither a folder here nor a model that could be fetched from the hub ({_short(err)})"
         ) from err
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether a path that is not there may be a name on the model hub, such as TencentGameMate/chinese-hubert-large."""
+    return bool(re.fullmatch(r"([\w.-]+/)?[\w.-]+", path)) and not Path(path.split("/")[0]).exists()
 
 
 def _short(err: Exception) -> str:
