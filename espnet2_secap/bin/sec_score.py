@@ -104,7 +104,8 @@ def main(argv: list[str] | None = None) -> None:
         "note": "; ".join(notes),
     }
     write_scores(args.output, results, tables, pairs, meta)
-    print(f"{args.output}: {len(pairs.references)} utterances, {len(pairs.candidates)} candidates each")
+    size = f"{len(pairs.references)} utterances, {len(pairs.candidates)} candidates each"
+    print(f"{args.output}: {size}, per cent, segmentation {args.segment}")
     for name in names:
         result = results[name]
         value = f"n/a: {result['reason']}" if result["mean"] is None else f"{result['mean']:.2f} ±{result['std']:.2f}"

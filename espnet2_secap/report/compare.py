@@ -42,6 +42,7 @@ class Comparison:
     Args:
         systems: names of A and B.
         dset: the set.
+        segment: how the captions were cut for the n-gram metrics.
         utterances: how many were resampled.
         differences: A - B, one per metric.
         notes: what is missing, or what the values stand for.
@@ -49,6 +50,7 @@ class Comparison:
 
     systems: tuple[str, str]
     dset: str
+    segment: str
     utterances: int
     differences: list[Difference]
     notes: list[str]
@@ -64,7 +66,8 @@ class Comparison:
 
     def title(self) -> str:
         """What is compared."""
-        return f"{self.dset}, {self.utterances} utterances, per cent: A = {self.systems[0]}, B = {self.systems[1]}"
+        what = f"{self.dset}, {self.utterances} utterances, per cent, segmentation {self.segment}"
+        return f"{what}: A = {self.systems[0]}, B = {self.systems[1]}"
 
     def text(self) -> str:
         """To print."""
@@ -78,6 +81,7 @@ class Comparison:
     def numbers(self) -> dict:
         """For JSON."""
         return {"set": self.dset, "a": self.systems[0], "b": self.systems[1], "utterances": self.utterances} | {
+            "segment": self.segment,
             "resamples": RESAMPLES,
             "seed": SEED,
             "metrics": {
@@ -145,7 +149,7 @@ def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparis
         drawn = np.round(values[0] - values[1], 9)
         differences.append(Difference(name, a, b, round(a - b, 9), *interval(drawn), p_value(drawn)))
         notes += _about_mean(name, (a, b), (first, second), both)
-    return Comparison(names, first.dset, len(pair[0].ids), differences, notes)
+    return Comparison(names, first.dset, first.meta.get("segment", "not known"), len(pair[0].ids), differences, notes)
 
 
 def _parts(pair: tuple[Utterances, Utterances], name: str) -> tuple[Addends, Addends]:

@@ -44,6 +44,7 @@ class Report:
         for dset, scores in self.sets().items():
             table, notes = score_table(scores, self.quoted)
             parts.append(f"{title(dset, scores)}\n{table.text()}" + "".join(f"{note}\n" for note in notes))
+            parts[-1] += how(scores)
         parts += [f"{title}\n{table.text()}" for title, table in self.more_tables()]
         return "\n".join(parts)
 

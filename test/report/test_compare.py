@@ -54,7 +54,7 @@ def test_equal_systems(exp):
 
 def test_tables(exp):
     (test,) = compare(find_scores(exp), PAIR, ["test"], ["emotion_recall"])
-    title = "test, 3 utterances, per cent: A = sec_a/decode, B = sec_b/decode"
+    title = "test, 3 utterances, per cent, segmentation char: A = sec_a/decode, B = sec_b/decode"
     assert test.text().splitlines()[0] == title
     assert test.text().splitlines()[3].split() == [
         "emotion", "recall", "100.00", "0.00", "+100.00", "+100.00", "to", "+100.00", "<", "0.001",
