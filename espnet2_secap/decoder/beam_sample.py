@@ -131,7 +131,7 @@ def beam_sample(
         tree = torch.cat([_rows_of(tree, parent), own], dim=2)
         logits = lm(
             input_ids=tokens[:, :, -1],
-            attention_mask=torch.cat([prefix, tree], dim=2)[:, None],  # (rows, 1, beams, slots)
+            attention_mask=_additive(torch.cat([prefix, tree], dim=2), embeddings.dtype),
             position_ids=(length + step)[:, None].expand(-1, beams),
             past_key_values=cache,
             use_cache=True,
@@ -145,6 +145,12 @@ def _hand_over(output, number, ended_tokens, ended_scores) -> None:
     """The best of each row to its place in the output."""
     for whole, part in zip(output, (ended_tokens, ended_scores), strict=True):
         whole[number] = part[:, 0]
+
+
+def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(rows, beams, slots) -> (rows, 1, beams, slots) to be added: every implementation of attention takes that."""
+    nothing = torch.zeros((), dtype=dtype, device=mask.device)
+    return torch.where(mask, nothing, torch.finfo(dtype).min)[:, None]
 
 
 def _rows_of(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

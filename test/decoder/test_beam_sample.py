@@ -25,8 +25,10 @@ def tiny_lm(kind: str):
         vocab_size=120, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, initializer_range=0.5,
     )  # fmt: skip
-    lm = LlamaForCausalLM(LlamaConfig(**sizes)) if kind == "llama" else Qwen2ForCausalLM(Qwen2Config(**sizes))
-    return lm.eval()
+    if kind == "qwen2":
+        return Qwen2ForCausalLM(Qwen2Config(**sizes)).eval()
+    attention = "eager" if kind == "eager" else "sdpa"
+    return LlamaForCausalLM(LlamaConfig(**sizes, attn_implementation=attention)).eval()
 
 
 def prefixes(lm):
@@ -55,7 +57,7 @@ def by_transformers(lm, embeddings, mask, searches, beam_size, options):
     return torch.nn.functional.pad(output.sequences, (0, short), value=EOS), output.sequences_scores
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "eager"])
 @pytest.mark.parametrize("beam_size", [2, 5])
 @pytest.mark.parametrize(
     "options",
@@ -159,3 +161,14 @@ def test_searches_that_are_done_leave_the_batch_and_change_nothing(monkeypatch):
         alone, score = beam_sample(lm, embeddings[[i]], mask[[i]], searches=1, beam_size=2, eos=58, **options)
         assert alone[0].tolist() == tokens[i].tolist()
         torch.testing.assert_close(score[0], scores[i], rtol=1e-4, atol=1e-5)
+
+
+def test_sixteen_bits_and_lora(tmp_path):
+    from espnet2_secap.decoder.causal_lm import CausalLMDecoder
+
+    folder = str(make_llama(tmp_path / "llm"))
+    ones = torch.ones(2, 3, dtype=torch.bool)
+    options = dict(beam_size=2, sampling=True, num_candidates=2, top_k=4, max_length=6)
+    for decoder in (CausalLMDecoder(folder, dtype="bfloat16"), CausalLMDecoder(folder, lora={"r": 2})):
+        tokens, scores = decoder.generate(torch.randn(2, 3, 32), ones, torch.full((2, 3), 7), ones, **options)
+        assert [len(some) for some in tokens] == [2, 2] and all(a >= b for a, b in scores)
