@@ -177,8 +177,14 @@ def _processed(log_probs, tokens, eos, min_length, repetition_penalty, no_repeat
 
 
 def _likeliest(log_probs, top_k, top_p, temperature) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tokens that top-k, then top-p leave: values and ids (rows, beams, K), -inf for what top-p takes."""
-    values, index = log_probs.topk(min(top_k or log_probs.size(2), log_probs.size(2)), dim=2)
+    """The tokens that top-k, then top-p leave: values and ids (rows, beams, K), -inf for what does not count.
+
+    K is at least 2: twice as many continuations are drawn as there are beams.
+    """
+    allowed = min(top_k or log_probs.size(2), log_probs.size(2))
+    values, index = log_probs.topk(max(allowed, 2), dim=2)
     values = values / temperature
-    likelier = values.softmax(-1).cumsum(-1) - values.softmax(-1)
+    values[..., allowed:] = -torch.inf
+    probabilities = values.softmax(-1)
+    likelier = probabilities.cumsum(-1) - probabilities
     return values.masked_fill((likelier >= top_p) & (top_p < 1), -torch.inf), index

@@ -97,6 +97,16 @@ def test_draws_as_often_as_transformers():
     assert (difference < 4.5 * counts.sum(0)[frequent].sqrt()).all()  # 4.5 standard deviations
 
 
+def test_top_k_of_one_is_greedy():
+    lm = tiny_lm("llama")
+    embeddings, mask = prefixes(lm)
+    tokens, _ = beam_sample(lm, embeddings, mask, searches=1, beam_size=3, eos=EOS, **PLAIN | dict(top_k=1))
+    greedy = lm.generate(
+        inputs_embeds=embeddings, attention_mask=mask.long(), max_new_tokens=12, eos_token_id=EOS, pad_token_id=EOS
+    )
+    assert tokens.tolist() == greedy.tolist()
+
+
 def test_searches_of_a_row_differ_and_rows_are_neighbours():
     lm = tiny_lm("llama")
     embeddings, mask = prefixes(lm)
