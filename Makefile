@@ -1,6 +1,6 @@
 # Two commands: `make demo` and `make test`. Each sets up all that it needs, on a fresh machine.
 #
-#   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, at most 15 minutes
+#   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 15 to 18 minutes on two cores
 #   make test     lint and all tests, both recipes through every stage included, at most 25 minutes; where Maven is
 #                 present it gets SPICE's parser first (380 MB), elsewhere SPICE's tests are skipped
 #   make lint     ruff alone
