@@ -8,6 +8,11 @@ def lengths_to_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Mask (B, L) -> which real position each is, from 0, (B, L)."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean of (B, L, D) over the real positions of mask (B, L): (B, D)."""
     weights = mask.to(values.dtype)[..., None]

@@ -1,13 +1,12 @@
 """Put all scores of an experiment folder into one report, or compare two systems."""
 
 import argparse
-import json
 import os
 import shlex
 import sys
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write, make_dir
+from espnet2_secap.data.io import atomic_write, make_dir, write_json
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.report.audio import Players
 from espnet2_secap.report.collect import Score, find_probes, find_scores, results
@@ -104,7 +103,7 @@ def write_comparison(scores: list[Score], args: argparse.Namespace, command: str
     with atomic_write(output) as stream:
         parts = [f"# Comparison\n\nWritten by `{command}`.\n", *(one.markdown() for one in comparisons), f"{HOW}\n"]
         stream.write("\n".join(parts))
-    _write_json(numbers, [one.numbers() for one in comparisons])
+    write_json(numbers, [one.numbers() for one in comparisons])
     print("\n".join(one.text() for one in comparisons))
     print(f"{HOW}\nComparison: {output}\nNumbers: {numbers}")
 
@@ -128,7 +127,7 @@ def write_report(scores: list[Score], args: argparse.Namespace, command: str, ou
         examples=args.examples,
         quoted=read_quoted(args.quote) if args.quote else None,
     )
-    _write_json(expdir / "results.json", table)
+    write_json(expdir / "results.json", table)
     make_dir(output.parent)
     forms = {
         output: report.markdown(),
@@ -144,12 +143,6 @@ def write_report(scores: list[Score], args: argparse.Namespace, command: str, ou
     print(f"Report: {output}\nFor papers: {output.with_suffix('.tex')}\nFor a browser: {output.with_suffix('.html')}")
     print(f"Numbers: {expdir / 'results.json'}")
     print(f"Training curves: {picture}" if curves else f"No training curves: no {expdir}/sec_*/curves.tsv")
-
-
-def _write_json(path: Path, content: object) -> None:
-    with atomic_write(path) as stream:
-        json.dump(content, stream, ensure_ascii=False, indent=1)
-        stream.write("\n")
 
 
 if __name__ == "__main__":

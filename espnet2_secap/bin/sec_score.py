@@ -12,6 +12,13 @@ from espnet2_secap.metric.score import read_pairs, read_truth, score_metrics, wr
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.metric.words import load_words
 
+# The metrics that need a model, and which kind of it.
+MODELS = {
+    "sim1": "a BERT, whose hidden states are averaged",
+    "sim2": "a model of sentence-transformers",
+    "bertscore": "a BERT; MODEL@LAYER chooses a layer",
+}
+
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of sec_score."""
@@ -59,11 +66,8 @@ def get_parser() -> argparse.ArgumentParser:
         help="data directory with utt2emo, utt2rate, ...: what is true of the audio. Without, or for what it lacks, "
         "the recalls take what the references name",
     )
-    for name in ("sim1", "sim2"):
-        parser.add_argument(f"--{name}", metavar="MODEL", help=f"sentence encoder of {name}: BERT's folder or hub name")
-    parser.add_argument(
-        "--bertscore", metavar="MODEL", help="BERT of bertscore: folder or hub name; MODEL@LAYER chooses a layer"
-    )
+    for name, what in MODELS.items():
+        parser.add_argument(f"--{name}", metavar="MODEL", help=f"for the metric {name}: folder or hub name of {what}")
     return parser
 
 
@@ -84,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
     if Path(args.output).is_dir():
         raise SecError(f"{args.output}: is a folder; give the file to write, {args.output}/score.json")
-    models = {name: getattr(args, name) for name in ("sim1", "sim2", "bertscore") if getattr(args, name)}
+    models = {name: getattr(args, name) for name in MODELS if getattr(args, name)}
     try:
         segment = segmenter(args.segment, pairs.texts())
     except MetricUnavailable as err:

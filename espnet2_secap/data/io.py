@@ -109,8 +109,11 @@ def shorten(text: str, limit: int = 80) -> str:
 Entry = tuple[int, str, str]  # line number, id, value
 
 
-def scan_lines(path: str | Path) -> tuple[list[Entry], list[str]]:
+def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry], list[str]]:
     """Read the `id value` lines of a file and list all that is wrong with them.
+
+    Args:
+        may_be_empty: whether an id without a value is right, as in Kaldi's text.
 
     Returns:
         line number, id and value of every line that has an id and can be read, each id once (a value may be
@@ -153,7 +156,7 @@ def scan_lines(path: str | Path) -> tuple[list[Entry], list[str]]:
         else:
             seen.add(utt_id)
             entries.append((number, utt_id, value))
-            if not value:
+            if not value and not may_be_empty:
                 problems.append(f"{where}: {shorten(utt_id)}: has no value; add it or remove the line")
     return entries, problems
 
@@ -183,8 +186,13 @@ def parse_captions(value: str) -> list[str]:
     return parsed
 
 
-def _good_lines(path: str | Path) -> list[Entry]:
-    entries, problems = scan_lines(path)
+def good_lines(path: str | Path, may_be_empty: bool = False) -> list[Entry]:
+    """The lines of `scan_lines` where nothing is wrong with any.
+
+    Raises:
+        SecError: the first problem, and how many more there are.
+    """
+    entries, problems = scan_lines(path, may_be_empty)
     if problems:
         more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
         raise SecError(problems[0] + more)
@@ -197,7 +205,7 @@ def read_kaldi(path: str | Path) -> dict[str, str]:
     Raises:
         SecError: missing or empty file, BOM, CRLF, not UTF-8, an id twice or without a value.
     """
-    return {utt_id: value for _, utt_id, value in _good_lines(path)}
+    return {utt_id: value for _, utt_id, value in good_lines(path)}
 
 
 def read_captions(path: str | Path) -> dict[str, list[str]]:
@@ -207,7 +215,7 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
         SecError: as `read_kaldi`, and where a line is no JSON list of sentences.
     """
     captions = {}
-    for number, utt_id, value in _good_lines(path):
+    for number, utt_id, value in good_lines(path):
         try:
             captions[utt_id] = parse_captions(value)
         except ValueError as err:
@@ -239,6 +247,13 @@ def write_captions(path: str | Path, captions: Mapping[str, list[str]]) -> None:
         if isinstance(sentences, str) or not sentences or not all(one.strip() for one in sentences):
             raise SecError(f"{path}: {shorten(utt_id)}: wants a list of captions, none empty; mend it")
     write_kaldi(path, {key: json.dumps(list(value), ensure_ascii=False) for key, value in captions.items()})
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Write a JSON file for people to read too, at once or not at all."""
+    with atomic_write(path) as stream:
+        json.dump(content, stream, ensure_ascii=False, indent=1)
+        stream.write("\n")
 
 
 def read_yaml(path: str | Path) -> dict:

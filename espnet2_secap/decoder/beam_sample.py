@@ -10,6 +10,8 @@ import torch
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
+from espnet2_secap.masks import positions
+
 NEVER = -1e9  # a score that nothing reaches, finite so that sums of it compare
 
 
@@ -75,7 +77,7 @@ def beam_sample(
     logits = lm(
         inputs_embeds=embeddings,
         attention_mask=mask.long(),
-        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        position_ids=positions(mask),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
@@ -87,7 +89,7 @@ def beam_sample(
     length = mask.sum(1).repeat_interleave(searches)
     tokens = torch.empty(rows, beams, 0, dtype=torch.long, device=device)
     tree = torch.empty(rows, beams, 0, dtype=torch.bool, device=device)  # the slots of each beam's tokens
-    own = torch.eye(beams, dtype=torch.bool, device=device).expand(rows, -1, -1)
+    own = torch.eye(beams, dtype=torch.bool, device=device)
     scores = torch.full((rows, beams), NEVER, device=device)
     scores[:, 0] = 0  # all beams are alike at first: only one of them continues
     ended_tokens = torch.full((rows, beams, max_length), eos, device=device)
@@ -122,17 +124,15 @@ def beam_sample(
         if 2 * open_rows.sum() <= len(open_rows):  # half of the searches are done: they leave the batch
             _hand_over(output, number, ended_tokens, ended_scores)
             left = open_rows[:, 0].nonzero()[:, 0]
-            rest = (number, prefix, length, tokens, tree, own, scores, parent, ended_tokens, ended_scores, open_rows)
-            number, prefix, length, tokens, tree, own, scores, parent, ended_tokens, ended_scores, open_rows = (
-                one[left] for one in rest
-            )
+            rest = (number, tokens, tree, scores, parent, ended_tokens, ended_scores, open_rows)
+            number, tokens, tree, scores, parent, ended_tokens, ended_scores, open_rows = (one[left] for one in rest)
             for layer in cache.layers:
                 layer.keep(left)
-        tree = torch.cat([_rows_of(tree, parent), own], dim=2)
+        tree = torch.cat([_rows_of(tree, parent), own.expand(len(tree), -1, -1)], dim=2)
         logits = lm(
             input_ids=tokens[:, :, -1],
-            attention_mask=_additive(torch.cat([prefix, tree], dim=2), embeddings.dtype),
-            position_ids=(length + step)[:, None].expand(-1, beams),
+            attention_mask=_additive(torch.cat([prefix[number], tree], dim=2), embeddings.dtype),
+            position_ids=(length[number] + step)[:, None].expand(-1, beams),
             past_key_values=cache,
             use_cache=True,
         ).logits

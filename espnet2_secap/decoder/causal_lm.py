@@ -5,6 +5,7 @@ import torch
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.beam_sample import beam_sample
 from espnet2_secap.errors import SecError
+from espnet2_secap.masks import positions
 from espnet2_secap.text.pretrained import Frozen, load_pretrained
 from espnet2_secap.text.tokenizer import build_tokenizer
 
@@ -63,7 +64,7 @@ class CausalLMDecoder(AbsDecoder):
         logits = self.lm.module(
             inputs_embeds=embeddings,
             attention_mask=mask.long(),
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            position_ids=positions(mask),
             logits_to_keep=length + 1,
             use_cache=False,
         ).logits  # (B, L + 1, vocabulary): from the prompt's last token on

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from espnet2_secap.data.io import atomic_write, make_dir, part_of, shorten, write_kaldi
+from espnet2_secap.data.io import atomic_write, make_dir, part_of, shorten, write_json, write_kaldi
 from espnet2_secap.encoder.dump_plan import Settings, Shard, Utt
 from espnet2_secap.errors import SecError
 from espnet2_secap.progress import progress
@@ -235,9 +235,7 @@ def _combine_set(set_dir: Path, indexes: dict[Shard, dict]) -> None:
     for shard, index in indexes.items():
         for utt, (offset, length) in index["utts"].items():
             scp[utt], frames[utt] = f"{shard.ark}:{offset}", length
-    with atomic_write(set_dir / "config.json") as stream:
-        json.dump(configs[0], stream, ensure_ascii=False, indent=1)
-        stream.write("\n")
+    write_json(set_dir / "config.json", configs[0])
     write_kaldi(set_dir / "utt2num_frames", frames)
     write_kaldi(set_dir / "feats.scp", scp)
     wanted = {path for shard in indexes for path in (shard.ark, shard.index)}

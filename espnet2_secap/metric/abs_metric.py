@@ -26,7 +26,7 @@ class Context:
         words: attribute -> categories and their words (`load_words`).
         truth: attribute -> id -> true categories, for the attributes whose truth is known; for the others the
             references are taken for it.
-        models: metric -> folder or hub name of the model it needs (sim1, sim2).
+        models: metric -> folder or hub name of the model it needs (sim1, sim2, bertscore).
         shared: what metrics keep for each other, such as SPICE's program for SPIDEr.
     """
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from espnet2_secap.data.io import BOM, bad_id, scan_lines, shorten
+from espnet2_secap.data.io import BOM, bad_id, good_lines, shorten
 from espnet2_secap.errors import SecError
 
 Captions = dict[str, list[str]]
@@ -85,12 +85,7 @@ def _checked(value: Any, system: bool, line: int, utt: str) -> list[str]:
 
 def _kaldi(path: Path, system: bool) -> Iterator[tuple[int, str, Any]]:
     """`id ["caption", ...]` where any line has a list, else `id caption`."""
-    entries, problems = scan_lines(path)
-    if system:  # an id alone is an empty caption in Kaldi's text, and a candidate that is missing in captions
-        problems = [one for one in problems if not one.endswith("has no value; add it or remove the line")]
-    if problems:
-        more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
-        raise SecError(problems[0] + more)
+    entries = good_lines(path, may_be_empty=system)
     lists = any(value.startswith('["') for _, _, value in entries)
     for number, utt, value in entries:
         parsed = _parsed(value) if lists else [value]

@@ -1,12 +1,11 @@
 """Scoring a system's captions of one set: reading them, checking them, all metrics on each candidate, the files."""
 
-import json
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi
+from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, write_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.forms import read_texts
@@ -154,12 +153,8 @@ def write_scores(output: str | Path, results: dict, tables: dict, pairs: Pairs, 
                 values = [table[at][utt] for table in tables.values()]
                 cells = ["" if value is None else f"{value:.4f}" for value in values]
                 print(utt, at + 1, *cells, sep="\t", file=stream)
-    with atomic_write(output.parent / "score_meta.json") as stream:
-        json.dump(meta, stream, ensure_ascii=False, indent=1)
-        stream.write("\n")
-    with atomic_write(output) as stream:
-        json.dump(results, stream, ensure_ascii=False, indent=1)
-        stream.write("\n")
+    write_json(output.parent / "score_meta.json", meta)
+    write_json(output, results)
 
 
 def _first(ids, limit: int = 3) -> str:
