@@ -21,19 +21,26 @@ TRAIN = [sys.executable, "-m", "espnet2_secap.bin.sec_train"]
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Seven utterances: the two processes' shares of a batch differ in size."""
+    """Seven utterances, so that the two processes' shares of a batch differ in size, each with a caption of its own."""
     folder = make_corpus(tmp_path_factory.mktemp("corpus"))
     for name in ("shape", "captions", "text", "utt2emo", "feats.scp"):
         lines = (folder / name).read_text().splitlines(keepends=True)
         (folder / name).write_text("".join(lines[:7]))
+    words = ["语速较快", "声音高亢", "语气平静", "情绪低落", "十分愤怒", "略显疲惫", "充满喜悦"]
+    (folder / "captions").write_text("".join(f'u{i} ["{word}"]\n' for i, word in enumerate(words)), encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
 def confs(tiny_llama, tmp_path_factory):
-    """One step of plain gradient descent on all seven: what changes is the gradient."""
+    """One step of plain gradient descent on all seven: what changes is the gradient.
+
+    In 64 bits: seven vectors that are nearly the same at the start are standardised for vCLUB, which blows the
+    rounding of 32 bits up to 2e-5.
+    """
     folder = tmp_path_factory.mktemp("conf")
     plain = dict(optim="sgd", optim_conf={"lr": 0.5}, max_epoch=1, grad_clip=1e9, valid_batch_size=7)
+    plain["train_dtype"] = "float64"
     align, caption = tiny_training.align_conf(tiny_llama), tiny_training.caption_conf(tiny_llama)
     align["sampler_conf"] = {"num_categories": 2, "per_category": 4}
     for name, conf in (("align", align), ("caption", caption | {"batch_size": 7})):
@@ -49,8 +56,9 @@ def args_of(corpus, confs, stage, output, *options) -> list[str]:
 
 def curves(folder) -> dict[tuple, float]:
     rows = [line.split("\t") for line in (folder / "curves.tsv").read_text().splitlines()[1:]]
-    timing = ("time", "iter_time", "forward_time", "backward_time", "optim_step_time", "train_time")
-    return {(split, key): float(value) for _, split, key, value in rows if key not in timing}
+    left_out = ("time", "iter_time", "forward_time", "backward_time", "optim_step_time", "train_time")
+    left_out += ("ppl",)  # a mean of what each process has
+    return {(split, key): float(value) for _, split, key, value in rows if key not in left_out}
 
 
 @pytest.mark.parametrize("stage", ["align", "caption"])
@@ -70,9 +78,7 @@ def test_two_processes_equal_one_with_the_whole_batch(repo, corpus, confs, tmp_p
     one, two = curves(tmp_path / "one"), curves(tmp_path / "two")
     assert one.keys() == two.keys() and ("valid", "loss") in one
     assert stage == "caption" or ("valid", "retrieval") in one
-    before = {key: value for key, value in one.items() if key[0] == "train"}
-    assert {key: two[key] for key in before} == pytest.approx(before, rel=1e-5, abs=1e-5)
-    assert two == pytest.approx(one, rel=1e-3, abs=1e-3), "validation comes after the step"
+    assert two == pytest.approx(one, rel=1e-5, abs=1e-5)
     model, _ = SECTask.build_model_from_file(tmp_path / "one" / "config.yaml")
     states = [torch.load(tmp_path / name / "1epoch.pth", weights_only=True) for name in ("one", "two")]
     moved = 0
