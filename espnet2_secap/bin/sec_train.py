@@ -2,6 +2,7 @@
 
 import yaml
 
+from espnet2_secap.data.scp import check_training_data
 from espnet2_secap.errors import SecError, cli
 
 
@@ -15,10 +16,14 @@ def get_parser():
 @cli
 def main(cmd=None) -> None:
     """Train; what is already trained is resumed with `--resume true`."""
+    from espnet2_secap.safe_load import tensors_only
     from espnet2_secap.tasks.sec import SECTask
 
     try:
-        SECTask.main(cmd=cmd)
+        args = SECTask.get_parser().parse_args(cmd)
+        check_training_data(args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type)
+        with tensors_only():
+            SECTask.main(args=args)
     except yaml.YAMLError as err:
         raise SecError(f"--config: not a YAML file: {' '.join(str(err).split())}") from err
 
