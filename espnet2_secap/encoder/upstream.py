@@ -157,7 +157,7 @@ def load_upstream(name: str, path: str | None = None, args: dict | None = None) 
         with tensors_only():
             expert = entry(refresh=False, **({"ckpt": path} if path else {}), **(args or {}))
         return OtherUpstream(expert)
-    except SecError as err:
+    except UnsafeFile as err:
         raise SecError(
             f"{err} (S3PRL's upstream {name!r}; if you trust it: sec_extract_feats --allow_pickle true)"
         ) from err
