@@ -279,6 +279,8 @@ def _remove_orphans(output_dir: Path, used: Iterable[str]) -> None:
     """Remove audio of earlier runs (with another nj or format) that wav.scp does not name."""
     keep = {Path(path).parts[-2:] for path in used}
     for path in (output_dir / "data").glob("format.*/*"):
+        if path.parent.is_symlink():  # what lies beyond is not of this dump
+            continue
         if path.parts[-2:] not in keep and (path.suffix in (".wav", ".flac") or PART.search(path.name)):
             path.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from typing import IO
 from espnet2_secap.errors import SecError
 
 BOM = b"\xef\xbb\xbf"
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")  # all but the tab
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff]")  # all but the tab; what UTF-8 has no bytes for
 MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take 255 bytes
 OS_HINTS = {
     errno.ENOTDIR: "a part of this path is a file, not a folder: choose another path",
@@ -64,7 +64,9 @@ def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterat
     part = f"{path}.tmp.{os.getpid()}"
     text = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
     with named_os_errors(path):
-        stream = open(part, mode, **text)
+        if os.path.lexists(part):  # of a killed process of the same number, or a link that leads elsewhere
+            os.unlink(part)
+        stream = open(part, mode.replace("w", "x"), **text)
     try:
         try:
             yield stream
