@@ -34,6 +34,7 @@ def cli(main: Callable) -> Callable:
             if err.errno not in hints or (err.errno != errno.ENOSPC and err.filename is None):
                 raise
             message = f"{err.filename or 'output'}: {err.strerror}; {hints[err.errno]}"
+        message = "".join(char if char.isprintable() else "?" for char in message)  # a name may hold anything
         print(f"{program}: error: {message}", file=sys.stderr)
         sys.exit(1)
 

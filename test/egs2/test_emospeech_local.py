@@ -351,7 +351,7 @@ HOSTILE = [
 )
 def test_hostile_names_are_left_out_or_one_error(repo, tmp_path, where, monkeypatch, capsys):
     """Whatever the corpus holds: no traceback, nothing written but data/, every id in it a good one."""
-    program = runpy.run_path(str(repo / "egs2/emospeech/sec1/local/data_prep.py"))["main"]
+    program = runpy.run_path(str(repo / "egs2/emospeech/sec1/local/data_prep.py"), run_name="data_prep")["main"]
     values = [*HOSTILE, "mkdir evil |", "x" * 6000, "/etc/passwd"]
     for number, value in enumerate(values if where == "a path" else HOSTILE):
         corpus = tmp_path / str(number)
