@@ -2,6 +2,8 @@
 
 import errno
 import functools
+import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,22 @@ from pathlib import Path
 
 class SecError(ValueError):
     """Bad input. The message is one line: which file or id, what is wrong, what to do."""
+
+
+def _what_to_do(err: OSError) -> str | None:
+    """The message for an error of the system that a person can mend."""
+    hints = {
+        errno.ENOSPC: "free some space or choose another folder, then run the same command again",
+        errno.EDQUOT: "free some space or choose another folder, then run the same command again",
+        errno.EFBIG: "raise `ulimit -f`, then run the same command again",
+        errno.EACCES: "make it readable and writable for this user, or choose another folder",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENOENT: "check the path",
+    }
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if err.errno not in hints or (err.errno not in full and err.filename is None):
+        return None
+    return f"{err.filename or 'output'}: {err.strerror}; {hints[err.errno]}"
 
 
 def cli(main: Callable) -> Callable:
@@ -25,15 +43,16 @@ def cli(main: Callable) -> Callable:
         except SecError as err:
             message = str(err)
         except OSError as err:
-            hints = {
-                errno.ENOSPC: "free some space or choose another folder, then run the same command again",
-                errno.EACCES: "make it readable and writable for this user, or choose another folder",
-                errno.EROFS: "the file system is read-only: choose another folder",
-                errno.ENOENT: "check the path",
-            }
-            if err.errno not in hints or (err.errno != errno.ENOSPC and err.filename is None):
+            message = _what_to_do(err)
+            if message is None:
                 raise
-            message = f"{err.filename or 'output'}: {err.strerror}; {hints[err.errno]}"
+        except Exception as err:
+            # What safetensors and tokenizers, which are written in Rust, make of an error of the system
+            number = re.search(r"\(os error (\d+)\)", str(err))
+            message = _what_to_do(OSError(int(number[1]), os.strerror(int(number[1])))) if number else None
+            if message is None:
+                raise
+        message = "".join(char if char.isprintable() else "?" for char in message)  # a name may hold anything
         print(f"{program}: error: {message}", file=sys.stderr)
         sys.exit(1)
 

@@ -32,6 +32,14 @@ def get_parser() -> argparse.ArgumentParser:
     add("--upstream", default="hf_hubert_custom", help="S3PRL's name of it (default: hf_hubert_custom)")
     add("--upstream_path", metavar="PATH", help="its checkpoint: for hf_hubert_custom a folder or a hub name")
     add("--upstream_args", default="{}", metavar="JSON", help="more arguments for S3PRL, as a JSON object")
+    add(
+        "--allow_pickle",
+        type=str2bool,
+        default=False,
+        metavar="true|false",
+        help="let S3PRL load checkpoints that hold Python objects, as some old .pt files do: such a file can run any "
+        "code, so only where you trust its source (default: false)",
+    )
     add("--layer", default="last", help="last (default), a number from 0 (input of layer 1), or all, side by side")
     add("--dtype", default="float32", choices=["float32", "float16"], help="float16 takes half the space")
     add("--batch_seconds", type=float, default=30.0, help="audio that runs together, with padding (default: 30)")
@@ -60,7 +68,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.combine:
         combine(shards, args.nj)
         return
-    run_job(shards, args.nj, args.job, args.batch_seconds, args.device, args.num_threads)
+    from espnet2_secap.safe_load import pickles_allowed
+
+    with pickles_allowed(args.allow_pickle):
+        run_job(shards, args.nj, args.job, args.batch_seconds, args.device, args.num_threads)
 
 
 def _json_object(text: str) -> dict:

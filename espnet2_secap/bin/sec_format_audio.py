@@ -39,6 +39,14 @@ def get_parser() -> argparse.ArgumentParser:
         default=False,
         help="leave broken test utterances out, with a warning",
     )
+    parser.add_argument(
+        "--allow_pipes",
+        type=str2bool,
+        default=False,
+        help="run the commands that stand in wav.scp in place of files (`sox x.mp3 -t wav - |`): they can do anything,"
+        " so only where you trust the data directory",
+    )
+    parser.add_argument("--pipe_seconds", type=float, default=300.0, help="how long each of them may take")
     return parser
 
 

@@ -15,7 +15,7 @@ from espnet2_secap.report.curves import find_curves, plot_curves
 from espnet2_secap.report.goals import goal_table, read_goals
 from espnet2_secap.report.page import page
 from espnet2_secap.report.quoted import quotable, read_quoted
-from espnet2_secap.report.write import Report
+from espnet2_secap.report.write import Report, code
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -101,7 +101,7 @@ def write_comparison(scores: list[Score], args: argparse.Namespace, command: str
     numbers = output.with_suffix(".json")
     make_dir(output.parent)
     with atomic_write(output) as stream:
-        parts = [f"# Comparison\n\nWritten by `{command}`.\n", *(one.markdown() for one in comparisons), f"{HOW}\n"]
+        parts = [f"# Comparison\n\nWritten by {code(command)}.\n", *(one.markdown() for one in comparisons), f"{HOW}\n"]
         stream.write("\n".join(parts))
     write_json(numbers, [one.numbers() for one in comparisons])
     print("\n".join(one.text() for one in comparisons))

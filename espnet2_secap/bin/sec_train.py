@@ -23,14 +23,10 @@ def main(cmd=None) -> None:
     with interrupt.listening():
         from espnet2_secap.tasks.sec import SECTask
 
-        _train(SECTask, cmd)
-
-
-def _train(task, cmd) -> None:
-    try:
-        task.main(cmd=cmd)
-    except yaml.YAMLError as err:
-        raise SecError(f"--config: not a YAML file: {' '.join(str(err).split())}") from err
+        try:
+            SECTask.main(cmd=cmd)
+        except yaml.YAMLError as err:
+            raise SecError(f"--config: not a YAML file: {' '.join(str(err).split())}") from err
 
 
 if __name__ == "__main__":

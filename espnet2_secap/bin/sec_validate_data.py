@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from espnet2_secap.cli_types import str2bool
 from espnet2_secap.data.validate import validate_data_dir
 from espnet2_secap.errors import SecError, cli
 
@@ -23,6 +24,12 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="files that must be there, besides wav.scp: captions text utt2spk spk2utt utt2emo emo2utt ...",
     )
+    parser.add_argument(
+        "--allow_pipes",
+        type=str2bool,
+        default=False,
+        help="accept commands (`sox x.mp3 -t wav - |`) in wav.scp, which sec_format_audio runs with the same option",
+    )
     return parser
 
 
@@ -30,7 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv=None) -> None:
     """Entry point."""
     args = get_parser().parse_args(argv)
-    problems = validate_data_dir(args.dir, args.require)
+    problems = validate_data_dir(args.dir, args.require, args.allow_pipes)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:

@@ -50,22 +50,24 @@ class Header:
         return notes
 
 
-def read_header(path: str | Path) -> Header:
-    """Look at a sound file without reading its samples.
+def read_header(source: str | Path | bytes) -> Header:
+    """Look at a sound file, or at the content of one, without reading its samples.
 
     Raises:
         BadAudio: missing, empty, cut short, not audio, or without samples.
     """
-    path = Path(path)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BadAudio("is no file; mend the path in wav.scp")
-        if status.st_size == 0:
-            raise BadAudio("is an empty file; copy it again")
-        with path.open("rb") as stream:
-            _check_wav_length(stream, status.st_size)
-        info = sf.info(str(path))
+        if isinstance(source, bytes):
+            _check_wav_length(io.BytesIO(source), len(source))
+        else:
+            status = os.stat(source)
+            if not stat.S_ISREG(status.st_mode):
+                raise BadAudio("is no file; mend the path in wav.scp")
+            if status.st_size == 0:
+                raise BadAudio("is an empty file; copy it again")
+            with open(source, "rb") as stream:
+                _check_wav_length(stream, status.st_size)
+        info = sf.info(_for_libsndfile(source))
     except FileNotFoundError:
         raise BadAudio("does not exist; copy it or mend the path in wav.scp") from None
     except OSError as err:
@@ -77,6 +79,10 @@ def read_header(path: str | Path) -> Header:
     if info.frames == 0:
         raise BadAudio("has no samples; record or copy it again")
     return Header(info.frames, info.samplerate, info.channels)
+
+
+def _for_libsndfile(source: str | Path | bytes) -> str | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else str(source)
 
 
 def _check_wav_length(stream: io.BufferedReader, file_size: int) -> None:
@@ -119,8 +125,10 @@ def check_length(header: Header, minimum: float = SHORTEST, maximum: float = LON
         raise BadAudio(f"is too long: {seconds:.1f} s, --max_wav_duration is {maximum:g} s")
 
 
-def read_audio(path: str | Path, fs: int, header: Header | None = None) -> np.ndarray:
-    """Read a recording as mono PCM at `fs` Hz: channels averaged, resampled with soxr, clipped where it overshoots.
+def read_audio(source: str | Path | bytes, fs: int, header: Header | None = None) -> np.ndarray:
+    """Read a recording, a file or its content, as mono PCM at `fs` Hz.
+
+    Channels are averaged; resampled with soxr, clipped where it overshoots.
 
     Returns:
         (samples,) int16
@@ -128,9 +136,9 @@ def read_audio(path: str | Path, fs: int, header: Header | None = None) -> np.nd
     Raises:
         BadAudio: whatever `read_header` finds, samples that cannot be decoded, NaN or Inf, silence.
     """
-    header = header or read_header(path)
+    header = header or read_header(source)
     try:
-        samples, rate = sf.read(str(path), dtype="float32", always_2d=True)  # (samples, channels)
+        samples, rate = sf.read(_for_libsndfile(source), dtype="float32", always_2d=True)  # (samples, channels)
     except (sf.LibsndfileError, MemoryError) as err:
         raise BadAudio("cannot be decoded, it may be cut short; copy it again") from err
     if len(samples) < header.samples:
@@ -183,12 +191,19 @@ def is_made_from(path: str | Path, source: str | Path, header: Header, fs: int) 
         fs: sampling rate that is wanted, in Hz.
     """
     try:
-        if os.stat(path).st_mtime_ns != os.stat(source).st_mtime_ns:
+        made = made_samples(path, os.stat(source).st_mtime_ns, fs)
+    except OSError:
+        return None
+    expected = header.samples * fs / header.rate
+    return None if made is None or abs(made - expected) > 2 else made
+
+
+def made_samples(path: str | Path, mtime_ns: int, fs: int) -> int | None:
+    """Samples of the audio at `path` where it is whole, mono, of `fs` Hz and has this time of change, else None."""
+    try:
+        if os.stat(path).st_mtime_ns != mtime_ns:
             return None
         made = read_header(path)
     except (OSError, BadAudio):
         return None
-    expected = header.samples * fs / header.rate
-    if made.rate != fs or made.channels != 1 or abs(made.samples - expected) > 2:
-        return None
-    return made.samples
+    return made.samples if made.rate == fs and made.channels == 1 else None

@@ -15,8 +15,10 @@ from espnet2_secap.data.audio import (
     LONGEST,
     SHORTEST,
     BadAudio,
+    Header,
     check_length,
     is_made_from,
+    made_samples,
     read_audio,
     read_header,
     write_audio,
@@ -29,9 +31,12 @@ from espnet2_secap.data.io import (
     part_of,
     read_captions,
     read_kaldi,
+    shorten,
     write_captions,
     write_kaldi,
 )
+from espnet2_secap.data.pipe import run_command, stamp
+from espnet2_secap.data.scp import is_command
 from espnet2_secap.data.validate import INVERSE, require_good_data_dir, utterance_files
 from espnet2_secap.errors import SecError
 from espnet2_secap.progress import progress
@@ -54,6 +59,8 @@ class FormatOptions:
         min_wav_duration, max_wav_duration: limits in seconds, for train and valid.
         nj: number of jobs.
         skip_bad_test: leave bad test utterances out, with a warning.
+        allow_pipes: run the commands of wav.scp (`sox x.mp3 -t wav - |`); otherwise they are an error.
+        pipe_seconds: how long each of them may take.
     """
 
     data_dir: str
@@ -65,6 +72,8 @@ class FormatOptions:
     max_wav_duration: float = 30.0
     nj: int = 1
     skip_bad_test: bool = False
+    allow_pipes: bool = False
+    pipe_seconds: float = 300.0
 
     def job_file(self, job: int, name: str) -> Path:
         """List `name` of a job."""
@@ -78,7 +87,7 @@ def format_job(options: FormatOptions, job: int) -> None:
         SecError: the data directory is bad. Bad recordings are no error here: they are listed.
         OSError: no space, no permission.
     """
-    require_good_data_dir(options.data_dir)
+    require_good_data_dir(options.data_dir, allow_pipes=options.allow_pipes)
     wavs = read_kaldi(Path(options.data_dir) / "wav.scp")
     ids = part_of(list(wavs), options.nj, job)
     audio_dir = make_dir(Path(options.output_dir) / "data" / f"format.{job}")
@@ -93,7 +102,7 @@ def format_job(options: FormatOptions, job: int) -> None:
         try:
             num_samples[utt_id], said = format_utterance(wavs[utt_id], target, options)
         except BadAudio as err:
-            bad[utt_id] = f"{wavs[utt_id]}: {err}"
+            bad[utt_id] = f"{_named(wavs[utt_id])}: {err}"
             continue
         scp[utt_id] = str(target)
         if said:
@@ -113,11 +122,10 @@ def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple
     Raises:
         BadAudio: why it cannot be used.
     """
+    if is_command(source):
+        return _format_piped(source, target, options), ["made by commands"]
     header = read_header(source)
-    if options.role == "test":
-        check_length(header)
-    else:
-        check_length(header, options.min_wav_duration, options.max_wav_duration)
+    _check_length(header, options)
     samples = is_made_from(target, source, header, options.fs)
     if samples is None:
         pcm = read_audio(source, options.fs, header)
@@ -126,6 +134,33 @@ def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple
     if samples < SHORTEST * options.fs - 1:
         raise BadAudio(f"is too short: {samples} samples at {options.fs} Hz; leave it out")
     return samples, header.notes(options.fs)
+
+
+def _format_piped(command: str, target: Path, options: FormatOptions) -> int:
+    """The same for a recording that a command makes; it is run again only where its text has changed."""
+    samples = made_samples(target, stamp(command), options.fs)
+    if samples is not None:
+        _check_length(Header(samples, options.fs, 1), options)
+        return samples
+    content = run_command(command, options.pipe_seconds)
+    header = read_header(content)
+    _check_length(header, options)
+    pcm = read_audio(content, options.fs, header)
+    write_audio(target, pcm, options.fs, stamp(command))
+    return len(pcm)
+
+
+def _check_length(header: Header, options: FormatOptions) -> None:
+    if options.role == "test":
+        check_length(header)
+    else:
+        check_length(header, options.min_wav_duration, options.max_wav_duration)
+
+
+def _named(source: str) -> str:
+    """A recording's path, or its command, for bad_utts.tsv; no `: ` in it, which stands before the reason."""
+    source = shorten(source, 200) if is_command(source) else source
+    return source.replace(": ", ":")
 
 
 def combine(options: FormatOptions) -> str:
@@ -137,7 +172,7 @@ def combine(options: FormatOptions) -> str:
     Raises:
         SecError: a job is missing, nothing is left, or a test utterance is bad.
     """
-    require_good_data_dir(options.data_dir)
+    require_good_data_dir(options.data_dir, allow_pipes=options.allow_pipes)
     data_dir, output_dir = Path(options.data_dir), Path(options.output_dir)
     wavs = read_kaldi(data_dir / "wav.scp")
     scp, num_samples, notes, bad = {}, {}, {}, {}
@@ -244,6 +279,8 @@ def _remove_orphans(output_dir: Path, used: Iterable[str]) -> None:
     """Remove audio of earlier runs (with another nj or format) that wav.scp does not name."""
     keep = {Path(path).parts[-2:] for path in used}
     for path in (output_dir / "data").glob("format.*/*"):
+        if path.parent.is_symlink():  # what lies beyond is not of this dump
+            continue
         if path.parts[-2:] not in keep and (path.suffix in (".wav", ".flac") or PART.search(path.name)):
             path.unlink(missing_ok=True)
 
@@ -254,6 +291,8 @@ def check_options(options: FormatOptions) -> None:
         raise SecError(f"--fs {options.fs}: wants Hz, 8000 or more, such as 16000")
     if options.nj < 1:
         raise SecError(f"--nj {options.nj}: wants 1 or more")
+    if not options.pipe_seconds > 0:
+        raise SecError(f"--pipe_seconds {options.pipe_seconds}: wants seconds, more than 0")
     if not 0 <= options.min_wav_duration < options.max_wav_duration:
         raise SecError(
             f"--min_wav_duration {options.min_wav_duration} --max_wav_duration {options.max_wav_duration}:"

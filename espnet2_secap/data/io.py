@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import IO
 from espnet2_secap.errors import SecError
 
 BOM = b"\xef\xbb\xbf"
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff]")  # all but the tab; what UTF-8 has no bytes for
 MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take 255 bytes
 OS_HINTS = {
     errno.ENOTDIR: "a part of this path is a file, not a folder: choose another path",
@@ -62,7 +64,9 @@ def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterat
     part = f"{path}.tmp.{os.getpid()}"
     text = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
     with named_os_errors(path):
-        stream = open(part, mode, **text)
+        if os.path.lexists(part):  # of a killed process of the same number, or a link that leads elsewhere
+            os.unlink(part)
+        stream = open(part, mode.replace("w", "x"), **text)
     try:
         try:
             yield stream
@@ -78,9 +82,12 @@ def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterat
     except BaseException as err:
         if os.path.lexists(part):
             os.unlink(part)
-        if isinstance(err, OSError) and err.errno and err.filename is None:  # a write inside the block
-            with named_os_errors(path):
-                raise
+        behind: BaseException | None = err  # torch.save raises a RuntimeError of its own while it handles this one
+        while isinstance(err, Exception) and behind is not None:
+            if isinstance(behind, OSError) and behind.errno and behind.filename is None:  # a write inside the block
+                with named_os_errors(path):
+                    raise behind from None
+            behind = behind.__cause__ or behind.__context__
         raise
 
 
@@ -146,6 +153,9 @@ def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry
             problems.append(f"{where}: {name}: is not UTF-8; convert the file with iconv")
             continue
         utt_id, value = _split(line.rstrip("\r"))
+        if _CONTROL.search(line.rstrip("\r")):  # a \r is the end of a line for ESPnet's and kaldiio's readers
+            name = shorten(utt_id) or "blank line"
+            problems.append(f"{where}: {name}: holds a control character; remove it")
         if line.endswith("\r"):
             name = shorten(utt_id) or "blank line"
             problems.append(f"{where}: {name}: ends with CRLF; convert the file with `sed -i 's/\\r$//'`")
@@ -232,10 +242,10 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
     lines = []
     for utt_id in sorted(mapping):
         value = str(mapping[utt_id]).strip(" \t")
-        if not utt_id or any(c in utt_id for c in " \t\r\n"):
+        if not utt_id or " " in utt_id or "\t" in utt_id or _CONTROL.search(utt_id):
             raise SecError(f"{path}: {shorten(utt_id)!r} cannot be an id: it is empty or holds blanks; rename it")
-        if not value or "\n" in value or value.endswith("\r"):
-            raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or not one line; mend it")
+        if not value or _CONTROL.search(value):
+            raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or holds control characters; mend it")
         lines.append(f"{utt_id} {value}\n")
     with atomic_write(path) as stream:
         stream.writelines(lines)

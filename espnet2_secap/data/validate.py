@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet2_secap.data.io import Entry, bad_id, parse_captions, scan_lines, shorten
+from espnet2_secap.data.scp import is_command
 from espnet2_secap.errors import SecError
 
 UTT2 = re.compile(r"utt2[A-Za-z0-9_]+")
@@ -18,12 +19,13 @@ def utterance_files(folder: str | Path) -> list[str]:
     return [name for name in PLAIN if name in there] + sorted(name for name in there if UTT2.fullmatch(name))
 
 
-def validate_data_dir(folder: str | Path, require: Iterable[str] = ()) -> list[str]:
+def validate_data_dir(folder: str | Path, require: Iterable[str] = (), allow_pipes: bool = False) -> list[str]:
     """List all that is wrong with a data directory, as "file:line: id: what; what to do".
 
     Args:
         folder: data/<set> or dump/raw/<set>. wav.scp must be there; every other file is checked where it is.
         require: names of files that must be there too (captions, text, utt2spk, spk2utt, utt2emo, ...).
+        allow_pipes: whether wav.scp may hold commands.
 
     Returns:
         problems, none where the directory is good.
@@ -39,7 +41,8 @@ def validate_data_dir(folder: str | Path, require: Iterable[str] = ()) -> list[s
         tables[name], found = scan_lines(folder / name)
         problems += found
         check = CHECKS.get(name, _attribute if UTT2.fullmatch(name) else _nothing)
-        for number, utt_id, what in [*_order(tables[name]), *check(tables[name])]:
+        pipes = _pipes(tables[name]) if name == "wav.scp" and not allow_pipes else ()
+        for number, utt_id, what in [*_order(tables[name]), *check(tables[name]), *pipes]:
             problems.append(f"{folder / name}:{number}: {shorten(utt_id)}: {what}")
     for name in names[1:]:
         if tables[name]:
@@ -52,9 +55,9 @@ def validate_data_dir(folder: str | Path, require: Iterable[str] = ()) -> list[s
     return problems
 
 
-def require_good_data_dir(folder: str | Path, require: Iterable[str] = ()) -> None:
+def require_good_data_dir(folder: str | Path, require: Iterable[str] = (), allow_pipes: bool = False) -> None:
     """Raise a SecError with the first problem of a data directory, and how to see the others."""
-    problems = validate_data_dir(folder, require)
+    problems = validate_data_dir(folder, require, allow_pipes)
     if len(problems) == 1:
         raise SecError(problems[0])
     if problems:
@@ -94,12 +97,20 @@ def _captions(entries: list[Entry]) -> Iterator[Finding]:
 
 
 def _recordings(entries: list[Entry]) -> Iterator[Finding]:
-    for number, utt_id, value in entries:
+    for number, utt_id, _ in entries:
         what = bad_id(utt_id)
         if what:
             yield number, utt_id, what
-        if value.endswith("|") or value.startswith("|"):
-            yield number, utt_id, "is a command (pipe); make the audio file and name it here"
+
+
+def _pipes(entries: list[Entry]) -> Iterator[Finding]:
+    for number, utt_id, value in entries:
+        if is_command(value):
+            yield (
+                number,
+                utt_id,
+                "is a command (pipe), which could do anything; --allow_pipes true runs it where you trust this file",
+            )
 
 
 CHECKS = {"wav.scp": _recordings, "captions": _captions, "text": _nothing}

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.safe_load import UnsafeFile, tensors_only
 from espnet2_secap.text.pretrained import is_hub_name
 
 FS = 16000  # samples per second of every upstream
@@ -141,7 +142,8 @@ def load_upstream(name: str, path: str | None = None, args: dict | None = None) 
         args: further arguments of the entry.
 
     Raises:
-        SecError: unknown name, nothing at `path`, or nothing that can be loaded.
+        SecError: unknown name, nothing at `path`, or nothing that can be loaded without running code from it
+            (see safe_load.pickles_allowed).
     """
     entry = hub_entry(name)
     if path is not None:
@@ -152,10 +154,13 @@ def load_upstream(name: str, path: str | None = None, args: dict | None = None) 
             raise SecError(f"{name}: wants a path (a transformers folder or a hub name) and no other argument")
         return _load_transformers(entry, name, path)
     try:
-        expert = entry(refresh=False, **({"ckpt": path} if path else {}), **(args or {}))
+        with tensors_only():
+            expert = entry(refresh=False, **({"ckpt": path} if path else {}), **(args or {}))
         return OtherUpstream(expert)
-    except SecError:
-        raise
+    except UnsafeFile as err:
+        raise SecError(
+            f"{err} (S3PRL's upstream {name!r}; if you trust it: sec_extract_feats --allow_pickle true)"
+        ) from err
     except Exception as err:
         raise SecError(
             f"{path or name}: S3PRL could not load its upstream {name!r} from it ({_short(err)}); "
@@ -237,11 +242,13 @@ def _load_transformers(entry: Callable, name: str, path: str) -> TransformersUps
         rate = transformers.Wav2Vec2FeatureExtractor.from_pretrained(path).sampling_rate
         if rate != FS:
             raise SecError(f"{path}: its preprocessor wants {rate} Hz, only {FS} is supported; give another model")
-        _, info = model_class.from_pretrained(path, output_loading_info=True)
+        with tensors_only():
+            _, info = model_class.from_pretrained(path, output_loading_info=True)
         lacking = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})
         if lacking:
             raise SecError(f"{path}: its checkpoint lacks {len(lacking)} tensors ({lacking[0]}, ...); get it anew")
-        return TransformersUpstream(entry(path), path)
+        with tensors_only():
+            return TransformersUpstream(entry(path), path)
     except SecError:
         raise
     except Exception as err:

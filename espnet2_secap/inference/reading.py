@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import kaldiio
 import numpy as np
 import soundfile
 
 from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.data.scp import read_matrix
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.outputs import scp_of
 
@@ -32,10 +32,11 @@ class Utterances:
         try:
             if self.raw:
                 return soundfile.read(self.paths[utt], dtype="float32")[0]
-            return np.array(kaldiio.load_mat(self.paths[utt]), dtype=np.float32)
+            return read_matrix(self.paths[utt])
         except (OSError, RuntimeError, ValueError) as err:
             stage = 2 if self.raw else 3
-            raise SecError(f"{utt}: {self.paths[utt]} cannot be read; run stage {stage} again") from err
+            said = f" ({err})" if isinstance(err, SecError) else ""
+            raise SecError(f"{utt}: {self.paths[utt]} cannot be read{said}; run stage {stage} again") from err
 
     def batches(self, ids: list[str], batch_size: int) -> Iterator[list[str]]:
         """The ids, sorted by length, `batch_size` at a time."""

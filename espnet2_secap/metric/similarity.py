@@ -34,9 +34,14 @@ def sentence_transformer(path: str) -> Encoder:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise MetricUnavailable("needs the package sentence-transformers") from None
+    from espnet2_secap.safe_load import tensors_only
+
     try:
-        model = SentenceTransformer(path, device="cpu")
-    except (OSError, ValueError, KeyError) as err:
+        with tensors_only():
+            model = SentenceTransformer(path, device="cpu", trust_remote_code=False)
+    except SecError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError) as err:
         said = (str(err).strip().splitlines() or [type(err).__name__])[0]
         raise SecError(f"--sim2 {path}: no model that sentence-transformers can load ({said[:200]})") from err
     return lambda texts: model.encode(texts, batch_size=64, convert_to_tensor=True, show_progress_bar=False)

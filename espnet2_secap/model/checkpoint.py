@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.safe_load import reason
 
 
 def leave_out_frozen(model: torch.nn.Module) -> None:
@@ -40,12 +41,12 @@ def _plain_keys(module: torch.nn.Module) -> list[str]:
 
 def read_tensors(path: str | Path, kind: str) -> object:
     """What `torch.load` reads from a file without running code from it; `kind` of file, for the error."""
-    import pickle
-
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as err:
-        raise SecError(f"{path}: not a {kind}, or cut short ({str(err).splitlines()[0]})") from err
+    except OSError:
+        raise
+    except Exception as err:  # a broken file can end in almost any
+        raise SecError(f"{path}: not a {kind}: {reason(err)}") from err
 
 
 def load_state(path: str | Path) -> dict[str, torch.Tensor]:

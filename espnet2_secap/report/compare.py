@@ -9,7 +9,7 @@ from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.registry import column_order
 from espnet2_secap.report.collect import Score
 from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Utterances, bootstrap, interval, p_value
-from espnet2_secap.report.table import Cell, Table
+from espnet2_secap.report.table import Cell, Table, one_line
 from espnet2_secap.report.tables import label
 
 ALIKE = ("segment", "words", "truth")  # what both systems must have been scored with
@@ -71,7 +71,9 @@ class Comparison:
 
     def text(self) -> str:
         """To print."""
-        return f"{self.title()}\n{self.table().text()}" + "".join(f"{note}\n" for note in self.notes)
+        return f"{one_line(self.title())}\n{self.table().text()}" + "".join(
+            f"{one_line(note)}\n" for note in self.notes
+        )
 
     def markdown(self) -> str:
         """A section of the file."""

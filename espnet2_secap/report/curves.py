@@ -56,7 +56,7 @@ def plot_curves(experiments: dict[str, Curves], output: str | Path) -> None:
     FigureCanvasAgg(figure)
     parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
     for part, count, (name, curves) in zip(parts, rows, experiments.items(), strict=True):
-        part.suptitle(f"{name}, by epoch", fontsize=10)
+        part.suptitle(f"{name}, by epoch", fontsize=10, parse_math=False)  # a $ in a name is no formula
         panels = part.subplots(count, _PER_ROW, squeeze=False).flat
         for panel, (key, splits) in zip(panels, curves.items(), strict=False):
             for split, points in splits.items():
@@ -64,10 +64,11 @@ def plot_curves(experiments: dict[str, Curves], output: str | Path) -> None:
                 values = [value if math.isfinite(value) else math.nan for value in values]
                 marker = "o" if len(epochs) < 4 else None
                 panel.plot(epochs, values, color=_COLORS.get(split), label=split, marker=marker, markersize=3)
-            panel.set_title(key, fontsize=8)
+            panel.set_title(key, fontsize=8, parse_math=False)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.tick_params(labelsize=7)
-            panel.legend(fontsize=7)
+            for text in panel.legend(fontsize=7).get_texts():
+                text.set_parse_math(False)
         for panel in list(part.axes)[len(curves) :]:
             panel.set_axis_off()
     make_dir(Path(output).parent)

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from espnet2_secap.report.collect import Score
 from espnet2_secap.report.quoted import Quoted
-from espnet2_secap.report.table import Cell, Table, latex
+from espnet2_secap.report.table import Cell, Table, latex, one_line
 from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation
 
 
@@ -43,26 +44,28 @@ class Report:
         parts = []
         for dset, scores in self.sets().items():
             table, notes = score_table(scores, self.quoted)
-            parts.append(f"{title(dset, scores)}\n{table.text()}" + "".join(f"{note}\n" for note in notes))
-            parts[-1] += how(scores)
+            lines = [title(dset, scores), *notes, how(scores)]
+            above, *below = (one_line(line) + "\n" for line in lines)
+            parts.append(above + table.text() + "".join(below))
         parts += [f"{title}\n{table.text()}" for title, table in self.more_tables()]
         return "\n".join(parts)
 
     def markdown(self) -> str:
         """The whole report."""
-        parts = [f"# Results\n\nWritten by `{self.command}`; changes made by hand will be lost.\n"]
+        parts = [f"# Results\n\nWritten by {code(self.command)}; changes made by hand will be lost.\n"]
         for dset, scores in self.sets().items():
             table, notes = score_table(scores, self.quoted)
-            notes = [Cell(note).markdown() + "  \n" for note in notes] + [how(scores)]
-            parts.append(f"## {title(dset, scores)}\n\n{table.markdown()}\n{''.join(notes)}")
+            notes = [Cell(note).markdown() + "  \n" for note in notes] + [Cell(how(scores)).markdown() + "\n"]
+            parts.append(f"## {Cell(title(dset, scores)).markdown()}\n\n{table.markdown()}\n{''.join(notes)}")
         parts += [f"## {title}\n\n{table.markdown()}" for title, table in self.more_tables()]
         if self.picture:
-            parts.append(f"## Training\n\n![training curves]({self.picture})\n")
+            parts.append(f"## Training\n\n![training curves]({quote(self.picture)})\n")
         for dset, scores in self.sets().items():
             table = example_table(scores, self.examples)
             if table:
-                parts.append(f"## Captions of {dset}: its first utterances\n\n{table.markdown()}")
-        parts.append(f"## Commands\n\n```sh\n{commands(self.scores)}```\n")
+                parts.append(f"## Captions of {Cell(dset).markdown()}: its first utterances\n\n{table.markdown()}")
+        made_by = commands(self.scores)
+        parts.append(f"## Commands\n\n{fence(made_by)}sh\n{made_by}{fence(made_by)}\n")
         return "\n".join(parts)
 
     def latex(self) -> str:
@@ -102,6 +105,17 @@ def how(scores: list[Score]) -> str:
         f"n: captions per utterance; mean ± standard deviation over them. Segmentation of the n-gram metrics: "
         f"{segmentation(scores)}. Bold: the best of the column.\n"
     )
+
+
+def fence(text: str, least: int = 3) -> str:
+    """As many backticks as it takes for a block of code, or one in a line, that nothing in the text ends."""
+    return "`" * max([least, *(len(run) + 1 for run in re.findall("`+", text))])
+
+
+def code(text: str) -> str:
+    """A line of code for Markdown."""
+    text, around = one_line(text), fence(text, 1)
+    return f"{around} {text} {around}" if "`" in text else f"{around}{text}{around}"
 
 
 def commands(scores: list[Score]) -> str:

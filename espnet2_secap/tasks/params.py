@@ -30,7 +30,7 @@ def architecture(name: str):
 
     folder, file = Path(name), ARCHITECTURES / f"{name.replace('/', '--')}.json"
     if (folder / "config.json").is_file():
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if file.is_file():
         return AutoConfig.from_pretrained(file)
     known = ", ".join(sorted(path.stem.replace("--", "/") for path in ARCHITECTURES.glob("*.json")))

@@ -25,6 +25,7 @@ from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.bridge.linear import LinearBridge
 from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.data.io import read_kaldi, read_yaml
+from espnet2_secap.data.scp import check_training_data
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
@@ -35,6 +36,7 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.model.align import AlignModel
 from espnet2_secap.model.caption import CaptionModel
 from espnet2_secap.model.checkpoint import init_from_align, load_state
+from espnet2_secap.safe_load import tensors_only
 from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.text.preprocessor import SECPreprocessor, encode_prompt, read_prompts
@@ -151,6 +153,7 @@ class SECTask(AbsTask):
     def main(cls, args: argparse.Namespace | None = None, cmd: list[str] | None = None) -> None:
         """Train in this process, or in several on this node and on others."""
         args = args or cls.get_parser().parse_args(cmd)
+        check_training_data(args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type)
         nproc = processes_per_node(args)
         if nproc == 1:
             super().main(args=args)
@@ -159,6 +162,12 @@ class SECTask(AbsTask):
         args.version = espnet.__version__
         cls.check_required_command_args(args)
         run_processes(cls.main_worker, args, nproc)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """One process of a training; no file that it loads runs code."""
+        with tensors_only():
+            super().main_worker(args)
 
     @classmethod
     def defaults(cls) -> dict:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.safe_load import tensors_only
 
 
 def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
@@ -25,7 +26,11 @@ def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
     if not Path(path).exists() and not is_hub_name(path):
         raise SecError(f"{what}: {path}: no such folder; make it, or give the right path or a name on the model hub")
     try:
-        return getattr(transformers, auto_class).from_pretrained(path, **kwargs)
+        # Neither code of a model's own, nor the question whether to run it; weights are read as tensors.
+        with tensors_only():
+            return getattr(transformers, auto_class).from_pretrained(path, trust_remote_code=False, **kwargs)
+    except SecError:
+        raise
     except (OSError, ValueError, KeyError) as err:
         if Path(path).is_dir():
             raise SecError(f"{path}: not a transformers folder that {auto_class} can load ({_short(err)})") from err

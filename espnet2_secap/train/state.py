@@ -1,6 +1,5 @@
 """All that a training is between two steps, in a file that a crash cannot spoil: checkpoint.pth."""
 
-import datetime
 import logging
 import os
 import random
@@ -15,6 +14,7 @@ from espnet2.train.reporter import Average, Reporter, SubReporter, WeightedAvera
 from espnet2_secap.data.io import atomic_write
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.checkpoint import read_tensors
+from espnet2_secap.safe_load import HARMLESS
 
 NAME, PREVIOUS = "checkpoint.pth", "checkpoint.prev.pth"
 
@@ -92,12 +92,7 @@ def save_tensors(path: Path, content: object, keep: Path | None = None) -> None:
         OSError, SecError: no space, no permission; `path` is as it was.
     """
     with atomic_write(path, "wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as err:  # torch's own wrapping of the error that the file gave
-            if isinstance(err.__context__, OSError):
-                raise err.__context__ from None
-            raise
+        torch.save(content, file)
         if keep is not None and path.exists():
             beside = keep.with_name(f"{keep.name}.tmp.{os.getpid()}")
             try:
@@ -140,17 +135,11 @@ def _read_whole(path: Path) -> dict:
         raise SecError(f"{path}: is cut short or no checkpoint ({err})") from err
     if spoilt:
         raise SecError(f"{path}: is corrupt (checksum of {spoilt})")
-    with torch.serialization.safe_globals([datetime.timedelta, *_numpy_globals()]):
+    with torch.serialization.safe_globals(HARMLESS):
         states = read_tensors(path, "checkpoint")
     if not isinstance(states, dict):
         raise SecError(f"{path}: is no checkpoint of a training")
     return states
-
-
-def _numpy_globals() -> list:
-    """What numpy scalars in the reporter's statistics need to be read; they hold numbers only."""
-    scalar = np.float64(0).__reduce__()[0]
-    return [scalar, np.dtype, *{type(np.dtype(name)) for name in ("float64", "float32", "int64", "bool")}]
 
 
 def pack_steps(done: int, sub: SubReporter, random_states: list[dict]) -> dict:

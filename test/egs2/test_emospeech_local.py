@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -327,3 +328,64 @@ def test_the_public_recordings(recipe, shared, monkeypatch, capsys):
             format_audio(["--data_dir", f"data/{name}", "--output_dir", f"dump/raw/{name}", "--role", name, *more])
         assert list(read_kaldi(recipe / "dump" / "raw" / name / "wav.scp")) == sets[name]
         assert (recipe / "dump" / "raw" / name / "bad_utts.tsv").read_text() == ""
+
+
+HOSTILE = [
+    "a\nb",
+    "a\0b",
+    "../../up",
+    "/etc/x",
+    "-rf",
+    "x" * 300,
+    "\u202eb",
+    "$(mkdir evil)",
+    "\ud800",
+    "a\rb",
+    "..",
+    "a/b",
+]
+
+
+@pytest.mark.parametrize(
+    "where", ["captions", "a caption", "a label", "an id in wav.scp", "a path", "a text", "a list"]
+)
+def test_hostile_names_are_left_out_or_one_error(repo, tmp_path, where, monkeypatch, capsys):
+    """Whatever the corpus holds: no traceback, nothing written but data/, every id in it a good one."""
+    program = runpy.run_path(str(repo / "egs2/emospeech/sec1/local/data_prep.py"), run_name="data_prep")["main"]
+    values = [*HOSTILE, "mkdir evil |", "x" * 6000, "/etc/passwd"]
+    for number, value in enumerate(values if where == "a path" else HOSTILE):
+        corpus = tmp_path / str(number)
+        ids = make_corpus(corpus, 40)
+        dataset = corpus / "dataset"
+        table = json.loads((dataset / "fid2captions.json").read_text(encoding="utf-8"))
+        if where in ("captions", "a caption"):
+            table[value if where == "captions" else ids[0]] = [value]
+        lines = {"a label": "labels.txt", "an id in wav.scp": "wav.scp", "a path": "wav.scp", "a text": "text.txt"}
+        line = {"a label": f"{ids[0]} {value}", "a text": f"{ids[0]}x {value}", "a path": f"q {value}"}
+        if where == "a path":
+            table["q"] = ["她很高兴"]
+        if where == "a label":
+            (dataset / "labels.txt").write_text("".join(f"{utt} sad\n" for utt in ids[1:]))
+        (dataset / "fid2captions.json").write_text(json.dumps(table))
+        if where == "a list":
+            (dataset / "test.txt").write_text("\n".join([*ids[:5], value]), encoding="utf-8", errors="surrogatepass")
+        elif where in lines:
+            with open(dataset / lines[where], "a", encoding="utf-8", errors="surrogatepass") as stream:
+                stream.write(line.get(where, f"{value} x.wav") + "\n")
+        before = set(corpus.rglob("*"))
+        monkeypatch.chdir(corpus)
+        try:
+            program(["--corpus", str(corpus), "--output", "data"])
+            worked = True
+        except SystemExit:
+            worked = False
+        made = {path.relative_to(corpus).parts[0] for path in set(corpus.rglob("*")) - before}
+        assert made <= {"data"}, value
+        said = capsys.readouterr().err
+        if not worked:
+            assert said.startswith("data_prep: error: ") and said.count("\n") == 1, said[-500:]
+            assert not list((corpus / "data").glob("*")), "no half of it"
+        else:
+            for name in SETS:
+                assert validate_data_dir(corpus / "data" / name) == []
+                assert not set(read_kaldi(corpus / "data" / name / "wav.scp")) & set(HOSTILE)

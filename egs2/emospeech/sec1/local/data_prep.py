@@ -103,7 +103,7 @@ def find_wavs(dataset: Path) -> dict[str, str]:
     listed = read_kaldi(dataset / "wav.scp") if (dataset / "wav.scp").is_file() else {}
     for utt_id, value in listed.items():
         for place in (dataset.parent / value, dataset / value):
-            if utt_id not in wavs and place.is_file():
+            if utt_id not in wavs and os.path.isfile(place):  # a value that can be no path is none, either
                 wavs[utt_id] = str(place)
     return wavs
 
@@ -255,7 +255,7 @@ def main(argv=None) -> None:
     make_dir(args.output)
     write_data_dirs(args.output, sets)
     with atomic_write(Path(args.output) / "left_out.tsv") as stream:
-        stream.writelines(f"{utt_id}\t{reason}\n" for utt_id, reason in sorted(left_out.items()))
+        stream.writelines(f"{shorten(utt_id, 300)}\t{reason}\n" for utt_id, reason in sorted(left_out.items()))
     print(summary(sets))
 
 

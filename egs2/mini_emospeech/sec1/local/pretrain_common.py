@@ -73,7 +73,10 @@ def finish_folder(beside: Path, folder: Path, record: dict) -> None:
         shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
         os.replace(beside, folder)
-        shutil.rmtree(old)
+        if old.is_symlink():
+            old.unlink()
+        else:
+            shutil.rmtree(old)
     else:
         os.replace(beside, folder)
 

@@ -114,7 +114,7 @@ def make_audio(utterances: list[Utterance], folder: Path, seed: int, nj: int) ->
     with multiprocessing.get_context("fork").Pool(nj) as pool:
         rates = list(progress(pool.imap(_speak_in_copy, jobs, chunksize=4), len(jobs), f"speaking {folder.name}"))
     wanted = {path.name for _, _, path in jobs}
-    for path in folder.iterdir():  # from an earlier run of another size
+    for path in folder.glob("*_*.wav*"):  # from an earlier run of another size, or one that was killed
         if path.name not in wanted:
             path.unlink()
     return rates

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# What the stages of sec.sh are written with. Sourced there: the options of sec.sh are its variables.
+# shellcheck disable=SC2154 # they are set in sec.sh
+
+die() { echo "sec.sh: error: $*" >&2; exit 1; }
+log() { echo "$(date '+%H:%M:%S') $*"; }
+need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
+runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
+# at_most N FILE: N, or the number of FILE's lines where it has fewer
+at_most() {
+    local n; n=$(wc -l < "$2")
+    [ "$n" -lt "$1" ] || { echo "$1"; return; }
+    echo "note: only $n utterances in $2, so $n jobs instead of $1" >&2
+    echo "$n"
+}
+# suffix_of conf/caption_large.yaml caption: _large; of conf/caption.yaml: nothing
+suffix_of() { local name; name=$(basename "$1" .yaml); name=${name#"$2"}; echo "${name:+_${name#_}}"; }
+# jobs CMD N LOG COMMAND ... JOB: run it N times in parallel; if one fails, show what it said
+jobs() {
+    local cmd=$1 n=$2 logs=$3; shift 3
+    # shellcheck disable=SC2086 # cmd holds options
+    ${cmd} JOB=1:"$n" "$logs" "$@" && return
+    # shellcheck disable=SC2086 # the pattern names every job's log
+    grep -hE ' error: ' ${logs//JOB/*} | sort -u >&2 || true
+    exit 1
+}
+
+# train EXP_DIR CONFIG ARGS DATA ...: one training stage through ESPnet's launcher, its progress on this terminal.
+# DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; those that are there are given.
+train() {
+    local exp=$1 config=$2 args=$3 names=$4 data=() split dset name path threads; shift 4
+    [ -f "${config}" ] || die "${config}: no such configuration"
+    [ "${feats_type} ${feats_normalize}" != "raw global_mvn" ] ||
+        die "--feats_normalize global_mvn needs stored features: give --feats_type extracted, or --feats_normalize ''"
+    for split in train valid; do
+        dset=${train_set}; [ "${split}" = train ] || dset=${valid_set}
+        need "${sec_stats_dir}/${dset}/speech_shape" 4
+        data+=(--"${split}"_shape_file "${sec_stats_dir}/${dset}/speech_shape")
+        data+=(--"${split}"_data_path_and_name_and_type "${feats_dir}/${dset}/${feats_scp},speech,${feats_file_type}")
+        for name in ${names}; do
+            path=${dumpdir}/raw/${dset}/${name#*,}
+            [ ! -f "${path}" ] || data+=(--"${split}"_data_path_and_name_and_type "${path},${name%,*},text")
+        done
+    done
+    mkdir -p "${exp}"
+    threads=${train_threads:+ --num_threads ${train_threads}}
+    # shellcheck disable=SC2086
+    sec_follow --log "${exp}/train.log" -- \
+        "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd} --name $(basename "${exp}")${threads}" \
+        --log "${exp}/train.log" --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+        --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
+        "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \
+        --train_nproc "${train_nproc}" "${data[@]}" "${normalize[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
+    grep -hE ' error: |: stopped by ' "${exp}/train.log" | sort -u >&2 || tail -n 15 "${exp}/train.log" "${exp}/launch.log" >&2
+    die "training ended early; the whole log is ${exp}/train.log"
+}
