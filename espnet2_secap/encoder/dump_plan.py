@@ -9,7 +9,7 @@ Shards do not depend on the number of jobs: any number of jobs, in any order, ma
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Settings:
     def stamp(self) -> list:
         """The settings, with sizes and times of the files they name."""
         named = [value for value in (self.path, *self.upstream_args.values()) if isinstance(value, str)]
-        return [asdict(self), [_stat(file) for name in named for file in _files(name)]]
+        return [asdict(self), stamps(named)]
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,11 @@ def read_set(folder: Path) -> list[Utt]:
         here, there = (scp, num) if utt in wavs else (num, scp)
         raise SecError(f"{there}: {utt}: is not there, but in {here.name}; run stage 2 again")
     return [Utt(utt, wavs[utt], samples[utt]) for utt in sorted(wavs)]
+
+
+def stamps(names: Iterable[str]) -> list[list]:
+    """Name, size and time of the files, and of those in the folders, of these names; what is neither is left out."""
+    return [_stat(file) for name in names for file in _files(name)]
 
 
 def _files(name: str) -> list[str]:
