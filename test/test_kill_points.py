@@ -80,14 +80,11 @@ def test_stage_8(place):
     write_captions("mine", {utt: ["声音高亢，十分开心"] for utt in references})
 
     def work():
-        common = ["--metrics", "rouge_l", "emotion_recall"]
-        for kind in ("random", "frequent"):
-            system = f"out/{kind}_caption/test"
-            sec_baseline.main(["--kind", kind, "--train_captions", "mine", "--ids", "captions", "--output", system])
-            hyp = ["--ref", "captions", "--hyp", f"{system}/captions"]
-            sec_score.main([*hyp, "--output", f"{system}/score.json", *common])
+        system = "out/random_caption/test"
+        sec_baseline.main(["--kind", "random", "--train_captions", "mine", "--ids", "captions", "--output", system])
+        files = ["--ref", "captions", "--hyp", f"{system}/captions", "--output", f"{system}/score.json"]
+        sec_score.main([*files, "--metrics", "rouge_l", "emotion_recall"])
         sec_report.main(["--expdir", "out"])
 
-    assert kill_at_every_change(place / "out", work) > 30
-    results = json.loads((place / "out" / "results.json").read_text())
-    assert set(results) == {"random_caption", "frequent_caption"}
+    assert kill_at_every_change(place / "out", work) > 15
+    assert "random_caption" in json.loads((place / "out" / "results.json").read_text())
