@@ -61,6 +61,11 @@ class Shard:
         return self.set_dir / "data" / f"feats.{self.number}.ark"
 
     @property
+    def samples(self) -> int:
+        """How much audio it is of."""
+        return sum(utt.samples for utt in self.utts)
+
+    @property
     def index(self) -> Path:
         """What is in the ark and how it was made."""
         return self.set_dir / "data" / f"feats.{self.number}.json"
@@ -100,6 +105,23 @@ def plan(dumpdir: str | Path, sets: Sequence[str], output: str | Path, settings:
             part = tuple(utts[start : start + SHARD_UTTS])
             shards.append(Shard(Path(output) / name, start // SHARD_UTTS + 1, part, settings, stamp))
     return shards
+
+
+def share(shards: Sequence[Shard], nj: int, job: int) -> list[Shard]:
+    """The shards of job `job` (from 1) of `nj`: longest first, each goes to the job with the least audio so far.
+
+    Raises:
+        SecError: no such job.
+    """
+    if not 1 <= job <= nj:
+        raise SecError(f"--job {job} --nj {nj}: wants 1 <= job <= nj")
+    load, mine = [0] * nj, set()
+    for shard in sorted(shards, key=lambda shard: -shard.samples):  # equal ones stay in the plan's order
+        least = load.index(min(load))
+        load[least] += shard.samples
+        if least == job - 1:
+            mine.add(shard)
+    return [shard for shard in shards if shard in mine]
 
 
 def read_set(folder: Path) -> list[Utt]:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from espnet2_secap.encoder.dump_plan import SHARD_UTTS, Settings, plan, read_set
+from espnet2_secap.encoder.dump_plan import SHARD_UTTS, Settings, plan, read_set, share
 from espnet2_secap.errors import SecError
 
 
@@ -41,6 +41,19 @@ def test_shards_cover_the_set_in_order(raw, tmp_path):
     assert [len(shard.utts) for shard in shards] == [SHARD_UTTS, SHARD_UTTS, 130 - 2 * SHARD_UTTS]
     assert [utt.id for shard in shards for utt in shard.utts] == [f"u{i:03d}" for i in range(130)]
     assert shards[1].ark == tmp_path / "out" / "train" / "data" / "feats.2.ark"
+
+
+def test_jobs_get_equal_amounts_of_audio(raw, tmp_path):
+    seconds = [4] * 64 + [1] * 64 + [30] * 2  # shards of 256, 64 and 60 s
+    lines = (f"u{i:03d} {16000 * length}\n" for i, length in enumerate(seconds))
+    (raw / "utt2num_samples").write_text("".join(lines))
+    shards = plan(tmp_path / "dump", ["train"], tmp_path / "out", settings())
+    numbers = [[shard.number for shard in share(shards, 2, job)] for job in (1, 2)]
+    assert numbers == [[1], [2, 3]]
+    assert [[shard.number for shard in share(shards, 4, job)] for job in (1, 2, 3, 4)] == [[1], [2], [3], []]
+    assert share(shards, 1, 1) == shards
+    with pytest.raises(SecError, match="--job 3 --nj 2"):
+        share(shards, 2, 3)
 
 
 def test_fingerprints_follow_what_the_features_depend_on(raw, tmp_path):
