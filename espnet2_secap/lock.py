@@ -71,7 +71,7 @@ def take(descriptor: int, path: str | Path, pid: int, patience: float = 30.0) ->
         owner = _read(descriptor)
         runs = owner is not None and owner.runs()
         if owner is not None and (runs if state == "unknown" else state == "held" and (runs or not owner.here())):
-            what = f"process {owner.pid} on {owner.host} since {owner.since} ({shorten(owner.command, 200)})"
+            what = f"process {owner.pid} on {owner.host} since {owner.since} ({shorten(owner.command, 100)})"
             there = "" if owner.here() else f"on {owner.host}: "
             raise SecError(
                 f"{path} is in use by {what}; wait for it, stop it ({there}kill {owner.pid}), or give this run another "
