@@ -11,13 +11,17 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
 
-from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.data.io import part_of, read_kaldi
 from espnet2_secap.encoder.lengths import read_lengths
 from espnet2_secap.errors import SecError
 
-SHARD_UTTS = 64
+SHARD_UTTS = 64  # at most
+# Below 512 utterances shards are smaller, down to this, so that up to 8 jobs have work. Not smaller: their batches, of
+# which each shard has its own, have more padding.
+SMALL_SHARD_UTTS, MANY_SHARDS = 32, 8
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,10 @@ def plan(dumpdir: str | Path, sets: Sequence[str], output: str | Path, settings:
     shards, stamp = [], settings.stamp()
     for name in sets:
         utts = read_set(Path(dumpdir) / "raw" / name)
-        for start in range(0, len(utts), SHARD_UTTS):
-            part = tuple(utts[start : start + SHARD_UTTS])
-            shards.append(Shard(Path(output) / name, start // SHARD_UTTS + 1, part, settings, stamp))
+        count = max(ceil(len(utts) / SHARD_UTTS), min(ceil(len(utts) / SMALL_SHARD_UTTS), MANY_SHARDS))
+        for number in range(1, count + 1):
+            part = tuple(part_of(utts, count, number))
+            shards.append(Shard(Path(output) / name, number, part, settings, stamp))
     return shards
 
 
