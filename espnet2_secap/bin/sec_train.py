@@ -14,11 +14,21 @@ def get_parser():
 
 @cli
 def main(cmd=None) -> None:
-    """Train; what is already trained is resumed with `--resume true`."""
-    from espnet2_secap.tasks.sec import SECTask
+    """Train; what is already trained is resumed with `--resume true`.
 
+    TERM and USR1 save and end the program with status 99; the same command goes on from there.
+    """
+    from espnet2_secap.train.interrupt import interrupt
+
+    with interrupt.listening():
+        from espnet2_secap.tasks.sec import SECTask
+
+        _train(SECTask, cmd)
+
+
+def _train(task, cmd) -> None:
     try:
-        SECTask.main(cmd=cmd)
+        task.main(cmd=cmd)
     except yaml.YAMLError as err:
         raise SecError(f"--config: not a YAML file: {' '.join(str(err).split())}") from err
 

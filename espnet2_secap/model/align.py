@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.loss.gather import gather_rows
 from espnet2_secap.loss.sccl import sccl_loss
 from espnet2_secap.loss.vclub import gaussian_log_likelihood, vclub_bound
 from espnet2_secap.masks import lengths_to_mask, masked_mean
@@ -123,14 +124,22 @@ class AlignModel(AbsSECModel):
             Loss, statistics, batch size.
         """
         query = masked_mean(*self.q_embedding(speech, speech_lengths))  # (B, H)
+        size = float(len(query))
+        embeddings = [query]
+        if self.sccl_weight:
+            embeddings.append(self.embed_text(caption, caption_lengths))
+        if self.mi_weight:
+            embeddings.append(self.embed_text(text, text_lengths))
+        # Both terms compare utterances with each other, so they are taken over the batches of all processes.
+        query, *texts = gather_rows(torch.cat(embeddings, dim=1)).chunk(len(embeddings), dim=1)
         stats = {}
         loss = query.new_zeros(())
         if self.sccl_weight:
-            spoken = self.embed_text(caption, caption_lengths)
+            spoken = texts.pop(0)
             sccl, terms = sccl_loss(
                 query,
                 spoken,
-                emotion.view(-1),
+                gather_rows(emotion.view(-1, 1)).view(-1),
                 weights=self.sccl_weights,
                 margin=self.margin,
                 reduction=self.sccl_reduction,
@@ -141,16 +150,14 @@ class AlignModel(AbsSECModel):
             if self.retrieval is not None:
                 self.retrieval.append((query.detach(), spoken.detach()))
         if self.mi_weight:
-            said = self.embed_text(text, text_lengths)
-            if self.mi_detach_text:
-                said = said.detach()
-            bound, fit = self._mutual_information(said, query)
+            said = texts.pop(0)
+            bound, fit = self._mutual_information(said.detach() if self.mi_detach_text else said, query)
             loss = loss + self.mi_weight * bound
             stats |= {"mi": bound.detach(), "mi_log_likelihood": fit.detach()}
         stats["loss"] = loss.detach()
         if self.mi_weight:
             loss = loss - fit  # after the statistics: what is minimised by the embeddings is Eq. 6 alone
-        return force_gatherable((loss, stats, float(len(query))), loss.device)
+        return force_gatherable((loss, stats, size), loss.device)
 
     def _mutual_information(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """U(x; y) that moves x and y only, and mean log q(y_i|x_i) that moves the estimator only."""

@@ -3,8 +3,11 @@
 import argparse
 import inspect
 import logging
+import sys
 from pathlib import Path
 
+import espnet
+from espnet.utils.cli_utils import get_commandline_args
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.asr.specaug.specaug import SpecAug
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -37,6 +40,7 @@ from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.text.preprocessor import SECPreprocessor, encode_prompt, read_prompts
 from espnet2_secap.text.text_encoder import AbsTextEncoder, BertTextEncoder, TokenEmbedding
 from espnet2_secap.text.tokenizer import build_tokenizer
+from espnet2_secap.train.processes import processes_per_node, run_processes
 from espnet2_secap.train.trainer import SECTrainer
 
 encoder_choices = ClassChoices(
@@ -121,6 +125,13 @@ class SECTask(AbsTask):
             default=None,
             help="Learning rate of the mutual information estimator; as the others' if none",
         )
+        group.add_argument(
+            "--checkpoint_interval",
+            type=float,
+            default=600.0,
+            help="Seconds between two checkpoints within an epoch; there is one after each epoch in any case",
+        )
+        group.add_argument("--train_nproc", type=int, default=1, help="Training processes per node on CPUs (--ngpu 0)")
         group.add_argument("--emotions", nargs="*", default=None, help="Filled in from the training set's utt2emo")
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
@@ -135,6 +146,19 @@ class SECTask(AbsTask):
 
         parser.error = error
         return parser
+
+    @classmethod
+    def main(cls, args: argparse.Namespace | None = None, cmd: list[str] | None = None) -> None:
+        """Train in this process, or in several on this node and on others."""
+        args = args or cls.get_parser().parse_args(cmd)
+        nproc = processes_per_node(args)
+        if nproc == 1:
+            super().main(args=args)
+            return
+        print(get_commandline_args(), file=sys.stderr)
+        args.version = espnet.__version__
+        cls.check_required_command_args(args)
+        run_processes(cls.main_worker, args, nproc)
 
     @classmethod
     def defaults(cls) -> dict:
@@ -161,10 +185,12 @@ class SECTask(AbsTask):
         """Text to token ids; see SECPreprocessor."""
         if args.model == "align":
             text_encoder = text_encoder_choices.get_class(args.text_encoder)
-            return SECPreprocessor(train, text_encoder.tokenize(**args.text_encoder_conf), args.emotions)
+            return SECPreprocessor(
+                train, text_encoder.tokenize(**args.text_encoder_conf), args.emotions, seed=args.seed
+            )
         tokenizer = build_tokenizer(args.decoder_conf["path"])
         prompts = [encode_prompt(tokenizer, prompt, args.prompt_bos) for prompt in read_prompts(args.prompts)]
-        return SECPreprocessor(train, tokenizer.encode, prompts=prompts, eos_id=tokenizer.eos_id)
+        return SECPreprocessor(train, tokenizer.encode, prompts=prompts, eos_id=tokenizer.eos_id, seed=args.seed)
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:

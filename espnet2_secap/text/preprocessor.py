@@ -1,6 +1,8 @@
 """From the files of a data directory to what the models take, one utterance at a time."""
 
+import random
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +39,14 @@ class SECPreprocessor(AbsPreprocessor):
     Out, for the second stage: `prompt`, and `caption` ending in `eos_id`.
 
     Args:
-        train: draw at random (from numpy's generator, which ESPnet seeds per epoch and worker); otherwise the first
-            caption and the first prompt are taken, so that validation is the same each time.
+        train: draw at random; otherwise the first caption and the first prompt are taken, so that validation is the
+            same each time. A draw depends on the seed, the epoch and the utterance alone: not on the number of
+            processes, nor on whether the epoch was interrupted.
         tokenize: text -> token ids.
         emotions: the categories in order of their numbers.
         prompts: token ids of the instructions for the second stage.
         eos_id: ends a caption in the second stage.
+        seed: of the draws.
     """
 
     def __init__(
@@ -52,23 +56,28 @@ class SECPreprocessor(AbsPreprocessor):
         emotions: list[str] | None = None,
         prompts: list[list[int]] | None = None,
         eos_id: int | None = None,
+        seed: int = 0,
     ):
         super().__init__(train)
+        self.seed = seed
+        self.epoch = 0
         self.tokenize = tokenize
         self.numbers = {emotion: i for i, emotion in enumerate(emotions or [])}
         self.prompts = [np.array(prompt, dtype=np.int64) for prompt in prompts] if prompts else None
         self.eos_id = eos_id
 
-    def _draw(self, items: list):
-        return items[np.random.randint(len(items))] if self.train else items[0]
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew from now on."""
+        self.epoch = epoch
 
     def __call__(self, uid: str, data: dict[str, str | np.ndarray]) -> dict[str, np.ndarray]:
         """One utterance; see the class."""
         output = {"speech": np.asarray(data["speech"], dtype=np.float32)}
+        draw = random.Random(f"{self.seed}-{self.epoch}-{uid}").choice if self.train else itemgetter(0)
         if self.prompts is not None:
-            output["prompt"] = self._draw(self.prompts)
+            output["prompt"] = draw(self.prompts)
         if "caption" in data:
-            ids = self.tokenize(self._draw(self._captions(uid, data["caption"])))
+            ids = self.tokenize(draw(self._captions(uid, data["caption"])))
             output["caption"] = np.array(ids + ([] if self.eos_id is None else [self.eos_id]), dtype=np.int64)
         if "text" in data:
             output["text"] = np.array(self.tokenize(data["text"]), dtype=np.int64)

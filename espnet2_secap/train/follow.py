@@ -1,5 +1,6 @@
 """Run a training and show on this terminal how it gets on, from the log that it writes elsewhere."""
 
+import os
 import re
 import signal
 import subprocess
@@ -27,10 +28,17 @@ def epoch_line(line: str, left: str = "") -> str | None:
     return f"  epoch {match[1]}: {', '.join(shown)}" + (f" ({left} left)" if left else "")
 
 
-def follow(log: Path, command: Sequence[str], poll: float = 0.2) -> int:
+def follow(log: Path, command: Sequence[str], poll: float = 0.2, patience: float = 40.0) -> int:
     """Run `command`, print a line per epoch that appears in `log`, and return the command's exit status.
 
-    INT and TERM end the command, which has a process group of its own, and then this program.
+    INT and TERM, and the end of the process that SEC_RUN_PID names (sec.sh's), end the command with all that it has
+    started in its process group, and then this program; a training saves itself first.
+
+    Args:
+        log: of the training; the launcher moves an older one away.
+        command: what to run.
+        poll: seconds between two looks at the log.
+        patience: seconds that the command has to end when it is told to.
     """
     try:
         before = log.stat().st_ino
@@ -39,10 +47,9 @@ def follow(log: Path, command: Sequence[str], poll: float = 0.2) -> int:
     process = subprocess.Popen(command, start_new_session=True)
 
     def end(number, frame):
-        import os
-
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+        for ignored in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ignored, signal.SIG_IGN)
+        _end_group(process, patience)
         raise SystemExit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -57,6 +64,35 @@ def follow(log: Path, command: Sequence[str], poll: float = 0.2) -> int:
     return process.returncode
 
 
+def _end_group(process: subprocess.Popen, patience: float) -> None:
+    """TERM to the group of `process`, and KILL to what is left of it after `patience` seconds."""
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+        give_up = time.monotonic() + seconds
+        try:
+            os.killpg(process.pid, number)
+            while time.monotonic() < give_up:
+                process.poll()  # the first of the group; without that it would stay as a zombie
+                os.killpg(process.pid, 0)
+                time.sleep(0.05)
+        except ProcessLookupError:
+            return
+
+
+def _run_is_gone() -> bool:
+    pid = os.environ.get("SEC_RUN_PID", "")
+    return pid.isdigit() and not _exists(int(pid))
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def _lines(log: Path, before: int | None, process: subprocess.Popen, poll: float) -> Iterator[str]:
     """The lines of `log`, which the launcher makes anew (not inode `before`), until the process has ended."""
     stream, rest = None, ""
@@ -69,4 +105,6 @@ def _lines(log: Path, before: int | None, process: subprocess.Popen, poll: float
             yield from lines
         if ended:
             return
+        if _run_is_gone():
+            os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(poll)

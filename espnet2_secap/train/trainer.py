@@ -1,69 +1,88 @@
-"""ESPnet's trainer with safe checkpoints, the retrieval rate, and the training curves as a table."""
+"""ESPnet's training steps in a loop that can be stopped and killed at any moment and goes on from there."""
 
-import contextlib
+import dataclasses
 import datetime
 import logging
-import os
-import pickle
+import math
+import time
 from pathlib import Path
 
+import humanfriendly
 import torch
-from espnet2.train.trainer import Trainer
+from espnet2.schedulers.abs_scheduler import AbsEpochStepScheduler, AbsValEpochStepScheduler
+from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
+from espnet2.train.reporter import Reporter
+from espnet2.train.trainer import Trainer, TrainerOptions
+from espnet2.utils.build_dataclass import build_dataclass
 
 from espnet2_secap.data.io import atomic_write
 from espnet2_secap.errors import SecError
+from espnet2_secap.train.batches import Batches, epoch_of
+from espnet2_secap.train.interrupt import interrupt
+from espnet2_secap.train.nbest import average, update_links
+from espnet2_secap.train.saver import Saver
+from espnet2_secap.train.state import NAME, TrainingState, place, save_tensors
+
+UNUSED = ("sharded_ddp", "use_adapter", "create_graph_in_tensorboard", "multiple_iterator", "ddp_comm_hook")
+
+
+@dataclasses.dataclass
+class SECTrainerOptions(TrainerOptions):
+    """ESPnet's options, and seconds between two checkpoints within an epoch."""
+
+    checkpoint_interval: float = 600.0
 
 
 class SECTrainer(Trainer):
-    """What ESPnet's trainer does, and:
+    """ESPnet's train_one_epoch, validate_one_epoch and reporter in a loop of our own. Other than ESPnet's loop:
 
-    - model files and checkpoint.pth are written beside and renamed: a kill leaves the last whole ones;
-    - resuming runs no code from the file;
+    - checkpoint.pth is written after each epoch, every `checkpoint_interval` seconds within one, and where TERM or
+      USR1 asks for it (then the exit status is 99); a training that is resumed ends with the numbers that it
+      would have had;
+    - files are written beside, synced and renamed; the checkpoint before the last one is kept (train/state.py);
+    - no file's code is run;
     - `curves.tsv` holds every epoch's values, for the report;
-    - the first stage's validation tells the retrieval rate speech -> own caption.
+    - the first stage's validation tells the retrieval rate speech -> own caption;
+    - gradients that --accum_grad leaves over at the end of an epoch are dropped.
     """
 
-    @staticmethod
-    def resume(checkpoint, model, reporter, optimizers, schedulers, scaler, ngpu=0, strict=True):
-        """Go on from checkpoint.pth, which holds trained tensors only."""
-        try:
-            states = _load(checkpoint)
-            model.load_state_dict(states["model"], strict=strict)
-            for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
-                optimizer.load_state_dict(state)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as err:
-            raise SecError(
-                f"{checkpoint}: cannot resume from it ({' '.join(str(err).split())[:300]}); if the configuration was"
-                " changed, train under another --sec_tag, or remove the folder to start anew"
-            ) from err
-        reporter.load_state_dict(states["reporter"])
-        for scheduler, state in zip(schedulers, states["schedulers"], strict=True):
-            if scheduler is not None:
-                scheduler.load_state_dict(state)
-        if scaler is not None and states["scaler"] is not None:
-            scaler.load_state_dict(states["scaler"])
-        logging.info(f"The training was resumed using {checkpoint}")
+    @classmethod
+    def build_options(cls, args) -> SECTrainerOptions:
+        """From the task's arguments.
+
+        Raises:
+            SecError: an option of ESPnet's trainer that this one does not have.
+        """
+        for name in UNUSED:
+            if getattr(args, name, False):
+                raise SecError(f"{name}: {getattr(args, name)} is not supported here; leave it out")
+        return build_dataclass(SECTrainerOptions, args)
 
     @classmethod
-    def run(cls, model, optimizers, schedulers, trainer_options, distributed_option, **kwargs) -> None:
-        """Train; see ESPnet's Trainer.run."""
-        with _atomic_torch_save():
-            super().run(
-                model=model,
-                optimizers=optimizers,
-                schedulers=schedulers,
-                trainer_options=trainer_options,
-                distributed_option=distributed_option,
-                **kwargs,
-            )
-        if not distributed_option.distributed or distributed_option.dist_rank == 0:
-            write_curves(Path(trainer_options.output_dir))
+    def run(
+        cls,
+        model,
+        optimizers,
+        schedulers,
+        train_iter_factory,
+        valid_iter_factory,
+        plot_attention_iter_factory,
+        trainer_options,
+        distributed_option,
+    ) -> None:
+        """Train until max_epoch or early stopping; arguments as ESPnet's Trainer.run (no attention is plotted)."""
+        interrupt.training = True
+        training = _Training(cls, model, optimizers, schedulers, trainer_options, distributed_option)
+        training.resume()
+        training.run(train_iter_factory, valid_iter_factory)
+        interrupt.training = False  # what follows is short, and can be done again
+        training.finish()
 
     @classmethod
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
         """Validate; with the retrieval rate over the whole validation set where the model has one."""
         plain = getattr(model, "module", model)
-        retrieval = hasattr(plain, "start_retrieval") and not distributed_option.distributed
+        retrieval = hasattr(plain, "start_retrieval")
         if retrieval:
             plain.start_retrieval()
         super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
@@ -73,48 +92,160 @@ class SECTrainer(Trainer):
             reporter.next()
 
 
-def write_curves(exp_dir: Path) -> None:
-    """exp_dir/checkpoint.pth -> exp_dir/curves.tsv with rows epoch, split, key, value."""
-    stats = _load(exp_dir / "checkpoint.pth")["reporter"]["stats"]
-    with atomic_write(exp_dir / "curves.tsv") as file:
+class _Training:
+    """One training, from checkpoint to checkpoint; arguments as SECTrainer.run."""
+
+    def __init__(self, trainer, model, optimizers, schedulers, options, distributed_option):
+        self.trainer, self.model, self.options = trainer, model, options
+        self.optimizers, self.schedulers = optimizers, schedulers
+        self.distributed_option = distributed_option
+        self.first = not distributed_option.distributed or distributed_option.dist_rank == 0
+        self.folder = Path(options.output_dir)
+        self.criteria = options.best_model_criterion
+        counts = options.keep_nbest_models
+        self.counts = [counts] if isinstance(counts, int) else list(counts) or [1]
+        self.reporter = Reporter()
+        self.scaler = torch.amp.GradScaler("cuda") if options.use_amp else None
+        self.state = TrainingState(model, optimizers, schedulers, self.scaler, self.reporter)
+        self.steps: dict | None = None  # of an epoch that was interrupted
+        self.parallel = _parallel(model, options, distributed_option)
+        self.writers = _Writers(options, self.folder) if self.first else None
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if not (self.options.resume and (self.folder / NAME).exists()):
+            return
+        self.steps = self.state.load(self.folder)
+        logging.info(f"The training was resumed from {self.folder / NAME}, {place(self.reporter, self.steps)}")
+        if self.first and self.reporter.get_epoch():  # a kill may have come before this was done
+            update_links(self.folder, self.reporter, self.criteria, max(self.counts))
+
+    def run(self, train_iter_factory, valid_iter_factory) -> None:
+        """The epochs that are left."""
+        last = self.options.max_epoch
+        start, start_epoch = time.perf_counter(), self.reporter.get_epoch() + 1
+        if start_epoch > last:
+            logging.warning(f"The training has already reached at max_epoch: {last}")
+        for epoch in range(start_epoch, last + 1):
+            left = (time.perf_counter() - start) / max(epoch - start_epoch, 1) * (last - epoch + 1)
+            estimate = f". Estimated time to finish: {humanfriendly.format_timespan(left)}"
+            logging.info(f"{epoch}/{last}epoch started{estimate if epoch > start_epoch else ''}")
+            saver = self.one_epoch(epoch, train_iter_factory, valid_iter_factory)
+            for scheduler in self.schedulers:
+                if isinstance(scheduler, AbsValEpochStepScheduler):
+                    scheduler.step(self.reporter.get_value(*self.options.val_scheduler_criterion))
+                elif isinstance(scheduler, AbsEpochStepScheduler):
+                    scheduler.step()
+            if self.first:
+                self.save(epoch)
+            if self.ends(epoch):
+                return
+            if epoch < last:
+                saver.after_epoch()
+        logging.info(f"The training was finished at {last} epochs")
+
+    def one_epoch(self, epoch: int, train_iter_factory, valid_iter_factory) -> Saver:
+        """Training and validation."""
+        shared = {"options": self.options, "distributed_option": self.distributed_option}
+        set_all_random_seed(self.options.seed + epoch)
+        self.reporter.set_epoch(epoch)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        with self.reporter.observe("train") as sub:
+            saver = Saver(self.state, sub, self.folder, **shared)
+            batches = Batches(epoch_of(train_iter_factory, epoch), saver.after_step)
+            if self.steps is not None:
+                batches.go_on(self.steps, sub, self.distributed_option.dist_rank or 0)
+                self.steps = None
+            self.trainer.train_one_epoch(
+                model=self.parallel,
+                optimizers=self.optimizers,
+                schedulers=self.schedulers,
+                iterator=batches,
+                reporter=sub,
+                scaler=self.scaler,
+                summary_writer=self.writers and self.writers.train,
+                **shared,
+            )
+            saver.train_ended(batches.done)
+        with self.reporter.observe("valid") as sub:
+            batches = Batches(epoch_of(valid_iter_factory, epoch), saver.after_valid_step)
+            self.trainer.validate_one_epoch(model=self.parallel, iterator=batches, reporter=sub, **shared)
+        return saver
+
+    def save(self, epoch: int) -> None:
+        """Everything that an epoch leaves."""
+        logging.info(self.reporter.log_message())
+        # The model file comes first: where a checkpoint says that an epoch is done, its file is there.
+        save_tensors(self.folder / f"{epoch}epoch.pth", self.model.state_dict())
+        self.state.save(self.folder)
+        improved = update_links(self.folder, self.reporter, self.criteria, max(self.counts))
+        said = f"The best model has been updated: {', '.join(improved)}" if improved else "There are no improvements"
+        logging.info(f"{said} in this epoch")
+        self.writers.write(self.reporter)
+        interval = self.options.nbest_averaging_interval
+        if interval and epoch % interval == 0:
+            average(self.folder, self.reporter, self.criteria, self.counts, f"till{epoch}epoch.")
+
+    def ends(self, epoch: int) -> bool:
+        """Whether the training ends before max_epoch."""
+        norm = self.reporter.stats[epoch]["train"].get("grad_norm", math.nan)
+        if math.isnan(norm):
+            logging.warning(f"The gradients at all steps are invalid in this epoch: stopped at {epoch}epoch")
+            return True
+        patience, criterion = self.options.patience, self.options.early_stopping_criterion
+        return patience is not None and self.reporter.check_early_stopping(patience, *criterion)
+
+    def finish(self) -> None:
+        """After the last epoch."""
+        if self.first:
+            average(self.folder, self.reporter, self.criteria, self.counts)
+            write_curves(self.folder, self.reporter)
+
+
+class _Writers:
+    """What ESPnet draws and sends after an epoch: TensorBoard, images, Weights & Biases."""
+
+    def __init__(self, options, folder: Path):
+        self.options, self.folder = options, folder
+        self.train = self.valid = None
+        if options.use_tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.train, self.valid = (SummaryWriter(str(folder / "tensorboard" / name)) for name in ("train", "valid"))
+
+    def write(self, reporter: Reporter) -> None:
+        """After an epoch."""
+        if self.options.use_matplotlib:
+            reporter.matplotlib_plot(self.folder / "images")
+        if self.train is not None:
+            reporter.tensorboard_add_scalar(self.train, key1="train")
+            reporter.tensorboard_add_scalar(self.valid, key1="valid")
+        if self.options.use_wandb:
+            reporter.wandb_log()
+
+
+def _parallel(model, options, distributed_option):
+    if distributed_option.distributed:
+        one_gpu = [torch.cuda.current_device()] if distributed_option.ngpu == 1 else None
+        return torch.nn.parallel.DistributedDataParallel(
+            model,
+            device_ids=one_gpu,
+            find_unused_parameters=options.unused_parameters,
+            gradient_as_bucket_view=options.gradient_as_bucket_view,
+        )
+    if distributed_option.ngpu > 1:
+        raise SecError(f"--ngpu {distributed_option.ngpu} needs --multiprocessing_distributed true")
+    return model
+
+
+def write_curves(folder: Path, reporter: Reporter) -> None:
+    """folder/curves.tsv with rows epoch, split, key, value."""
+    with atomic_write(folder / "curves.tsv") as file:
         print("epoch", "split", "key", "value", sep="\t", file=file)
-        for epoch in sorted(stats):
-            for split, values in sorted(stats[epoch].items()):
+        for epoch in sorted(reporter.stats):
+            for split, values in sorted(reporter.stats[epoch].items()):
                 for key, value in sorted(values.items()):
                     if isinstance(value, datetime.timedelta):
                         value = value.total_seconds()
                     print(epoch, split, key, f"{float(value):.6g}", sep="\t", file=file)
-
-
-def _load(checkpoint):
-    with torch.serialization.safe_globals([datetime.timedelta, *_NUMPY]):
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)
-
-
-def _numpy_globals() -> list:
-    """What numpy scalars in the reporter's statistics need to be read; they hold numbers only."""
-    import numpy as np
-
-    scalar = np.float64(0).__reduce__()[0]
-    return [scalar, np.dtype, *{type(np.dtype(name)) for name in ("float64", "float32", "int64", "bool")}]
-
-
-_NUMPY = _numpy_globals()
-
-
-@contextlib.contextmanager
-def _atomic_torch_save():
-    """Within it, torch.save to a path writes beside and renames; ESPnet's trainer writes in place."""
-    plain = torch.save
-
-    def save(obj, f, *args, **kwargs):
-        if not isinstance(f, (str, os.PathLike)):
-            return plain(obj, f, *args, **kwargs)
-        with atomic_write(f, mode="wb") as file:
-            return plain(obj, file, *args, **kwargs)
-
-    torch.save = save
-    try:
-        yield
-    finally:
-        torch.save = plain

@@ -1,95 +1,29 @@
 """The task as sec_train runs it: tiny, in this process where it can, for real all the same."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
+import tiny_training
 import torch
 import yaml
+from tiny_training import ALL, BRIDGE, CAPTION, SPEECH, command, make_corpus, write
 
 from espnet2_secap.bin import sec_train
 from espnet2_secap.tasks.sec import SECTask
 
-BRIDGE = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
-TRAINING = dict(
-    encoder="feats",
-    bridge="qformer",
-    bridge_conf=BRIDGE,
-    optim="adamw",
-    optim_conf={"lr": 1e-3},
-    max_epoch=2,
-    keep_nbest_models=1,
-    best_model_criterion=[["valid", "loss", "min"]],
-    num_att_plot=0,
-    use_matplotlib=False,
-    use_tensorboard=False,
-    num_workers=0,
-    valid_batch_size=4,
-)
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Eight utterances of dumped features with captions, text and emotions, for training and validation alike."""
-    import kaldiio
-
-    folder = tmp_path_factory.mktemp("corpus")
-    rng = np.random.default_rng(0)
-    utts = [f"u{i}" for i in range(8)]
-    feats = {utt: rng.standard_normal((5 + i, 6)).astype(np.float32) for i, utt in enumerate(utts)}
-    kaldiio.save_ark(str(folder / "feats.ark"), feats, scp=str(folder / "feats.scp"))
-    captions = json.dumps(["语速较快，声音高亢", "说话人语气平静"], ensure_ascii=False)
-    for name, value in (("captions", captions), ("text", "今天下午三点")):
-        (folder / name).write_text("".join(f"{utt} {value}\n" for utt in utts), encoding="utf-8")
-    (folder / "utt2emo").write_text("".join(f"{utt} {'sad' if i % 2 else 'calm'}\n" for i, utt in enumerate(utts)))
-    (folder / "shape").write_text("".join(f"{utt} {len(feats[utt])},6\n" for utt in utts))
-    return folder
-
-
-def write(path, conf) -> str:
-    path.write_text(yaml.safe_dump(conf), encoding="utf-8")
-    return str(path)
-
-
-def command(corpus, output, conf, names) -> list[str]:
-    args = ["--config", conf, "--output_dir", str(output), "--resume", "true"]
-    for split in ("train", "valid"):
-        args += [f"--{split}_shape_file", f"{corpus}/shape"]
-        for name, file, kind in names:
-            args += [f"--{split}_data_path_and_name_and_type", f"{corpus}/{file},{name},{kind}"]
-    return args
-
-
-SPEECH = ("speech", "feats.scp", "kaldi_ark")
-CAPTION = ("caption", "captions", "text")
-ALL = [SPEECH, CAPTION, ("text", "text", "text"), ("emotion", "utt2emo", "text")]
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")
 def align_conf(tiny_llama, tmp_path_factory):
-    conf = dict(
-        TRAINING,
-        model="align",
-        model_conf={"estimator_size": 8},
-        text_encoder="embedding",
-        text_encoder_conf={"path": tiny_llama, "embedding_size": 16},
-        iterator_type="task",
-        sampler_conf={"num_categories": 2, "per_category": 2},
-        valid_iterator_type="sequence",
-        valid_batch_type="sorted",
-    )
-    return write(tmp_path_factory.mktemp("conf") / "align.yaml", conf)
+    return write(tmp_path_factory.mktemp("conf") / "align.yaml", tiny_training.align_conf(tiny_llama))
 
 
 @pytest.fixture(scope="module")
 def caption_conf(tiny_llama, tmp_path_factory):
-    conf = dict(TRAINING, model="caption", decoder_conf={"path": tiny_llama}, batch_type="sorted", batch_size=4)
-    return write(tmp_path_factory.mktemp("conf") / "caption.yaml", conf)
+    return write(tmp_path_factory.mktemp("conf") / "caption.yaml", tiny_training.caption_conf(tiny_llama))
 
 
 @pytest.fixture(scope="module")
@@ -158,26 +92,6 @@ def test_resuming_goes_on_as_if_nothing_had_happened(corpus, caption_conf, capti
     assert once.keys() == twice.keys() and all(torch.equal(once[key], twice[key]) for key in once)
 
 
-def test_killed_training_run_again(corpus, caption_conf, tmp_path):
-    output = tmp_path / "exp"
-    args = [*command(corpus, output, caption_conf, [SPEECH, CAPTION]), "--max_epoch", "400"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "espnet2_secap.bin.sec_train", *args],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not (output / "checkpoint.pth").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    reached = max(int(p.name[: -len("epoch.pth")]) for p in output.glob("*epoch.pth"))
-    assert reached < 400
-    sec_train.main([*args[:-1], str(reached + 2)])
-    assert (output / f"{reached + 2}epoch.pth").exists()
-
-
 def failure(capsys, args) -> str:
     with pytest.raises(SystemExit) as end:
         sec_train.main(args)
@@ -243,23 +157,3 @@ def test_two_processes_share_every_batch(corpus):
     whole = sampler.epoch(3)
     assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
     assert all(len(share) == 2 for part in shares for share in part)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system for gloo over a file")
-def test_two_processes_train(corpus, align_conf, tmp_path):
-    """Both stages' machinery under DDP (gloo on CPU): two processes end, and agree on the checkpoint."""
-    script = tmp_path / "rank.py"
-    args = command(corpus, tmp_path / "exp", align_conf, ALL) + ["--max_epoch", "1", "--dist_backend", "gloo"]
-    args += ["--dist_init_method", f"file://{tmp_path}/init", "--dist_world_size", "2"]
-    args += ["--multiprocessing_distributed", "false"]
-    script.write_text(
-        "import sys; from espnet2_secap.bin import sec_train\n"
-        f"sec_train.main({args!r} + ['--dist_rank', sys.argv[1]])\n"
-    )
-    runs = [
-        subprocess.Popen([sys.executable, str(script), str(rank)], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    ends = [run.communicate(timeout=300)[1] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], ends
-    assert (tmp_path / "exp" / "1epoch.pth").exists()

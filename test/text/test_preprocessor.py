@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -20,13 +22,27 @@ def test_our_prompts_are_thirty_different_ones_in_each_language():
 
 def test_second_stage_draws_caption_and_prompt_per_utterance():
     train = SECPreprocessor(True, cut, prompts=[cut("p"), cut("q"), cut("r")], eos_id=2)
-    np.random.seed(0)
-    outputs = [train("u", {"speech": SPEECH, "caption": '["a", "bc"]'}) for _ in range(60)]
+    outputs = [train(f"u{i}", {"speech": SPEECH, "caption": '["a", "bc"]'}) for i in range(60)]
     assert {tuple(one["caption"]) for one in outputs} == {(97, 2), (98, 99, 2)}
     assert {tuple(one["prompt"]) for one in outputs} == {(112,), (113,), (114,)}
     valid = SECPreprocessor(False, cut, prompts=[cut("p"), cut("q")], eos_id=2)
     fixed = [valid("u", {"speech": SPEECH, "caption": '["a", "bc"]'}) for _ in range(5)]
     assert {(tuple(one["caption"]), tuple(one["prompt"])) for one in fixed} == {((97, 2), (112,))}
+
+
+def test_a_draw_depends_on_seed_epoch_and_utterance_alone():
+    captions = json.dumps([f"{i}" for i in range(50)])
+
+    def draws(seed, epoch, utts):
+        train = SECPreprocessor(True, cut, seed=seed)
+        train.set_epoch(epoch)
+        return {utt: tuple(train(utt, {"speech": SPEECH, "caption": captions})["caption"]) for utt in utts}
+
+    utts = [f"u{i}" for i in range(40)]
+    once = draws(0, 1, utts)
+    assert once == draws(0, 1, utts[::-1]) and len(set(once.values())) > 15
+    assert draws(0, 1, ["u7"])["u7"] == once["u7"], "whatever came before"
+    assert once != draws(1, 1, utts) and once != draws(0, 2, utts)
 
 
 def test_first_stage():

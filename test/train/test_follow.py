@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -29,17 +30,45 @@ def test_follows_the_new_log_only_and_returns_the_status(tmp_path, capfd):
     assert "epoch 2" in shown and "epoch 7" not in shown
 
 
-def test_term_ends_the_training_and_its_children(tmp_path):
-    child = tmp_path / "child"
-    command = f"sleep 60 & echo $! > {child}; wait"
-    follower = subprocess.Popen(
-        [sys.executable, "-m", "espnet2_secap.bin.sec_follow", "--log", str(tmp_path / "l"), "--", "sh", "-c", command]
+def follower(tmp_path, command, **environment) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "espnet2_secap.bin.sec_follow", "--log", str(tmp_path / "l"), "--", "sh", "-c", command],
+        env={**os.environ, **environment},
     )
-    deadline = time.monotonic() + 20
-    while not (child.exists() and child.read_text().strip()) and time.monotonic() < deadline:
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_text().strip()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    follower.send_signal(signal.SIGTERM)
-    assert follower.wait(timeout=20) == 128 + signal.SIGTERM
-    pid = child.read_text().strip()
+    return path.read_text().strip()
+
+
+def test_term_ends_the_training_and_its_children(tmp_path):
+    running = follower(tmp_path, f"sleep 60 & echo $! > {tmp_path}/child; wait")
+    pid = wait_for(tmp_path / "child")
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(timeout=20) == 128 + signal.SIGTERM
     alive = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
     assert alive in ("", "Z", "Zs"), "the training's child is still running"
+
+
+def test_it_waits_until_what_the_launcher_started_has_saved(tmp_path):
+    """The launcher dies at once; the wrapper below it and the training take their time."""
+    saving = f"trap 'sleep 1; echo saved > {tmp_path}/saved; exit' TERM; echo up > {tmp_path}/child; sleep 60 & wait"
+    (tmp_path / "saving.sh").write_text(saving)
+    running = follower(tmp_path, f"sh {tmp_path}/saving.sh & wait")
+    wait_for(tmp_path / "child")
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(timeout=20) == 128 + signal.SIGTERM
+    assert (tmp_path / "saved").exists()
+
+
+def test_the_end_of_the_run_that_it_belongs_to(tmp_path):
+    run = subprocess.Popen(["sleep", "600"])
+    running = follower(tmp_path, f"echo up > {tmp_path}/child; sleep 60", SEC_RUN_PID=str(run.pid))
+    wait_for(tmp_path / "child")
+    assert running.poll() is None
+    run.kill()
+    run.wait()
+    assert running.wait(timeout=20) == 128 + signal.SIGTERM

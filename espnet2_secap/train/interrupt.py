@@ -1,0 +1,50 @@
+"""Signals that ask a training to save and stop: TERM, and USR1, Slurm's warning before a time limit."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+REQUEUE = 99  # exit status that says: saved, run me again (utils/slurm.pl, Slurm's RequeueExit)
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interrupt:
+    """Remembers the first signal while training; at other times it ends the program with status REQUEUE.
+
+    Before the first step and after the last one there is nothing to save. A process that only waits for others hands
+    the signal on.
+    """
+
+    def __init__(self):
+        self.training = False
+        self.name: str | None = None  # of the signal
+        self.children: list[int] = []  # process ids
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear the signals within the block; in the main thread only."""
+        before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        self.__init__()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _heard(self, number: int, frame) -> None:
+        name = signal.Signals(number).name
+        if self.children:
+            for pid in self.children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        elif self.training:
+            self.name = self.name or name
+        else:
+            print(f"sec_train: stopped by {name}; run the same command again to go on", file=sys.stderr)
+            sys.exit(REQUEUE)
+
+
+interrupt = Interrupt()  # signals belong to a process, so there is one

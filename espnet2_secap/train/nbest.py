@@ -1,0 +1,94 @@
+"""The model files of an experiment: the best epochs', links to them, and their average."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from espnet2.train.reporter import Reporter
+
+from espnet2_secap.model.checkpoint import load_state
+from espnet2_secap.train.state import save_tensors
+
+Criteria = Sequence[Sequence[str]]  # (split, key, "min" or "max"), as ESPnet's --best_model_criterion
+
+
+def link(path: Path, target: str) -> None:
+    """Make `path` a link to the file `target` beside it; what was there is replaced at once."""
+    beside = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(target)
+    os.replace(beside, path)
+
+
+def update_links(folder: Path, reporter: Reporter, criteria: Criteria, keep: int) -> list[str]:
+    """Point latest.pth and <split>.<key>.best.pth at the right epochs, and remove the files that nobody needs.
+
+    May be done again at any time: it depends on what the reporter holds and on the files alone.
+
+    Args:
+        folder: of the experiment, with <epoch>epoch.pth.
+        reporter: of the epochs that have ended.
+        criteria: what best means.
+        keep: files of the best epochs to keep for each of them.
+
+    Returns:
+        the criteria, as "valid.loss", for which the last epoch is the best.
+    """
+    last = reporter.get_epoch()
+    needed, improved = {last}, []
+    if (folder / f"{last}epoch.pth").exists():
+        link(folder / "latest.pth", f"{last}epoch.pth")
+    for split, key, mode in criteria:
+        if not reporter.has(split, key):
+            continue
+        epochs = reporter.sort_epochs(split, key, mode)
+        needed.update(epochs[:keep])
+        if (folder / f"{epochs[0]}epoch.pth").exists():
+            link(folder / f"{split}.{key}.best.pth", f"{epochs[0]}epoch.pth")
+        if epochs[0] == last:
+            improved.append(f"{split}.{key}")
+    for path in folder.glob("*epoch.pth"):
+        number = re.fullmatch(r"(\d+)epoch\.pth", path.name)
+        if number and int(number[1]) not in needed:
+            path.unlink()
+    return improved
+
+
+def average(folder: Path, reporter: Reporter, criteria: Criteria, counts: Sequence[int], suffix: str = "") -> None:
+    """Write <split>.<key>.ave_<N>best.pth, the mean of the N best epochs, and link ...ave.pth to that of most.
+
+    Names and values are those of ESPnet's average_nbest_models; the files are read without running code from them.
+
+    Args:
+        folder, reporter, criteria: as in `update_links`.
+        counts: the Ns; those above the number of epochs are left out.
+        suffix: of the names, such as "till10epoch."
+    """
+    for split, key, mode in criteria:
+        if not reporter.has(split, key):
+            continue
+        epochs = reporter.sort_epochs(split, key, mode)
+        name = f"{split}.{key}.ave"
+        possible = [n for n in counts if 0 < n <= len(epochs)] or [1]
+        for n in possible:
+            path = folder / f"{name}_{n}best.{suffix}pth"
+            if n == 1:
+                link(path, f"{epochs[0]}epoch.pth")
+            else:
+                save_tensors(path, mean_of([folder / f"{epoch}epoch.pth" for epoch in epochs[:n]]))
+        link(folder / f"{name}.{suffix}pth", f"{name}_{max(possible)}best.{suffix}pth")
+
+
+def mean_of(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of the tensors in model files; whole numbers (counters) are added up, as ESPnet does."""
+    total = load_state(paths[0])
+    for path in paths[1:]:
+        state = load_state(path)
+        total = {key: value + state[key] for key, value in total.items()}
+    return {key: value if _is_whole(value) else value / len(paths) for key, value in total.items()}
+
+
+def _is_whole(value: torch.Tensor) -> bool:
+    return not (value.is_floating_point() or value.is_complex())

@@ -1,0 +1,63 @@
+"""Several training processes on one node: one per GPU, or `--train_nproc` of them on CPUs."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+import torch
+from espnet2.train.distributed_utils import free_port, get_master_port, get_node_rank, get_num_nodes
+from torch.multiprocessing import ProcessExitedException, start_processes
+
+from espnet2_secap.errors import SecError, cli
+from espnet2_secap.train.interrupt import REQUEUE, interrupt
+
+
+def processes_per_node(args: argparse.Namespace) -> int:
+    """How many processes train on this node.
+
+    Raises:
+        SecError: --train_nproc makes no sense.
+    """
+    if args.train_nproc < 1:
+        raise SecError(f"--train_nproc {args.train_nproc}: wants 1 or more")
+    if args.ngpu and args.train_nproc > 1:
+        raise SecError(f"--train_nproc {args.train_nproc}: for CPUs; with --ngpu {args.ngpu} every GPU has one process")
+    return args.train_nproc if args.ngpu == 0 else args.ngpu if args.multiprocessing_distributed else 1
+
+
+def run_processes(main_worker: Callable, args: argparse.Namespace, nproc: int) -> None:
+    """Start `nproc` processes on this node, and end with the status of the first that fails.
+
+    Args:
+        main_worker: ESPnet's task's, given the arguments of one process.
+        args: of all; several nodes tell each other apart as ESPnet's launcher says (--dist_launcher, ...).
+        nproc: processes on each node.
+    """
+    num_nodes = get_num_nodes(args.dist_world_size, args.dist_launcher)
+    node_rank = get_node_rank(args.dist_rank, args.dist_launcher) if num_nodes > 1 else 0
+    if num_nodes == 1:
+        args.dist_master_addr = "localhost"
+        if args.dist_init_method == "env://" and get_master_port(args.dist_master_port) is None:
+            args.dist_master_port = free_port()
+    args.distributed = True
+    args.multiprocessing_distributed = False
+    args.dist_world_size = nproc * num_nodes
+    if args.ngpu == 0:
+        args.dist_backend = "gloo"
+    context = start_processes(_one, (main_worker, args, nproc, node_rank), nprocs=nproc, join=False)
+    interrupt.children = context.pids()
+    try:
+        while not context.join():
+            pass
+    except ProcessExitedException as err:  # it has said what was wrong
+        sys.exit(REQUEUE if err.exit_code == REQUEUE else 1)
+
+
+def _one(number: int, main_worker: Callable, args: argparse.Namespace, nproc: int, node_rank: int) -> None:
+    args.dist_rank = nproc * node_rank + number
+    args.local_rank = number if args.ngpu else None
+    args.ngpu = min(args.ngpu, 1)
+    if args.ngpu == 0:
+        torch.set_num_threads(max(1, torch.get_num_threads() // nproc))
+    with interrupt.listening():
+        cli(main_worker)(args)
