@@ -54,9 +54,10 @@ def outputs(folder: Path, stage: int) -> dict[str, str]:
     """What is to be equal: a hash by name. Of trainings: the curves without times, and the tensors of models."""
     files = files_of(folder, stage)
     if stage in (5, 6):
-        wanted = {name: path for name, path in files.items() if path.suffix == ".pth" and path.stem != "checkpoint"}
-        models = {name: _tensors(path) for name, path in wanted.items()}
-        return models | {name: _curves(path) for name, path in files.items() if path.name == "curves.tsv"}
+        models = [name for name, path in files.items() if path.suffix == ".pth" and path.name[:10] != "checkpoint"]
+        return {name: _tensors(files[name]) for name in models} | {
+            name: _curves(path) for name, path in files.items() if path.name == "curves.tsv"
+        }
     return {name: _hash(path.read_bytes()) for name, path in files.items()}
 
 
