@@ -79,7 +79,7 @@ def test_of_twenty_at_once_one_wins(tmp_path):
 
 
 def test_children_hold_it_and_are_stopped_once_their_run_was_killed(tmp_path):
-    forever = "while :; do sleep 0.05; done"
+    forever = "for i in {1..1200}; do sleep 0.05; done"  # a minute
     (tmp_path / "child.sh").write_text(f"trap 'echo saved > saved; exit 0' TERM; echo $$ > child; {forever}")
     (tmp_path / "deaf.sh").write_text(f"trap : TERM; echo $$ > deaf; {forever}")
     python = "import subprocess; subprocess.run(['bash', 'deaf.sh'])"  # does not hand the descriptor on
