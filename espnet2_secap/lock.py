@@ -77,8 +77,8 @@ def take(descriptor: int, path: str | Path, pid: int, patience: float = 30.0) ->
                 f"{path} is in use by {what}; wait for it, stop it ({there}kill {owner.pid}), or give this run another "
                 "folder or --lock FILE"
             )
-        if owner is not None and owner.here() and not runs:
-            _stop_left_over(owner, path, patience)
+        if owner is not None and owner.here() and not runs and _stop_left_over(owner, path, patience):
+            until = time.monotonic() + WRITING
         if state != "held":
             return _write(descriptor, pid)
         if time.monotonic() > until:
@@ -121,8 +121,12 @@ def _write(descriptor: int, pid: int) -> str:
     return owner.run
 
 
-def _stop_left_over(owner: Owner, path: str, patience: float) -> None:
-    """End what the run of `owner`, which is dead, has left behind: TERM, then KILL for what does not heed it."""
+def _stop_left_over(owner: Owner, path: str, patience: float) -> bool:
+    """End what the run of `owner`, which is dead, has left behind: TERM, then KILL for what does not heed it.
+
+    Returns:
+        whether there was anything.
+    """
     told, killing = {}, False
     until = time.monotonic() + patience
     while left := _left_over(owner):
@@ -142,6 +146,7 @@ def _stop_left_over(owner: Owner, path: str, patience: float) -> None:
                 _send(pid, signal.SIGKILL if killing else signal.SIGTERM)
                 told[pid] = start
         time.sleep(0.05)
+    return bool(told)
 
 
 def _left_over(owner: Owner) -> dict[int, str]:

@@ -89,7 +89,7 @@ def test_children_hold_it_and_are_stopped_once_their_run_was_killed(tmp_path):
         first.kill()
         first.wait(timeout=60)
         assert start_of(child) and start_of(deaf)
-        second = start(tmp_path, "true", patience="--patience 2")
+        second = start(tmp_path, "true", patience="--patience 6")
         out, err = second.communicate(timeout=60)
         assert not reader.closed
     assert out == "taken\n" and len(err.splitlines()) == 1, err
