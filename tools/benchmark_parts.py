@@ -53,6 +53,14 @@ def make_parts(folder: Path, size: str) -> None:
     _experiment(folder, sizes)
 
 
+def make_hubert(folder: Path, size: str) -> None:
+    """A random HuBERT alone."""
+    import torch
+
+    torch.manual_seed(0)
+    _hubert(folder, SIZES[size]["hubert"])
+
+
 def _hubert(folder: Path, sizes: dict) -> None:
     from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 

@@ -26,15 +26,15 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write the shape file and say how long the utterances are."""
     args = get_parser().parse_args(argv)
+    if args.feats_stats:  # before the shape file, by which stage 5 sees that stage 4 has ended
+        from espnet2_secap.encoder.stats import write_feats_stats
+
+        print(f"{args.feats_stats}: {write_feats_stats(args.dir, args.feats_stats)} frames")
     lengths = write_shape_file(args.dir, args.output).values()
     print(
         f"{args.output}: {len(lengths)} utterances, mean length {sum(lengths) / len(lengths):.1f}, "
         f"shortest {min(lengths)}, longest {max(lengths)}"
     )
-    if args.feats_stats:
-        from espnet2_secap.encoder.stats import write_feats_stats
-
-        print(f"{args.feats_stats}: {write_feats_stats(args.dir, args.feats_stats)} frames")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="Writes OUTPUT_DIR/captions (the kept candidates per utterance, best first) and candidates.jsonl (with"
-        " scores). With --nj N, run jobs 1..N with --job and then once with --combine true.",
+        " scores). With --nj N, run jobs 1..N with --job and then once with --combine true. A job that was interrupted"
+        " goes on where it was when it is started again; the captions are the same for any N.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--sec_model_file", help="Model file of the second stage, such as exp/.../valid.loss.best.pth")
@@ -21,8 +22,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, help="Where to write")
     parser.add_argument(
         "--shuffled_audio_dir",
-        help="Also caption each utterance from another utterance's audio and write it there: what a model scores that"
-        " does not listen",
+        help="Also give each utterance the captions of another utterance's audio and write them there: what a model"
+        " scores that does not listen",
     )
     parser.add_argument("--config", help="YAML file of the options below")
     group = parser.add_argument_group("decoding (also in --config)")
@@ -87,9 +88,10 @@ def main(argv=None) -> None:
 
         decode_set(args)
     if args.combine or alone:
+        count = combine(args.output_dir, args.data_dir, args.nj, args.shuffled_audio_dir)
         for folder in (args.output_dir, args.shuffled_audio_dir):
             if folder:
-                print(f"{combine(folder, args.data_dir, args.nj)} utterances captioned: {folder}/captions")
+                print(f"{count} utterances captioned: {folder}/captions")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from espnet2_secap.data.io import atomic_write, make_dir, part_of, shorten, write_json, write_kaldi
-from espnet2_secap.encoder.dump_plan import Settings, Shard, Utt
+from espnet2_secap.data.io import atomic_write, make_dir, shorten, write_json, write_kaldi
+from espnet2_secap.encoder.dump_plan import Settings, Shard, Utt, share
 from espnet2_secap.errors import SecError
 from espnet2_secap.progress import progress
 
@@ -36,7 +36,7 @@ def run_job(shards: Sequence[Shard], nj: int, job: int, batch_seconds: float, de
         SecError: the upstream cannot be loaded, no such device, an utterance cannot be read or is too short,
             or its features are not finite. Shards that were finished before stay.
     """
-    prints = {shard: shard.fingerprint() for shard in part_of(shards, nj, job)}
+    prints = {shard: shard.fingerprint() for shard in share(shards, nj, job)}
     todo, other = [], 0
     for shard, fingerprint in prints.items():
         index = shard.load()
@@ -209,7 +209,7 @@ def combine(shards: Sequence[Shard], nj: int) -> None:
         SecError: parts are missing or made from something else; nothing is written then.
     """
     indexes, problems = {}, {}
-    job_of = {shard: job for job in range(1, nj + 1) for shard in part_of(shards, nj, job)}
+    job_of = {shard: job for job in range(1, nj + 1) for shard in share(shards, nj, job)}
     for shard in shards:
         index = shard.load()
         if index is None or index.get("fingerprint") != shard.fingerprint():

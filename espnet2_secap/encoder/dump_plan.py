@@ -9,15 +9,19 @@ Shards do not depend on the number of jobs: any number of jobs, in any order, ma
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
 
-from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.data.io import part_of, read_kaldi
 from espnet2_secap.encoder.lengths import read_lengths
 from espnet2_secap.errors import SecError
 
-SHARD_UTTS = 64
+SHARD_UTTS = 64  # at most
+# Below 512 utterances shards are smaller, down to this, so that up to 8 jobs have work. Not smaller: their batches, of
+# which each shard has its own, have more padding.
+SMALL_SHARD_UTTS, MANY_SHARDS = 32, 8
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Settings:
     def stamp(self) -> list:
         """The settings, with sizes and times of the files they name."""
         named = [value for value in (self.path, *self.upstream_args.values()) if isinstance(value, str)]
-        return [asdict(self), [_stat(file) for name in named for file in _files(name)]]
+        return [asdict(self), stamps(named)]
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Shard:
     def ark(self) -> Path:
         """The features."""
         return self.set_dir / "data" / f"feats.{self.number}.ark"
+
+    @property
+    def samples(self) -> int:
+        """How much audio it is of."""
+        return sum(utt.samples for utt in self.utts)
 
     @property
     def index(self) -> Path:
@@ -96,10 +105,28 @@ def plan(dumpdir: str | Path, sets: Sequence[str], output: str | Path, settings:
     shards, stamp = [], settings.stamp()
     for name in sets:
         utts = read_set(Path(dumpdir) / "raw" / name)
-        for start in range(0, len(utts), SHARD_UTTS):
-            part = tuple(utts[start : start + SHARD_UTTS])
-            shards.append(Shard(Path(output) / name, start // SHARD_UTTS + 1, part, settings, stamp))
+        count = max(ceil(len(utts) / SHARD_UTTS), min(ceil(len(utts) / SMALL_SHARD_UTTS), MANY_SHARDS))
+        for number in range(1, count + 1):
+            part = tuple(part_of(utts, count, number))
+            shards.append(Shard(Path(output) / name, number, part, settings, stamp))
     return shards
+
+
+def share(shards: Sequence[Shard], nj: int, job: int) -> list[Shard]:
+    """The shards of job `job` (from 1) of `nj`: longest first, each goes to the job with the least audio so far.
+
+    Raises:
+        SecError: no such job.
+    """
+    if not 1 <= job <= nj:
+        raise SecError(f"--job {job} --nj {nj}: wants 1 <= job <= nj")
+    load, mine = [0] * nj, set()
+    for shard in sorted(shards, key=lambda shard: -shard.samples):  # equal ones stay in the plan's order
+        least = load.index(min(load))
+        load[least] += shard.samples
+        if least == job - 1:
+            mine.add(shard)
+    return [shard for shard in shards if shard in mine]
 
 
 def read_set(folder: Path) -> list[Utt]:
@@ -117,6 +144,11 @@ def read_set(folder: Path) -> list[Utt]:
         here, there = (scp, num) if utt in wavs else (num, scp)
         raise SecError(f"{there}: {utt}: is not there, but in {here.name}; run stage 2 again")
     return [Utt(utt, wavs[utt], samples[utt]) for utt in sorted(wavs)]
+
+
+def stamps(names: Iterable[str]) -> list[list]:
+    """Name, size and time of the files, and of those in the folders, of these names; what is neither is left out."""
+    return [_stat(file) for name in names for file in _files(name)]
 
 
 def _files(name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Kaldi-style files: what is read back, what is refused, and that a file is written whole or not at all."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -123,6 +124,18 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
         stream.flush()
         assert read_kaldi(tmp_path / "text") == {"a": "old"}
     assert read_kaldi(tmp_path / "text") == {"a": "new"}
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for name in (f"text.tmp.{dead.pid}", f"text2.tmp.{dead.pid}", f"text.tmp.{os.getppid()}", "text.tmp.x"):
+        (tmp_path / name).write_text("half")
+    write_kaldi(tmp_path / "text", {"a": "new"})
+    # Another file's, one that a living process writes, and what is not ours stay.
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        ["text", f"text2.tmp.{dead.pid}", f"text.tmp.{os.getppid()}", "text.tmp.x"]
+    )
 
 
 def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):

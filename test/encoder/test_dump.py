@@ -1,22 +1,24 @@
 import json
+import os
 
 import kaldiio
 import numpy as np
 import pytest
 import soundfile
 import torch
+from kill_points import kill_at_every_change
 
 from espnet2_secap.encoder.dump import combine, make_batches, read_audio, run_job
 from espnet2_secap.encoder.dump_plan import Settings, Utt, plan
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
 from espnet2_secap.errors import SecError
 
-LENGTHS = [4000, 9000, 400, 4000, 6001, 12000] * 13  # 78 utterances: two shards
+LENGTHS = [4000, 9000, 400, 4000, 6001, 12000] * 10  # 60 utterances: two shards
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory, make_model):
-    """A folder with dump/raw/train of 78 utterances, a HuBERT and one whose padding matters."""
+    """A folder with dump/raw/train of 60 utterances, a HuBERT and one whose padding matters."""
     top = tmp_path_factory.mktemp("dump")
     raw = top / "dump" / "raw" / "train"
     raw.mkdir(parents=True)
@@ -175,6 +177,26 @@ def test_another_setting_needs_all_jobs_before_it_is_combined(work, tmp_path):
         combine(shards, 2)
     run_job(shards, 2, 2, 2.0, "cpu")
     combine(shards, 2)
+
+
+def test_a_kill_before_any_change_of_a_file_changes_nothing_in_the_end(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # against power cuts, not kills, and slow
+    raw, out = tmp_path / "dump" / "raw" / "train", tmp_path / "out"
+    raw.mkdir(parents=True)
+    out.mkdir()
+    ids = [f"u{i:02d}" for i in range(60)]  # two parts
+    soundfile.write(raw / "short.wav", 0.1 * np.random.default_rng(0).standard_normal(400), 16000)
+    (raw / "wav.scp").write_text("".join(f"{utt} {raw}/short.wav\n" for utt in ids))
+    (raw / "utt2num_samples").write_text("".join(f"{utt} 400\n" for utt in ids))
+    settings = Settings("hf_hubert_custom", str(work / "hubert"), {}, "last", "float32")
+
+    def stage():
+        shards = plan(tmp_path / "dump", ["train"], out, settings)
+        for job in (1, 2):
+            run_job(shards, 2, job, 9.0, "cpu")
+        combine(shards, 2)
+
+    assert kill_at_every_change(out, stage) > 12
 
 
 def test_batches():

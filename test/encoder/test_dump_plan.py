@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from espnet2_secap.encoder.dump_plan import SHARD_UTTS, Settings, plan, read_set
+from espnet2_secap.data.io import write_kaldi
+from espnet2_secap.encoder.dump_plan import Settings, Utt, plan, read_set, share
 from espnet2_secap.errors import SecError
 
 
@@ -38,27 +39,50 @@ def prints(raw, **other):
 
 def test_shards_cover_the_set_in_order(raw, tmp_path):
     shards = plan(tmp_path / "dump", ["train"], tmp_path / "out", settings())
-    assert [len(shard.utts) for shard in shards] == [SHARD_UTTS, SHARD_UTTS, 130 - 2 * SHARD_UTTS]
+    assert [len(shard.utts) for shard in shards] == [26] * 5
     assert [utt.id for shard in shards for utt in shard.utts] == [f"u{i:03d}" for i in range(130)]
     assert shards[1].ark == tmp_path / "out" / "train" / "data" / "feats.2.ark"
 
 
+def test_large_sets_have_shards_of_64_and_small_ones_enough_for_eight_jobs(raw, tmp_path):
+    utts = [Utt(f"u{i:04d}", str(raw / "u000.wav"), 16000) for i in range(1200)]
+    for count, sizes in ((1200, {63, 64}), (512, {64}), (256, {32}), (100, {25}), (36, {18}), (12, {12})):
+        write_kaldi(raw / "wav.scp", {utt.id: utt.path for utt in utts[:count]})
+        write_kaldi(raw / "utt2num_samples", {utt.id: utt.samples for utt in utts[:count]})
+        shards = plan(tmp_path / "dump", ["train"], tmp_path / "out", settings())
+        assert {len(shard.utts) for shard in shards} == sizes
+        assert [utt for shard in shards for utt in shard.utts] == utts[:count]
+
+
+def test_jobs_get_equal_amounts_of_audio(raw, tmp_path):
+    seconds = [4] * 26 + [1] * 52 + [2] * 52  # shards of 104, 26, 26, 52 and 52 s
+    lines = (f"u{i:03d} {16000 * length}\n" for i, length in enumerate(seconds))
+    (raw / "utt2num_samples").write_text("".join(lines))
+    shards = plan(tmp_path / "dump", ["train"], tmp_path / "out", settings())
+    numbers = [[shard.number for shard in share(shards, 2, job)] for job in (1, 2)]
+    assert numbers == [[1, 2], [3, 4, 5]]
+    assert [[shard.number for shard in share(shards, 6, job)] for job in range(1, 7)] == [[1], [4], [5], [2], [3], []]
+    assert share(shards, 1, 1) == shards
+    with pytest.raises(SecError, match="--job 3 --nj 2"):
+        share(shards, 2, 3)
+
+
 def test_fingerprints_follow_what_the_features_depend_on(raw, tmp_path):
     before = prints(raw)
-    assert len(set(before)) == 3 and prints(raw) == before
+    assert len(set(before)) == 5 and prints(raw) == before
     model = tmp_path / "model"
     model.mkdir()
     (model / "weights").write_text("1")
     variants = [{"layer": "1"}, {"dtype": "float16"}, {"upstream": "mfcc"}, {"upstream_args": {"a": 1}}]
     every = [before, *(prints(raw, **other) for other in variants), prints(raw, path=str(model))]
-    assert len({one for some in every for one in some}) == 3 * len(every)
+    assert len({one for some in every for one in some}) == 5 * len(every)
     (model / "weights").write_text("22")  # trained again
     assert not set(prints(raw, path=str(model))) & set(every[-1])
     (raw / "u100.wav").write_bytes(b"longer")  # another recording: its shard only
     after = prints(raw)
-    assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True]
+    assert [a == b for a, b in zip(after, before, strict=True)] == [True, True, True, False, True]
     os.utime(raw / "u129.wav", (1, 1))
-    assert prints(raw)[2] != after[2]
+    assert prints(raw)[4] != after[4]
 
 
 def test_missing_audio_is_named(raw):

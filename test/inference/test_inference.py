@@ -1,6 +1,8 @@
 """Decoding and probing through the programs, on a model that a test trained in no time."""
 
 import json
+import os
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 
 from espnet2_secap.bin import sec_inference
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.outputs import combine, other_audio, write_job
+from espnet2_secap.inference.outputs import Journal, combine, job_file, other_audio
 from espnet2_secap.inference.probe import fit_probe
 
 
@@ -53,30 +55,103 @@ def decode(model_file, feats, output, *options) -> list[dict]:
     return [json.loads(line) for line in (output / "candidates.jsonl").read_text().splitlines()]
 
 
+def decode_in_jobs(model_file, feats, output, nj: int, *options) -> None:
+    """All jobs, not yet combined."""
+    files = ["--sec_model_file", str(model_file), "--data_dir", str(feats), "--output_dir", str(output)]
+    for job in range(1, nj + 1):
+        sec_inference.main([*files, "--max_length", "8", "--nj", str(nj), "--job", str(job), *options])
+
+
+def join(feats, output, nj: int, *options) -> dict[str, bytes]:
+    """Combine them; all files by name."""
+    program = ["--data_dir", str(feats), "--output_dir", str(output), "--nj", str(nj), "--combine", "true"]
+    sec_inference.main([*program, *options])
+    return {path.name: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("beam", ["1", "3"])
-def test_a_set_decodes_the_same_in_any_batching_and_in_jobs(model_file, feats, tmp_path, beam):
+def test_a_set_decodes_the_same_in_any_batching(model_file, feats, tmp_path, beam):
     options = ["--beam_size", beam, "--num_candidates", beam]
     whole = decode(model_file, feats, tmp_path / "a", *options, "--batch_size", "7")
     single = decode(model_file, feats, tmp_path / "b", *options, "--batch_size", "1")
     texts = [[[c["text"] for c in row["candidates"]] for row in rows] for rows in (whole, single)]
     assert texts[0] == texts[1] and [row["id"] for row in whole] == [f"u{i}" for i in range(7)]
-    jobs = ["--sec_model_file", str(model_file), "--data_dir", str(feats), "--output_dir", str(tmp_path / "c")]
-    jobs += ["--max_length", "8", "--nj", "3", *options]
-    for job in "123":
-        sec_inference.main([*jobs, "--job", job])
-    sec_inference.main([*jobs, "--combine", "true"])
-    assert (tmp_path / "c" / "captions").read_bytes() == (tmp_path / "a" / "captions").read_bytes()
+
+
+SAMPLED = ["--sampling", "true", "--num_candidates", "4", "--batch_size", "2"]  # seven utterances: four batches
+
+
+@pytest.mark.parametrize("nj", [3, 5])
+def test_samples_are_the_same_in_any_number_of_jobs(model_file, feats, tmp_path, nj):
+    decode(model_file, feats, tmp_path / "whole", *SAMPLED)
+    decode_in_jobs(model_file, feats, tmp_path / "jobs", nj, *SAMPLED)
+    jobs = join(feats, tmp_path / "jobs", nj)
+    assert jobs == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    assert sorted(jobs) == ["candidates.jsonl", "captions"]
+
+
+def test_a_job_that_was_killed_goes_on_where_it_was(model_file, feats, tmp_path, capsys):
+    decode_in_jobs(model_file, feats, tmp_path / "whole", 1, *SAMPLED)
+    journal = job_file(tmp_path / "whole", 1, 1).read_bytes()
+    whole = join(feats, tmp_path / "whole", 1)
+
+    def killed_after(batches: int) -> bytes:
+        """A journal whose next line is cut; its first batch says something else, to be known again."""
+        lines = journal.splitlines(keepends=True)
+        first = json.loads(lines[1])
+        first["rows"][0]["candidates"][0]["text"] = "kept"
+        return (
+            lines[0] + json.dumps(first).encode() + b"\n" + b"".join(lines[2 : batches + 1]) + lines[batches + 1][:-9]
+        )
+
+    for nj, there in ((1, ["4 batches of up to 2 utterances, 2 of them there already"]),
+                      (2, ["2 batches of up to 2 utterances, 1 of them"] * 2)):  # fmt: skip
+        output = tmp_path / str(nj)
+        path = job_file(output, 1, 1)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(killed_after(2))
+        capsys.readouterr()
+        decode_in_jobs(model_file, feats, output, nj, *SAMPLED)
+        said = [line for line in capsys.readouterr().err.splitlines() if "there already" in line]
+        assert len(said) == nj and all(part in line for part, line in zip(there, said, strict=True))
+        after = join(feats, output, nj)
+        changed = after["captions"].decode().splitlines(), whole["captions"].decode().splitlines()
+        assert [a for a, b in zip(*changed, strict=True) if a != b] == [a for a in changed[0] if '"kept"' in a]
+        assert sum('"kept"' in line for line in changed[0]) == 1 and not (output / ".jobs").exists()
+
+
+def test_nothing_is_taken_over_from_another_model_or_other_options(model_file, feats, tmp_path, capsys):
+    other = shutil.copytree(model_file.parent, tmp_path / "exp") / model_file.name
+    decode_in_jobs(other, feats, tmp_path / "o", 1, *SAMPLED)
+    for options in ([*SAMPLED, "--seed", "1"], [*SAMPLED, "--seed", "1", "--top_k", "5"]):
+        capsys.readouterr()
+        decode_in_jobs(other, feats, tmp_path / "o", 1, *options)
+        assert "4 batches of up to 2 utterances, 0 of them" in capsys.readouterr().err
+    os.utime(other, ns=(1, 1))  # trained again
+    decode_in_jobs(other, feats, tmp_path / "o", 1, *options)
+    assert "4 batches of up to 2 utterances, 0 of them" in capsys.readouterr().err
+    decode_in_jobs(other, feats, tmp_path / "o", 1, *options)
+    assert "4 batches of up to 2 utterances, 4 of them" in capsys.readouterr().err
+    # two jobs of different runs
+    decode_in_jobs(other, feats, tmp_path / "o", 2, *SAMPLED)
+    first = job_file(tmp_path / "o", 1, 2).read_bytes()
+    decode_in_jobs(other, feats, tmp_path / "o", 2, *SAMPLED, "--seed", "1")
+    job_file(tmp_path / "o", 1, 2).write_bytes(first)
+    with pytest.raises(SystemExit):
+        join(feats, tmp_path / "o", 2)
+    assert "jobs decoded with different models, data or options" in capsys.readouterr().err
+    assert not (tmp_path / "o" / "captions").exists()
 
 
 def test_shuffled_audio_is_the_caption_of_another(model_file, feats, tmp_path):
-    plain = {
-        row["id"]: row for row in decode(model_file, feats, tmp_path / "a", "--shuffled_audio_dir", str(tmp_path / "s"))
-    }
+    options = [*SAMPLED, "--shuffled_audio_dir", str(tmp_path / "s")]
+    plain = {row["id"]: row for row in decode(model_file, feats, tmp_path / "a", *options)}
     shuffled = [json.loads(line) for line in (tmp_path / "s" / "candidates.jsonl").read_text().splitlines()]
-    assert sorted(row["audio"] for row in shuffled) == sorted(plain)
+    assert sorted(row["audio"] for row in shuffled) == sorted(plain) == [row["id"] for row in shuffled]
     for row in shuffled:
-        assert row["audio"] != row["id"]
-        assert row["candidates"][0]["text"] == plain[row["audio"]]["candidates"][0]["text"]
+        assert row["audio"] != row["id"] and row["candidates"] == plain[row["audio"]]["candidates"]
+    captions = dict(line.split(" ", 1) for line in (tmp_path / "s" / "captions").read_text().splitlines())
+    assert json.loads(captions["u3"]) == [c["text"] for c in shuffled[3]["candidates"]]
 
 
 def test_sampling_is_reproducible_by_seed(model_file, feats, tmp_path):
@@ -96,16 +171,16 @@ def test_bad_calls(model_file, feats, tmp_path, capsys):
     assert "no such" in fails("--sec_model_file", str(tmp_path / "none.pth"))
     (tmp_path / "bad.yaml").write_text("beam_sise: 3\n")
     assert "unknown key beam_sise" in fails("--config", str(tmp_path / "bad.yaml"))
-    assert "1 of 2" in fails("--nj", "2", "--combine", "true") or "jobs 1 2" in fails("--nj", "2", "--combine", "true")
+    assert "jobs 1 2 of 2 have not ended" in fails("--nj", "2", "--combine", "true")
     assert not (tmp_path / "o" / "captions").exists()
 
 
 def test_an_empty_caption_is_kept(feats, tmp_path):
     rows = [{"id": f"u{i}", "candidates": [{"text": "" if i else "a", "score": 0.0}], "kept": 1} for i in range(7)]
-    write_job(tmp_path, 1, 1, rows)
+    Journal(tmp_path, 1, 1, {"fingerprint": "x", "seed": 0}, [0]).add(0, rows)
     assert combine(tmp_path, feats, 1) == 7
     assert (tmp_path / "captions").read_text().splitlines()[:2] == ['u0 ["a"]', 'u1 [""]']
-    write_job(tmp_path, 1, 1, rows[:5])
+    Journal(tmp_path, 1, 1, {"fingerprint": "x", "seed": 0}, [0]).add(0, rows[:5])
     with pytest.raises(SecError, match="2 utterances were not decoded"):
         combine(tmp_path, feats, 1)
 

@@ -1,0 +1,47 @@
+"""Take the lock of a recipe folder for a shell script, so that no two runs write the same files."""
+
+import argparse
+import os
+
+from espnet2_secap.errors import SecError, cli
+from espnet2_secap.lock import VARIABLE, take
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of sec_lock."""
+    parser = argparse.ArgumentParser(
+        prog="sec_lock",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=f"""\
+In the script:
+  exec {{lock_fd}}<>"${{lock}}"
+  {VARIABLE}=$(sec_lock --fd "${{lock_fd}}" --file "${{lock}}" --pid $$) || exit 1
+  export {VARIABLE}
+The script and what it starts hold the lock until the last of them has ended. Where another run holds it, one line
+says which, and the exit status is 1. What a run that was killed with -9 has left behind on this machine (all that
+was started with its {VARIABLE}) is ended first: by TERM, and by KILL after --patience.""",
+    )
+    add = parser.add_argument
+    add("--fd", type=int, required=True, help="the script's descriptor of the file, open for reading and writing")
+    add("--file", required=True, help="the file, for messages")
+    add("--pid", type=int, default=os.getppid(), help="the script's process; default: the one that starts this")
+    add("--patience", type=float, default=30.0, help="seconds between TERM and KILL (default: 30)")
+    return parser
+
+
+@cli
+def main(argv: list[str] | None = None) -> None:
+    """Take the lock and print the run's name."""
+    args = get_parser().parse_args(argv)
+    try:
+        os.fstat(args.fd)
+    except OSError as err:
+        raise SecError(
+            f'--fd {args.fd}: {err.strerror}; open it in the script with exec {{lock_fd}}<>"{args.file}"'
+        ) from err
+    print(take(args.fd, args.file, args.pid, args.patience))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Which processes of this machine run, as /proc tells it; elsewhere only whether one does."""
+
+import os
+import shlex
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def start_of(pid: int) -> str | None:
+    """When a process was started, in the kernel's ticks: with its number it names a process for good.
+
+    Returns:
+        "" where there is no /proc to tell it; None where no such process runs (one that has ended and that nobody
+        has asked after yet does not run).
+    """
+    try:
+        fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+        return None if fields[0] in "ZX" else fields[19]
+    except (OSError, IndexError):
+        if (PROC / "self" / "stat").exists():
+            return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return ""
+
+
+def command_of(pid: int) -> str:
+    """Its command line, or "" where that cannot be seen."""
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return ""
+    return shlex.join(word.decode("utf-8", "replace") for word in words)
+
+
+def ancestors(pid: int) -> list[int]:
+    """The process and all above it, as far as /proc tells."""
+    line = []
+    while pid > 0 and pid not in line:
+        line.append(pid)
+        try:
+            pid = int((PROC / str(pid) / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError):
+            break
+    return line
+
+
+def started_with(variable: str, value: str) -> list[int]:
+    """Processes in whose environment `variable` had this value when they were started; none without /proc.
+
+    Those of other users cannot be seen.
+    """
+    wanted, found = f"{variable}={value}".encode(), []
+    for path in PROC.glob("[0-9]*/environ"):
+        try:
+            if wanted in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:  # it has ended, or is another user's
+            continue
+    return sorted(found)

@@ -1,0 +1,51 @@
+"""A recipe folder of the smallest useful size, for tests and tools/benchmark_kills.py."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+SMALL_BRIDGE = dict(num_queries=2, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, encoder_width=32)
+SMALL_PARTS = {
+    "hubert": {"hidden_size": 32, "num_hidden_layers": 2, "steps": 2, "threads": 1},
+    "llm": {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "steps": 2, "threads": 1},
+}
+SMALL_CORPUS = "--n_train 36 --n_valid 12 --n_test 12"
+CALL = ["./run.sh", "--nj", "2", "--train_threads", "1"]
+
+
+def recipe_folder(repo: Path, corpus: str, folder: Path) -> Path:
+    """A copy of a recipe as setup.sh would lay it out elsewhere, with small configurations."""
+    source = repo / "egs2" / corpus / "sec1"
+    for name in ("run.sh", "cmd.sh", "db.sh"):
+        if (source / name).exists():
+            shutil.copy(source / name, folder / name)
+    for name in ("sec.sh", "path.sh", "utils", "local"):
+        (folder / name).symlink_to((source / name).resolve())
+    shutil.copytree(source / "conf", folder / "conf")
+    for name in ("align", "caption"):
+        conf = yaml.safe_load((folder / "conf" / f"{name}.yaml").read_text())
+        conf["bridge_conf"] |= SMALL_BRIDGE
+        conf["max_epoch"] = 1
+        if name == "align":
+            conf["text_encoder_conf"]["embedding_size"] = 32
+            conf["sampler_conf"] = {"num_categories": 2, "per_category": 4}
+        (folder / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(conf))
+    decode = yaml.safe_load((folder / "conf" / "decode.yaml").read_text()) | {"batch_size": 4}
+    (folder / "conf" / "decode.yaml").write_text(yaml.safe_dump(decode))
+    (folder / "conf" / "pretrain.yaml").write_text(yaml.safe_dump(SMALL_PARTS))
+    return folder
+
+
+def run(folder: Path, *options: str, environment: dict | None = None) -> subprocess.CompletedProcess:
+    """Run it with these options, to its end."""
+    return subprocess.run(
+        [*CALL, *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        timeout=900,
+    )
