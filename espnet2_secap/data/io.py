@@ -86,12 +86,11 @@ def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterat
     except BaseException as err:
         if os.path.lexists(part):
             os.unlink(part)
-        behind: BaseException | None = err  # torch.save raises a RuntimeError of its own while it handles this one
-        while isinstance(err, Exception) and behind is not None:
-            if isinstance(behind, OSError) and behind.errno and behind.filename is None:  # a write inside the block
-                with named_os_errors(path):
-                    raise behind from None
-            behind = behind.__cause__ or behind.__context__
+        # torch.save raises a RuntimeError of its own while it handles a write's error.
+        cause = err.__context__ if isinstance(err, RuntimeError) else err
+        if isinstance(cause, OSError) and cause.errno and cause.filename is None:  # a write inside the block
+            with named_os_errors(path):
+                raise cause from None
         raise
 
 

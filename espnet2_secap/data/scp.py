@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet2_secap.data.io import good_lines, shorten
+from espnet2_secap.data.io import bad_id, good_lines, shorten
 from espnet2_secap.errors import SecError
 
 _PLACE = re.compile(r"([^|].*):(\d+)")  # FILE:OFFSET
@@ -54,6 +54,9 @@ def check_feats_scp(path: str | Path) -> None:
     try:
         for number, utt_id, entry in good_lines(path):
             try:
+                what = bad_id(utt_id)  # kaldiio parts id and entry at any blank of Unicode
+                if what:
+                    raise SecError(what)
                 file, offset = _place(entry)
                 if file != name:
                     if ark is not None:
@@ -75,10 +78,11 @@ def check_wav_scp(path: str | Path) -> None:
         SecError: file, line and id of the first entry that is.
     """
     for number, utt_id, entry in good_lines(path):
-        if is_command(entry):
-            raise SecError(
-                f"{path}:{number}: {shorten(utt_id)}: is a command (pipe), which is not run here; run stage 2 again"
-            )
+        what = bad_id(utt_id)
+        if what is None and is_command(entry):
+            what = "is a command (pipe), which is not run here; run stage 2 again"
+        if what:
+            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {what}")
 
 
 CHECKS = {"kaldi_ark": check_feats_scp, "sound": check_wav_scp, "text": lambda path: None}

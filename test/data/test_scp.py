@@ -85,6 +85,16 @@ def test_a_line_that_is_two_for_kaldiio(dump, marker):
         check_feats_scp(dump / "feats.scp")
 
 
+@pytest.mark.parametrize("blank", ["\u3000", "\u00a0", "\u2028"])
+def test_an_id_that_is_id_and_command_for_kaldiio(dump, marker, blank):
+    line = f"d{blank}|mkdir {marker} {dump}/f.ark:2\n"
+    assert line.split(None, 1)[1].startswith("|mkdir")  # as kaldiio parts it
+    for name, check in (("feats.scp", check_feats_scp), ("wav.scp", check_wav_scp)):
+        (dump / name).write_text(line, encoding="utf-8")
+        with pytest.raises(SecError, match=f"{name}:1: .*an id may not"):
+            check(dump / name)
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
