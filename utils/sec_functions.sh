@@ -20,8 +20,7 @@ jobs() {
     local cmd=$1 n=$2 logs=$3; shift 3
     # shellcheck disable=SC2086 # cmd holds options
     ${cmd} JOB=1:"$n" "$logs" "$@" && return
-    # shellcheck disable=SC2086 # the pattern names every job's log
-    grep -hE ' error: ' ${logs//JOB/*} | sort -u >&2 || true
+    find "$(dirname "${logs}")" -name "$(basename "${logs//JOB/*}")" -exec grep -hE ' error: ' {} + | sort -u >&2 || true
     exit 1
 }
 
@@ -46,7 +45,7 @@ train() {
     threads=${train_threads:+ --num_threads ${train_threads}}
     # shellcheck disable=SC2086
     sec_follow --log "${exp}/train.log" -- \
-        "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd} --name $(basename "${exp}")${threads}" \
+        "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd} --name $(printf %q "$(basename "${exp}")")${threads}" \
         --log "${exp}/train.log" --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
         --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
         "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \

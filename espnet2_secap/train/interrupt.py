@@ -12,10 +12,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupt:
-    """Remembers the first signal while training; at other times it ends the program with status REQUEUE.
+    """Remembers the first signal while training. Before that TERM ends the program with status REQUEUE.
 
-    Before the first step and after the last one there is nothing to save. A process that only waits for others hands
-    the signal on.
+    USR1 before the first step is remembered too: a job with a short time limit still does that step before it is
+    queued again, and so comes to its end. A process that only waits for others hands the signal on.
     """
 
     def __init__(self):
@@ -40,7 +40,7 @@ class Interrupt:
             for pid in self.children:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-        elif self.training:
+        elif self.training or number == signal.SIGUSR1:
             self.name = self.name or name
         else:
             print(f"sec_train: stopped by {name}; run the same command again to go on", file=sys.stderr)

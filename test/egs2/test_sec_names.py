@@ -57,7 +57,6 @@ def test_names_of_sets(recipe):
     worked_or_said(recipe, done, set(sets))
 
 
-@pytest.mark.xfail(strict=True, reason="run.pl leaves * ? [ to the shell")
 def test_a_star_is_a_name_like_any(recipe):
     for dset in ("a*", "ab", "valid", "test"):
         make_set(recipe, dset)
@@ -86,7 +85,6 @@ def test_options_of_the_corpus_are_split_and_not_run(recipe):
     assert told == ["--seed", "3", "--words", "$(touch", "evil)", "`touch", "evil`;touch", "evil"]
 
 
-@pytest.mark.xfail(strict=True, reason="sec.sh lets the shell expand patterns in it")
 def test_options_of_the_corpus_are_no_patterns(recipe):
     done = sec(recipe, "--stop_stage", "1", "--local_data_opts", "--prompts u*.wav")
     assert done.returncode == 0, done.stderr

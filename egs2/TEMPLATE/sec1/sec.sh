@@ -12,12 +12,14 @@ skip_align=false     # leave out stage 5: captioning from an untrained bridge
 skip_eval=false      # leave out stages 7 and 8
 ngpu=0               # GPUs per node for training; 0: CPU
 num_nodes=1          # nodes for training
+train_nproc=1        # training processes per node on CPUs (ngpu 0)
 nj=4                 # parallel jobs in stages 2 and 3
 inference_nj=4       # parallel jobs in stage 7
 gpu_inference=false  # one GPU per job in stages 3 and 7
-train_threads=       # CPU threads of a training process; all CPUs if empty
+train_threads=       # CPU threads for training on a node; if empty all CPUs, on Slurm conf/slurm.conf's default
 dumpdir=dump         # audio and features
 expdir=exp           # models, captions, scores
+lock=.lock           # file that keeps two runs of a folder apart; another one for a run that shares no output
 python=python3       # Python of the environment
 # Data
 train_set=train
@@ -28,6 +30,7 @@ audio_format=wav      # wav or flac, in dump/raw
 fs=16000              # Hz
 min_wav_duration=0.1  # seconds; training and validation utterances outside of these two are left out
 max_wav_duration=30   # seconds
+allow_pipes=false     # run the commands (sox ... |) that wav.scp holds: whoever made it runs programs on this machine
 # Speech features
 feats_type=extracted  # extracted: stage 3 writes features; raw: the encoder runs in training
 upstream=hf_hubert_custom # S3PRL's name of it
@@ -67,24 +70,9 @@ help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | 
 . ./path.sh
 . utils/parse_options.sh
 . ./cmd.sh
-[ $# -eq 0 ] || { echo "sec.sh: error: unexpected argument '$1'; options are --name value" >&2; exit 1; }
-
-die() { echo "sec.sh: error: $*" >&2; exit 1; }
-log() { echo "$(date '+%H:%M:%S') $*"; }
-need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
-runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
-at_most() { local n; n=$(wc -l < "$2"); if [ "$n" -lt "$1" ]; then echo "$n"; else echo "$1"; fi; }
-# suffix_of conf/caption_large.yaml caption: _large; of conf/caption.yaml: nothing
-suffix_of() { local name; name=$(basename "$1" .yaml); name=${name#"$2"}; echo "${name:+_${name#_}}"; }
-# jobs CMD N LOG COMMAND ... JOB: run it N times in parallel; if one fails, show what it said
-jobs() {
-    local cmd=$1 n=$2 logs=$3; shift 3
-    # shellcheck disable=SC2086 # cmd holds options
-    ${cmd} JOB=1:"$n" "$logs" "$@" && return
-    # shellcheck disable=SC2086 # the pattern names every job's log
-    grep -hE ' error: ' ${logs//JOB/*} | sort -u >&2 || true
-    exit 1
-}
+. utils/sec_functions.sh
+set -f # what is split at blanks (local_data_opts, align_args, ...) is never matched against files
+[ $# -eq 0 ] || die "unexpected argument '$1'; options are --name value"
 
 if [ "${feats_type}" = raw ]; then
     feats_tag=raw feats_scp=wav.scp feats_file_type=sound
@@ -107,10 +95,18 @@ case ${feats_normalize} in
 esac
 decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
 [ -n "${inference_tag}" ] || decode_dir+=$(suffix_of "${inference_config}" decode)
-[ -n "${train_threads}" ] || train_threads=$(env -u OMP_NUM_THREADS nproc)
+[ -n "${train_threads}" ] || [ "${cmd_backend}" = slurm ] || train_threads=$(env -u OMP_NUM_THREADS nproc)
 [ -n "${words}" ] || { if [ -f conf/words.json ]; then words=conf/words.json; else words=${lang}; fi; }
 read -ra tests <<< "${test_sets}"
+for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
+    [[ ${dset} =~ ^[[:alnum:]_][[:alnum:]_.+-]*$ ]] ||
+        die "set '${dset}': its name may hold letters, digits and _ . + - only"
+done
 "${gpu_inference}" && jobs_cmd="${cuda_cmd} --gpu 1" device=cuda || jobs_cmd=${decode_cmd} device=cpu
+export SEC_RUN_PID=$$ # what is started here ends where this script is no more
+exec {lock_fd}<>"${lock}" || die "--lock ${lock}: cannot be written"
+SEC_RUN=$(sec_lock --fd "${lock_fd}" --file "${lock}" --pid $$) || exit 1
+export SEC_RUN
 mkdir -p "${dumpdir}" "${expdir}" || die "--dumpdir ${dumpdir}, --expdir ${expdir}: choose folders that can be written"
 
 if runs 1 "${skip_data_prep}"; then
@@ -123,12 +119,13 @@ if runs 2 "${skip_data_prep}"; then
     log "Stage 2: format and check audio -> ${dumpdir}/raw"
     for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
         need "data/${dset}/wav.scp" 1
-        utils/validate_data_dir.sh "data/${dset}" --require captions
+        utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}"
         case ${dset} in "${train_set}") role=train ;; "${valid_set}") role=valid ;; *) role="test" ;; esac
+        n=$(at_most "${nj}" "data/${dset}/wav.scp")
         format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "${role}"
             --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
-            --max_wav_duration "${max_wav_duration}" --nj "$(at_most "${nj}" "data/${dset}/wav.scp")")
-        jobs "${train_cmd}" "$(at_most "${nj}" "data/${dset}/wav.scp")" "${dumpdir}/raw/${dset}/logs/format.JOB.log" \
+            --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n")
+        jobs "${train_cmd}" "$n" "${dumpdir}/raw/${dset}/logs/format.JOB.log" \
             "${format[@]}" --job JOB
         "${format[@]}" --combine true
     done
@@ -155,35 +152,6 @@ if runs 4 "${skip_data_prep}"; then
         sec_collect_stats --dir "${feats_dir}/${dset}" --output "${sec_stats_dir}/${dset}/speech_shape" "${stats[@]}"
     done
 fi
-
-# train EXP_DIR CONFIG ARGS DATA ...: one training stage through ESPnet's launcher, its progress on this terminal.
-# DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; those that are there are given.
-train() {
-    local exp=$1 config=$2 args=$3 names=$4 data=() split dset name path; shift 4
-    [ -f "${config}" ] || die "${config}: no such configuration"
-    [ "${feats_type} ${feats_normalize}" != "raw global_mvn" ] ||
-        die "--feats_normalize global_mvn needs stored features: give --feats_type extracted, or --feats_normalize ''"
-    for split in train valid; do
-        dset=${train_set}; [ "${split}" = train ] || dset=${valid_set}
-        need "${sec_stats_dir}/${dset}/speech_shape" 4
-        data+=(--"${split}"_shape_file "${sec_stats_dir}/${dset}/speech_shape")
-        data+=(--"${split}"_data_path_and_name_and_type "${feats_dir}/${dset}/${feats_scp},speech,${feats_file_type}")
-        for name in ${names}; do
-            path=${dumpdir}/raw/${dset}/${name#*,}
-            [ ! -f "${path}" ] || data+=(--"${split}"_data_path_and_name_and_type "${path},${name%,*},text")
-        done
-    done
-    mkdir -p "${exp}"
-    # shellcheck disable=SC2086
-    OMP_NUM_THREADS=${train_threads} sec_follow --log "${exp}/train.log" -- \
-        "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd} --name $(basename "${exp}")" \
-        --log "${exp}/train.log" --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
-        --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
-        "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \
-        "${data[@]}" "${normalize[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
-    grep -hE ' error: ' "${exp}/train.log" >&2 || tail -n 15 "${exp}/train.log" "${exp}/launch.log" >&2
-    die "training ended early; the whole log is ${exp}/train.log"
-}
 
 if runs 5 "${skip_train}" && ! "${skip_align}" && [ -z "${pretrained_model}" ]; then
     log "Stage 5: training, first stage: STMIL + SCCL -> ${align_exp}"
@@ -236,7 +204,7 @@ if runs 8 "${skip_eval}"; then
         done
     done
     if "${probe}" && [ -e "${align_exp}/${align_model}" ]; then
-        OMP_NUM_THREADS=${train_threads} jobs "${train_cmd}" 1 "${align_exp}/probe.log" \
+        jobs "${train_cmd}${train_threads:+ --num_threads ${train_threads}}" 1 "${align_exp}/probe.log" \
             sec_probe --model_files "${align_exp}/${align_model}" \
             --train_dir "${feats_dir}/${train_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
             --label_dirs "${dumpdir}/raw/${train_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"

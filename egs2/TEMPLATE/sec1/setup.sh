@@ -78,7 +78,7 @@ align_config=conf/align.yaml # stage 5: the bridge learns from captions and tran
 caption_config=conf/caption.yaml # stage 6: captioning through the language model
 inference_config=conf/decode.yaml # stage 7: decoding
 
-./sec.sh \
+exec ./sec.sh \
     --train_set "${train_set}" \
     --valid_set "${valid_set}" \
     --test_sets "${test_sets}" \

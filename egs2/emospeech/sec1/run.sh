@@ -7,7 +7,7 @@
 #       --align_model valid.loss.best.pth --inference_model valid.loss.best.pth
 set -euo pipefail
 
-./sec.sh \
+exec ./sec.sh \
     --train_set train \
     --valid_set valid \
     --test_sets "test" \

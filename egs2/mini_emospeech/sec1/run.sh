@@ -9,7 +9,7 @@ train_set=train
 valid_set=valid
 test_sets="test"
 
-./sec.sh \
+exec ./sec.sh \
     --train_set "${train_set}" \
     --valid_set "${valid_set}" \
     --test_sets "${test_sets}" \
