@@ -49,12 +49,14 @@ ReturnToService=2
 KillWait=3
 MinJobAge=300
 RequeueExit=99
+MessageTimeout=3
 SlurmdTimeout=5
+SlurmdParameters=config_overrides
 SlurmctldTimeout=5
 GresTypes=gpu
 DefMemPerCPU=100
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
 PartitionName=cpu Nodes=ALL Default=YES State=UP
 PartitionName=gpu Nodes=ALL MaxTime=04:00:00 State=UP
 """

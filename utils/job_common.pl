@@ -150,9 +150,9 @@ sub report_failures {
     my $one = put_number($log_pattern, $name, $first_failed);
     my $log = $last > $first ? put_number($log_pattern, $name, '*') : $one;
     my @which = map { join ' ', ($last > $first ? $_ : ()), $failed{$_} || () } sort { $a <=> $b } keys %failed;
-    my $which = join $which[0] =~ / / ? ', ' : ' ', grep { length } @which;
+    my $which = join $failed{$first_failed} eq '' ? ' ' : '; ', @which;
     $which = "$name: $which" if $last > $first;
-    say_error(scalar(keys %failed), ' / ', $last - $first + 1, " failed, log is in $log", $which ne '' && " ($which)");
+    say_error(scalar(keys %failed), ' / ', $last - $first + 1, " failed, log is in $log", $which eq '' ? '' : " ($which)");
     print STDERR map { "$one: $_\n" } log_tail($one);
 }
 

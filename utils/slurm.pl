@@ -21,8 +21,8 @@ process SEC_RUN_PID, where that is set. If this program itself was killed with K
 the same LOG cancels them first.
 
 A COMMAND that ends with status 99 has saved its state and is run again, unless somebody cancelled it; its log is then
-continued. USR1, Slurm's warning before a time limit (see the configuration), and TERM are passed on to COMMAND. USR1 ends
-no program that does not ask for it, except those started with srun, which must have a handler.
+continued. USR1, Slurm's warning before a time limit (see the configuration), is passed on to COMMAND, and ends no program
+that does not ask for it, except those started with srun, which must have a handler.
 SUMMARY
   --config FILE      what the options mean on this cluster (default: conf/slurm.conf)
   --max_jobs_run N   at most N jobs of an array at a time
@@ -274,7 +274,7 @@ sub look_at_files {
 sub judge {
     my ($number, $state, $reason) = @_;
     my $task = $task{$number};
-    my $why = $reason =~ /^(?:None|NonZeroExitCode|)$/ ? '' : " ($reason)";
+    my $why = $reason =~ /^(?:None|NonZeroExitCode|)$/ ? '' : ": $reason";
     my $is_over = !$ALIVE{$state} || $state eq 'COMPLETING';
     my $age = time - ($task->{since} //= time);
     if (defined $task->{code}) {
@@ -289,7 +289,7 @@ sub judge {
     }
     return if $is_over || !$task{$number};
     if ($state ne 'PENDING') { $task->{ran} = 1; return }
-    if (delete $task->{ran}) { say_error('job ', task_id($number), " is queued again$why, and goes on by itself") }
+    if (delete $task->{ran}) { say_error('job ', task_id($number), " is queued again$why; it goes on by itself") }
     if ($reason =~ $NEVER) { return $task->{never}++ }    # at the second look
     delete $task->{never};
     if ($reason !~ $USUAL && !$task->{told} && time - ($task->{odd} //= time) >= $ODD_S) {
@@ -326,7 +326,7 @@ sub look_at_queue {
     }
     if (@never) {
         run_program(undef, 'scancel', map { task_id($_->[0]) } @never);
-        end_task($_->[0], "can never start ($_->[1]), cancelled") for @never;
+        end_task($_->[0], "can never start: $_->[1]; cancelled") for @never;
     }
     $next_look = time + 0.3 if $next_look == 0;
 }

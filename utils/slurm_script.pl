@@ -39,11 +39,11 @@ slurm_start=$(date +%s)
 export SLURM_EXPORT_ENV=ALL # else srun passes on what sbatch was told to, and nothing of path.sh
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK} # srun no longer looks at the first
 
-set -m # the command gets a process group of its own
+# USR1 is ignored in the command: only a program with a handler of its own feels it.
 trap '' USR1
 (
     if [ -f ./path.sh ]; then
-        trap 'echo "slurm.pl: error: ./path.sh failed, see above"' EXIT
+        trap 'echo "slurm.pl: error: ./path.sh failed, see above"; exit 1' EXIT
         . ./path.sh || exit 1
         trap - EXIT
     fi
@@ -51,14 +51,16 @@ trap '' USR1
     exec bash -o pipefail -c "${slurm_line}"
 ) >> "${slurm_log}" 2>&1 < /dev/null &
 slurm_pid=$!
-# USR1 stays ignored in the command: only a program with a handler of its own feels it.
-trap 'slurm_signal=USR1; kill -s USR1 -- "-${slurm_pid}"' USR1
-trap 'slurm_signal=TERM slurm_term=yes; kill -s TERM -- "-${slurm_pid}"' TERM
+# Slurm's warning comes to this script alone, so it is passed on to its process group. TERM comes to all processes:
+# sent twice, it would kill a program that is just ending well.
+warn() { slurm_signal=USR1; trap '' USR1; kill -s USR1 0; trap warn USR1; }
+trap warn USR1
+trap 'slurm_signal=TERM slurm_term=yes' TERM
 while slurm_signal=; do # a signal ends wait, not the command
     wait "${slurm_pid}"
     slurm_code=$?
     [ -n "${slurm_signal}" ] || break
-done 2> /dev/null
+done
 trap '' USR1 TERM
 
 if [ -n "${slurm_term:-}" ] || [ "${slurm_code}" -eq 99 ]; then
