@@ -1,4 +1,4 @@
-"""A real Slurm with two nodes of two CPUs and two pretended GPUs each, in one folder; without systemd, as root.
+"""A real Slurm with two nodes of four CPUs and two pretended GPUs each, in one folder; without systemd, as root.
 
 By hand: `python test/slurm_cluster.py` starts one and a shell that uses it, and stops it when the shell ends.
 """
@@ -55,8 +55,8 @@ SlurmdParameters=config_overrides
 SlurmctldTimeout=5
 GresTypes=gpu
 DefMemPerCPU=100
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
 PartitionName=cpu Nodes=ALL Default=YES State=UP
 PartitionName=gpu Nodes=ALL MaxTime=04:00:00 State=UP
 """

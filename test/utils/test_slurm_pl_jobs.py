@@ -30,10 +30,30 @@ def test_one_job(calls):
     assert calls.left() == [] and len(lines) == 7
 
 
-ARGUMENTS = ["two words", "it's", "'", '"', 'a "b  c"', "$(touch evil)", "$(touch${IFS}evil)", "`touch evil`", "a $HOME b"]
-ARGUMENTS += ["$1", "back\\slash", "ends with \\", "one\ntwo\n\n", "\ttab", "", " ", "中文，语速较快", "#no", "a&b", "f(1).wav"]
-ARGUMENTS += ['情绪 高兴\'s "x" $(touch evil)', '{"a":1,"b":[2]}', "{a,b}", "--freeze", "100%", "!", "of JOB", "MYJOBS", "JOB_x"]
-ARGUMENTS += ["& \\0", "a.JOB.b-JOB", "JOB's", "$JOB x"]
+ARGUMENTS = ["two words", "it's", "'", '"', 'a "b  c"', "$(touch evil)", "$(touch${IFS}evil)", "`touch evil`", "$1"]
+ARGUMENTS += [
+    "a $HOME b",
+    "back\\slash",
+    "ends with \\",
+    "one\ntwo\n\n",
+    "\ttab",
+    "",
+    " ",
+    "中文，语速较快",
+    "#no",
+    "a&b",
+]
+ARGUMENTS += [
+    '情绪 高兴\'s "x" $(touch evil)',
+    '{"a":1,"b":[2]}',
+    "{a,b}",
+    "--freeze",
+    "100%",
+    "!",
+    "f(1).wav",
+    "& \\0",
+]
+ARGUMENTS += ["of JOB", "MYJOBS", "JOB_x", "a.JOB.b-JOB", "JOB's", "$JOB x"]
 
 
 def test_arguments_to_the_letter(calls):
@@ -129,7 +149,8 @@ def test_the_recipe_s_own_files(calls):
         pytest.skip("needs tools/venv (make -C tools)")
     shutil.copy(template / "conf/slurm.conf", calls.folder / "conf")
     (calls.folder / "path.sh").write_text(f". {template}/path.sh\n")
-    show = 'echo "$HF_HOME|$TRANSFORMERS_OFFLINE|$OMP_NUM_THREADS"; python3 -c "import espnet2_secap as p; print(p.__file__)"'
+    show = 'echo "$HF_HOME|$TRANSFORMERS_OFFLINE|$OMP_NUM_THREADS"; '
+    show += 'python3 -c "import espnet2_secap as p; print(p.__file__)"'
     mine = {"HF_HOME": "/my models", "TRANSFORMERS_OFFLINE": "1"}
     options = ["--mem", "1G", "--time", "1:00:00", "--num_threads", 2, "--num_nodes", 1, "--gpu", 0, "--name", "x"]
     assert calls.run(*options, "--max_jobs_run", 1, "log/x.log", "bash", "-c", show, **mine) == (0, "")
