@@ -27,6 +27,7 @@ def seconds(command: list[str], folder: Path, env=None) -> float:
 
 
 def spread(values: list[float]) -> str:
+    """Two cells of the table."""
     return f"{statistics.median(values):.3f} | {max(values):.3f}"
 
 
@@ -81,6 +82,7 @@ def slurm(folder: Path, repeat: int, jobs: int, env: dict) -> list[str]:
 
 
 def main():
+    """Measure, and print a table in Markdown."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=10, help="how often each is measured (default 10)")
     parser.add_argument("--jobs", type=int, default=8, help="jobs in an array (default 8)")

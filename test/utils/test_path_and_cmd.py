@@ -98,15 +98,8 @@ def test_path_defaults(checkout):
 def test_path_leaves_what_the_user_set(checkout):
     mine = {"OMP_NUM_THREADS": "4", "HF_HOME": "/h", "HF_HUB_OFFLINE": "1"}
     assert list(exported(checkout, **mine).values()) == ["4", "/h", "1", None, "1"]
-    assert list(
-        exported(checkout, before="HF_HOME='/my models' HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1;").values()
-    ) == [
-        "1",
-        "/my models",
-        "1",
-        "1",
-        "1",
-    ]
+    shell_variables = "HF_HOME='/my models' HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1;"
+    assert list(exported(checkout, before=shell_variables).values()) == ["1", "/my models", "1", "1", "1"]
 
 
 def test_path_keeps_pythonpath_and_utf8(checkout):

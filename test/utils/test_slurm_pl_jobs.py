@@ -31,29 +31,9 @@ def test_one_job(calls):
 
 
 ARGUMENTS = ["two words", "it's", "'", '"', 'a "b  c"', "$(touch evil)", "$(touch${IFS}evil)", "`touch evil`", "$1"]
-ARGUMENTS += [
-    "a $HOME b",
-    "back\\slash",
-    "ends with \\",
-    "one\ntwo\n\n",
-    "\ttab",
-    "",
-    " ",
-    "中文，语速较快",
-    "#no",
-    "a&b",
-]
-ARGUMENTS += [
-    '情绪 高兴\'s "x" $(touch evil)',
-    '{"a":1,"b":[2]}',
-    "{a,b}",
-    "--freeze",
-    "100%",
-    "!",
-    "f(1).wav",
-    "& \\0",
-]
-ARGUMENTS += ["of JOB", "MYJOBS", "JOB_x", "a.JOB.b-JOB", "JOB's", "$JOB x"]
+ARGUMENTS += ["a $HOME b", "back\\slash", "ends with \\", "one\ntwo\n\n", "\ttab", "", " ", "中文，语速较快", "{a,b}"]
+ARGUMENTS += ['情绪 高兴\'s "x" $(touch evil)', '{"a":1,"b":[2]}', "--freeze", "100%", "!", "f(1).wav"]
+ARGUMENTS += ["#no", "a&b", "& \\0", "of JOB", "MYJOBS", "JOB_x", "a.JOB.b-JOB", "JOB's", "$JOB x"]
 
 
 def test_arguments_to_the_letter(calls):
