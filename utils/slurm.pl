@@ -2,7 +2,7 @@
 # Run one command, or an array of them in parallel, as jobs of Slurm.
 use strict;
 use warnings;
-use Cwd qw(abs_path getcwd);
+use Cwd qw(getcwd);
 use File::Basename qw(basename dirname);
 use FindBin;
 use List::Util qw(min);
@@ -90,6 +90,11 @@ sub sbatch_options {
     return @words;
 }
 
+sub same_file {
+    my ($one, $other) = map { join ' ', (stat)[0, 1] } @_;
+    return $one ne '' && $one eq $other;
+}
+
 # ---- Slurm's programs
 
 # Start a program with its output in files without a name; it does not hear the terminal's signals.
@@ -158,7 +163,9 @@ my $is_array = $last > $first;
 
 my @made = map { make_folder(dirname(put_number($log_pattern, $name, $_))) } $first .. $last;
 my $log_folder = dirname(put_number($log_pattern, $name, $first));
-my $q = abs_path($log_folder) . '/q';
+# The names that the caller uses: where this machine's links lead to may not be on the nodes.
+my $here = same_file($ENV{PWD} // '', '.') ? $ENV{PWD} : getcwd();
+my $q = ($log_folder =~ m{^/} ? '' : "$here/") . "$log_folder/q";
 push @made, make_folder($q);
 my $base = basename($is_array ? $log_pattern : put_number($log_pattern, $name, $first)) =~ s/\.log$//r;
 my ($script, $id_file) = ("$q/$base.sh", "$q/$base.jobid");
@@ -193,7 +200,7 @@ sub end_earlier_job {
     defined $id or return;
     my $queue = queue_of(run_program(undef, @QUEUE, $id))
         // fail("cannot ask Slurm whether job $id of an earlier call for this log still runs");
-    return if !grep { $ALIVE{ $_->[0] } && $_->[2] eq $script } values %$queue;
+    return if !grep { $ALIVE{ $_->[0] } && same_file($_->[2], $script) } values %$queue;
     say_error("job $id of an earlier call for this log is still there: cancelling it");
     run_program(undef, 'scancel', $id);
     while (job_is_alive($id) // 1) {
@@ -204,7 +211,7 @@ sub end_earlier_job {
 
 # -> job's id
 sub submit {
-    my %value = (folder => getcwd(), threads => $opt->{num_threads} // '', mark => '');
+    my %value = (folder => $here, threads => $opt->{num_threads} // '', mark => '');
     my $number = $first;
     if ($is_array) {    # a number that is nowhere else, for the task's own
         $number = 1_000_000_007;
@@ -262,9 +269,9 @@ sub look_at_files {
         my $file = $files->{$number}{status} // next;
         next if defined $task{$number}{code};
         open my $in, '<', $file or next;
-        my $code = <$in> // next;
+        my ($code) = (<$in> // '') =~ /^(\d+)$/a or next;
         if ($code == 0) { end_task($number); next }
-        $task{$number}{code} = int $code;
+        $task{$number}{code} = $code;
         $task{$number}{since} = time;
         $next_look = 0;    # its state is worth a look at once
     }

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from wrappers import REPO, SlurmCalls
@@ -113,6 +112,14 @@ def test_environment(calls):
     assert calls.said("log/x.log") == "7\n", "without a number of threads, path.sh's counts"
 
 
+def test_the_folder_keeps_the_caller_s_name(calls):
+    """Where a link of this machine leads to may not be there on the nodes."""
+    link = calls.folder.parent / "link"
+    link.symlink_to(calls.folder)
+    assert calls.run("log/x.log", "bash", "-c", "echo $PWD $SLURM_JOB_NAME", PWD=str(link)) == (0, "")
+    assert calls.said("log/x.log") == f"{link} x.sh\n"
+
+
 @pytest.mark.parametrize("text", ["echo path.sh: no venv >&2; return 1", "echo path.sh: no venv; exit 0", "no_venv_"])
 def test_a_failing_path_sh(calls, text):
     (calls.folder / "path.sh").write_text(f"{text}\n")
@@ -172,4 +179,18 @@ def test_the_folder_must_be_there(calls):
     (calls.folder / "log").write_text("a file")
     status, err = calls.run("log/x.log", "true")
     assert status == 1 and "cannot make folder 'log" in err and err.count("\n") == 1
-    assert Path(calls.folder / "log").read_text() == "a file"
+    assert (calls.folder / "log").read_text() == "a file"
+
+
+# ---- the end of Slurm itself: the last test
+
+
+def test_a_job_that_slurm_forgot(calls):
+    wrapper = calls.start("JOB=1:2", "log/x.JOB.log", "bash", "-c", "echo begun; sleep 300")
+    calls.running("log/x.1.log")
+    calls.cluster.kill("slurmctld")
+    calls.cluster.call(["slurmctld", "-c"])  # forgets all
+    status, err = calls.end(wrapper, 60)
+    assert status == 1
+    assert "(JOB: 1 LOST: Slurm no longer knows it; 2 LOST: Slurm no longer knows it)" in err
+    assert "log/x.1.log: begun\n" in err
