@@ -81,13 +81,15 @@ def free_ports(n: int) -> list[int]:
 
 
 class SlurmCluster:
-    """Start it, use it with `env` in the environment, stop it."""
+    """Start it, use it with `env` in the environment, stop it. It stops by itself when this process is killed."""
 
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm."))
+    def __init__(self, folder=None):
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="slurm."))
         self.folder.chmod(0o755)  # munged runs as another user
         self.env = {**os.environ, "PATH": f"{os.environ['PATH']}:{SBIN}", "SLURM_CONF": f"{self.folder}/slurm.conf"}
-        self.added_hosts = False
+        if folder is None:
+            command = [sys.executable, __file__, "--stop_at_end_of_input", self.folder]
+            self.stopper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def start(self) -> None:
         """Up in about a second; RuntimeError with the end of the daemons' logs if not within 60."""
@@ -105,8 +107,8 @@ class SlurmCluster:
             shutil.chown(path, "munge", "munge")
         text = HOSTS.read_text()
         if not re.search(r"\bn1\b.*\bn2\b", text):
+            (folder / "added_hosts").touch()
             HOSTS.write_text(text + ("" if text.endswith("\n") else "\n") + HOSTS_LINE)
-            self.added_hosts = True
         files = [f"--{kind}-file={folder}/munge/{kind}" for kind in ("key", "log", "seed")]
         files += [f"--pid-file={folder}/run/munged.pid", f"--socket={folder}/run/munge.sock"]
         self.call(["munged", *files], user="munge", group="munge", extra_groups=[])
@@ -147,12 +149,16 @@ class SlurmCluster:
     def kill(self, daemon: str, number: int = signal.SIGTERM) -> None:
         """End a daemon and wait until it is gone."""
         pid, end = self.pid(daemon), time.monotonic() + 15
-        while pid is not None and self.pid(daemon) == pid:
+        while pid is not None and self.pid(daemon) == pid and time.monotonic() < end + 5:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number if time.monotonic() < end else signal.SIGKILL)
             time.sleep(0.05)
 
     def stop(self) -> None:
+        self.stopper.stdin.close()
+        self.stopper.wait()
+
+    def stop_here(self) -> None:
         """End all jobs and daemons, and remove the folder."""
         with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
             if self.pid("slurmctld"):
@@ -163,9 +169,8 @@ class SlurmCluster:
                     time.sleep(0.2)
         for daemon in ("slurmd.n1", "slurmd.n2", "slurmctld", "munged"):
             self.kill(daemon)
-        if self.added_hosts:
+        if (self.folder / "added_hosts").exists():
             HOSTS.write_text(HOSTS.read_text().replace(HOSTS_LINE, "", 1))
-            self.added_hosts = False
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
@@ -181,6 +186,10 @@ class SlurmCluster:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--stop_at_end_of_input"]:
+        sys.stdin.read()
+        SlurmCluster(sys.argv[2]).stop_here()
+        sys.exit()
     if why_not():
         sys.exit(f"slurm_cluster.py: error: {why_not()}")
     with SlurmCluster() as cluster:
