@@ -113,7 +113,7 @@ sub start_program {
         print STDERR "cannot start $command[0]: $!\n";
         POSIX::_exit(127);
     }
-    return { pid => $pid, out => $stdout, err => $err, since => time };
+    return { pid => $pid, out => $stdout, err => $err };
 }
 
 # -> true once the program has ended, with {status, out, err} then
@@ -185,7 +185,7 @@ sub stop_asked {
 # the files of q/ that belong to this call: number => {status, out}
 sub own_files {
     my %files;
-    opendir my $folder, $q or fail("cannot read folder '$q': $!");
+    opendir my $folder, $q or return {};    # somebody removed it: squeue still tells how the jobs end
     for my $file (readdir $folder) {
         $files{$2}{$3} = "$q/$1$2.$3" if $file =~ /^(\Q$base\E\.)(\d+)\.(status|out)$/a;
     }
