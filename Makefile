@@ -2,7 +2,9 @@
 #
 #   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 15 to 18 minutes on two cores
 #   make test     lint and all tests, both recipes through every stage included, at most 25 minutes; where Maven is
-#                 present it gets SPICE's parser first (380 MB), elsewhere SPICE's tests are skipped
+#                 present it gets SPICE's parser first (380 MB), elsewhere SPICE's tests are skipped;
+#                 as root on Debian and the like it installs Slurm's packages (40 MB, no service is started) for the tests of
+#                 slurm.pl, which are skipped elsewhere, and with SEC_NO_SLURM=1
 #   make lint     ruff alone
 #   make env      tools/venv alone
 # TORCH_BACKEND=cpu (or cu128, ...) chooses another build of torch, PYTHON another Python: see tools/Makefile.
@@ -24,4 +26,5 @@ lint: env
 
 test: lint
 	@tools/installers/install_spice.sh || true
+	@tools/installers/install_slurm.sh || true
 	PATH="$(CURDIR)/$(VENV):$$PATH" $(VENV)/python -m pytest $(PYTEST_OPTIONS)

@@ -37,3 +37,14 @@ def tiny_bert(tmp_path_factory) -> str:
     from tiny import make_bert
 
     return str(make_bert(tmp_path_factory.mktemp("bert")))
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """A real Slurm of two nodes, for all tests that ask for it."""
+    from slurm_cluster import SlurmCluster, why_not
+
+    if why_not():
+        pytest.skip(why_not())
+    with SlurmCluster() as cluster:
+        yield cluster

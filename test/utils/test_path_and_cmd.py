@@ -81,7 +81,7 @@ def test_path_outside_of_a_repository(tmp_path):
     assert done.returncode == 1 and done.stdout == "" and "path.sh: error: " in done.stderr
 
 
-NAMES = ["OMP_NUM_THREADS", "HF_HOME", "HF_HUB_OFFLINE", "PYTHONUNBUFFERED", "TOKENIZERS_PARALLELISM"]
+NAMES = ["OMP_NUM_THREADS", "HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "PYTHONUNBUFFERED"]
 
 
 def exported(checkout, before="", **env):
@@ -92,16 +92,14 @@ def exported(checkout, before="", **env):
 
 
 def test_path_defaults(checkout):
-    assert list(exported(checkout).values()) == ["1", None, None, "1", "false"]
+    assert list(exported(checkout).values()) == ["1", None, None, None, "1"]
 
 
 def test_path_leaves_what_the_user_set(checkout):
-    assert list(
-        exported(
-            checkout, OMP_NUM_THREADS="4", HF_HOME="/h", TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1"
-        ).values()
-    ) == ["4", "/h", "1", "1", "true"]
-    assert exported(checkout, before="HF_HUB_OFFLINE=1;")["HF_HUB_OFFLINE"] == "1"
+    mine = {"OMP_NUM_THREADS": "4", "HF_HOME": "/h", "HF_HUB_OFFLINE": "1"}
+    assert list(exported(checkout, **mine).values()) == ["4", "/h", "1", None, "1"]
+    shell_variables = "HF_HOME='/my models' HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1;"
+    assert list(exported(checkout, before=shell_variables).values()) == ["1", "/my models", "1", "1", "1"]
 
 
 def test_path_keeps_pythonpath_and_utf8(checkout):
@@ -143,8 +141,11 @@ def test_cmd_unknown_backend():
 def test_slurm_conf_declares_what_recipes_and_espnet_use():
     """Each line is a command, an option with a value, a default or a comment; the command comes once."""
     lines = (TEMPLATE / "conf/slurm.conf").read_text().splitlines()
+    assert [line.split(":")[0] for line in lines if "PLACE" in line][1:] == [f"# PLACE {n}" for n in (1, 2, 3, 4)]
     words = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    assert [w for w in words if w[0] == "command"] == [["command", "sbatch", "--export=PATH"]]
+    assert [w for w in words if w[0] == "command"] == [
+        ["command", "sbatch", "--export=PATH,HF_HOME,HF_HUB_OFFLINE,TRANSFORMERS_OFFLINE"]
+    ]
     options = {w[1].split("=")[0]: w for w in words if w[0] == "option"}
     assert set(options) == {"name", "time", "mem", "num_threads", "num_nodes", "max_jobs_run", "gpu"}
     for word in words:

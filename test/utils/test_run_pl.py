@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from wrappers import refused, said
 
 REPO = Path(__file__).resolve().parents[2]
 RUN = str(REPO / "utils/run.pl")
@@ -17,17 +18,6 @@ RUN = str(REPO / "utils/run.pl")
 def run(cwd, *args, **env):
     environment = {**os.environ, **env}
     return subprocess.run([RUN, *map(str, args)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
-
-
-def said(log: Path) -> str:
-    """Return what the command wrote, without the wrapper's own lines."""
-    return "".join(line for line in log.read_text(encoding="utf-8").splitlines(True) if not line.startswith("#"))
-
-
-def refused(done) -> str:
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("run.pl: error: ") and done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 # ---- the call
@@ -81,13 +71,13 @@ def test_options_before_and_after(tmp_path):
     ],
 )
 def test_bad_calls(tmp_path, args, named):
-    assert named in refused(run(tmp_path, *args))
+    assert named in refused(run(tmp_path, *args), "run.pl")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_log_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
-    assert "file" in refused(run(tmp_path, "file/x.log", "true"))
+    assert "file" in refused(run(tmp_path, "file/x.log", "true"), "run.pl")
     (tmp_path / "folder.log").mkdir()
     done = run(tmp_path, "folder.log", "touch", "ran")
     assert done.returncode == 1 and "folder.log" in done.stderr and not (tmp_path / "ran").exists()
@@ -328,7 +318,7 @@ def test_gpus_from_nvidia_smi(tmp_path):
 
 
 def test_too_few_gpus(tmp_path):
-    message = refused(run(tmp_path, "--gpu", 2, "x.log", "true", CUDA_VISIBLE_DEVICES="0"))
+    message = refused(run(tmp_path, "--gpu", 2, "x.log", "true", CUDA_VISIBLE_DEVICES="0"), "run.pl")
     assert "--gpu 2" in message and "1 GPUs" in message
 
 

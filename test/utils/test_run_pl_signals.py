@@ -7,36 +7,17 @@ import time
 from pathlib import Path
 
 import pytest
+from wrappers import alive, needs_proc, wait_until
 
 RUN = str(Path(__file__).resolve().parents[2] / "utils/run.pl")
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def wait_until(condition, seconds=15.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see processes")
-
-
-def start_family(tmp_path, script):
+def start_family(tmp_path, script, *options, **env):
     """Start two jobs, each with a child and a grandchild; -> (the wrapper, process ids of all)."""
     wrapper = subprocess.Popen(
-        [RUN, "--max_jobs_run", "2", "JOB=1:3", "x.JOB.log", "bash", "-c", script],
+        [RUN, *options, "--max_jobs_run", "2", "JOB=1:3", "x.JOB.log", "bash", "-c", script],
         cwd=tmp_path,
+        env={**os.environ, **env},
         stderr=subprocess.PIPE,
         text=True,
         # The tests themselves may run under nohup, and run.pl then rightly ignores HUP.
@@ -65,11 +46,39 @@ def test_a_signal_ends_all_children(tmp_path, name):
     assert "# Ended (code 143; signal 15) at" in (tmp_path / "x.1.log").read_text()
 
 
+DEAF = "trap '' TERM; " + FAMILY.replace("bash -c '", 'bash -c \'trap "" TERM; ')
+
+
 @needs_proc
 def test_children_that_ignore_term_are_killed(tmp_path):
-    wrapper, pids = start_family(tmp_path, "trap '' TERM; " + FAMILY.replace("bash -c '", 'bash -c \'trap "" TERM; '))
+    wrapper, pids = start_family(tmp_path, DEAF, "--kill_wait", "1")
     wrapper.send_signal(signal.SIGTERM)
-    wrapper.communicate(timeout=30)
+    wrapper.communicate(timeout=15)
+    assert wrapper.returncode == -signal.SIGTERM
+    assert wait_until(lambda: not any(alive(pid) for pid in pids), 2)
+
+
+@needs_proc
+def test_children_have_time_to_save_their_state(tmp_path):
+    script = "trap 'sleep 6; echo saved; exit 99' TERM; echo begun; while :; do sleep 0.1; done"
+    wrapper = subprocess.Popen([RUN, "x.log", "bash", "-c", script], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    log = tmp_path / "x.log"
+    assert wait_until(lambda: log.exists() and "\nbegun\n" in log.read_text())
+    wrapper.terminate()
+    assert wrapper.wait(timeout=25) == -signal.SIGTERM
+    assert "\nsaved\n" in log.read_text() and "(code 99)" in log.read_text()
+
+
+@needs_proc
+def test_jobs_end_with_the_run_that_wanted_them(tmp_path):
+    """SEC_RUN_PID names a process that is killed without a chance to tell anybody."""
+    run = subprocess.Popen(["sleep", "300"])
+    wrapper, pids = start_family(tmp_path, FAMILY, SEC_RUN_PID=str(run.pid))
+    time.sleep(1.5)
+    assert wrapper.poll() is None, "as long as it runs, nothing happens"
+    run.kill()
+    run.wait()
+    wrapper.communicate(timeout=15)
     assert wrapper.returncode == -signal.SIGTERM
     assert wait_until(lambda: not any(alive(pid) for pid in pids), 2)
 

@@ -1,5 +1,6 @@
 """split_scp.pl, filter_scp.pl, utt2spk_to_spk2utt.pl and spk2utt_to_utt2spk.pl."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_spk2utt_bad_input(tmp_path):
     assert "u1" in refused(run(program, tmp_path, stdin="a u1\nb u1\n"), program)
 
 
-@pytest.mark.parametrize("program", sorted(p.name for p in UTILS.glob("*.pl")))
+@pytest.mark.parametrize("program", sorted(p.name for p in UTILS.glob("*.pl") if os.access(p, os.X_OK)))
 def test_help(tmp_path, program):
     done = run(program, tmp_path, "--help")
     assert done.returncode == 0 and done.stdout.startswith(b"Usage: ")

@@ -32,6 +32,12 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 export TOKENIZERS_PARALLELISM="${TOKENIZERS_PARALLELISM:-false}"
 
-# Hub models: set these (as shell variables, too) to work without a network.
-if [ -n "${HF_HUB_OFFLINE:-}" ]; then export HF_HUB_OFFLINE; fi
-if [ -n "${TRANSFORMERS_OFFLINE:-}" ]; then export TRANSFORMERS_OFFLINE; fi
+# Hub models: where they are, and whether to work without a network. Set these for good here, or in your shell;
+# Slurm's jobs get them either way.
+# HF_HOME=/somewhere/huggingface
+# HF_HUB_OFFLINE=1
+# TRANSFORMERS_OFFLINE=1
+for name in HF_HOME HF_HUB_OFFLINE TRANSFORMERS_OFFLINE; do
+    if [ -n "${!name:-}" ]; then export "${name?}"; fi
+done
+unset name
