@@ -19,9 +19,7 @@ from espnet2_secap.encoder.lengths import read_lengths
 from espnet2_secap.errors import SecError
 
 SHARD_UTTS = 64  # at most
-# Below 512 utterances shards are smaller, down to this, so that up to 8 jobs have work. Not smaller: their batches, of
-# which each shard has its own, have more padding.
-SMALL_SHARD_UTTS, MANY_SHARDS = 32, 8
+SMALL_SHARD_UTTS = 32
 
 
 @dataclass(frozen=True)
@@ -105,11 +103,19 @@ def plan(dumpdir: str | Path, sets: Sequence[str], output: str | Path, settings:
     shards, stamp = [], settings.stamp()
     for name in sets:
         utts = read_set(Path(dumpdir) / "raw" / name)
-        count = max(ceil(len(utts) / SHARD_UTTS), min(ceil(len(utts) / SMALL_SHARD_UTTS), MANY_SHARDS))
+        count = _how_many(len(utts))
         for number in range(1, count + 1):
             part = tuple(part_of(utts, count, number))
             shards.append(Shard(Path(output) / name, number, part, settings, stamp))
     return shards
+
+
+def _how_many(utts: int) -> int:
+    """Shards of a set. Small sets have 2, 4 or 8, that as many jobs get the same work; more would cost more padding."""
+    count = 1
+    while count < 8 and utts > count * SMALL_SHARD_UTTS:
+        count *= 2
+    return max(count, ceil(utts / SHARD_UTTS))
 
 
 def share(shards: Sequence[Shard], nj: int, job: int) -> list[Shard]:
