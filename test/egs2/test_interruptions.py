@@ -16,7 +16,7 @@ KILLS = 2  # in a row; tools/benchmark_kills.py does more
 SEED = int(os.environ.get("SEC_KILLS_SEED", random.randrange(10**6)))
 
 
-@pytest.mark.parametrize("stage", [2, 3, 4, 7, 8])
+@pytest.mark.parametrize("stage", [2, 3, 4, 5, 6, 7, 8])
 def test_a_killed_stage_ends_as_if_nothing_had_been(finished, tmp_path, stage):
     reference, printed = finished
     folder = shutil.copytree(reference, tmp_path / "recipe", symlinks=True)
