@@ -23,6 +23,12 @@ jobs() {
     find "$(dirname "${logs}")" -name "$(basename "${logs//JOB/*}")" -exec grep -hE ' error: ' {} + | sort -u >&2 || true
     exit 1
 }
+# job CMD LOG COMMAND ...: run it once, and show what it said
+job() {
+    local cmd=$1 log=$2; shift 2
+    jobs "${cmd}" 1 "${log}" "$@"
+    grep -v '^#' "${log}" || true
+}
 
 # train EXP_DIR CONFIG ARGS DATA ...: one training stage through ESPnet's launcher, its progress on this terminal.
 # DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; those that are there are given.
@@ -42,6 +48,7 @@ train() {
         done
     done
     mkdir -p "${exp}"
+    find "${exp}" -maxdepth 1 -name '.dist_init_*' -delete # of a run that was killed
     threads=${train_threads:+ --num_threads ${train_threads}}
     # shellcheck disable=SC2086
     sec_follow --log "${exp}/train.log" -- \

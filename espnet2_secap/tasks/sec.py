@@ -42,7 +42,7 @@ from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.text.preprocessor import SECPreprocessor, encode_prompt, read_prompts
 from espnet2_secap.text.text_encoder import AbsTextEncoder, BertTextEncoder, TokenEmbedding
 from espnet2_secap.text.tokenizer import build_tokenizer
-from espnet2_secap.train.processes import processes_per_node, run_processes
+from espnet2_secap.train.processes import name_init_file, processes_per_node, run_processes
 from espnet2_secap.train.trainer import SECTrainer
 
 encoder_choices = ClassChoices(
@@ -154,6 +154,7 @@ class SECTask(AbsTask):
         """Train in this process, or in several on this node and on others."""
         args = args or cls.get_parser().parse_args(cmd)
         check_training_data(args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type)
+        name_init_file(args)
         nproc = processes_per_node(args)
         if nproc == 1:
             super().main(args=args)

@@ -1,6 +1,7 @@
 """Several training processes on one node: one per GPU, or `--train_nproc` of them on CPUs."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -23,6 +24,16 @@ def processes_per_node(args: argparse.Namespace) -> int:
     if args.ngpu and args.train_nproc > 1:
         raise SecError(f"--train_nproc {args.train_nproc}: for CPUs; with --ngpu {args.ngpu} every GPU has one process")
     return args.train_nproc if args.ngpu == 0 else args.ngpu if args.multiprocessing_distributed else 1
+
+
+def name_init_file(args: argparse.Namespace) -> None:
+    """Give each start of a Slurm job a file of its own by which its nodes find each other.
+
+    A job that is queued again has the command that it had, and a file that was used before spoils the next start.
+    """
+    job, restarts = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
+    if job and args.dist_init_method.startswith("file://"):
+        args.dist_init_method += f".{job}.{restarts}"
 
 
 def run_processes(main_worker: Callable, args: argparse.Namespace, nproc: int) -> None:

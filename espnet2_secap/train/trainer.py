@@ -14,6 +14,7 @@ from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
+from torch.cuda.amp import GradScaler  # the class that ESPnet's type checks want
 
 from espnet2_secap.data.io import atomic_write
 from espnet2_secap.errors import SecError
@@ -105,7 +106,7 @@ class _Training:
         counts = options.keep_nbest_models
         self.counts = [counts] if isinstance(counts, int) else list(counts) or [1]
         self.reporter = Reporter()
-        self.scaler = torch.amp.GradScaler("cuda") if options.use_amp else None
+        self.scaler = GradScaler() if options.use_amp else None
         self.state = TrainingState(model, optimizers, schedulers, self.scaler, self.reporter)
         self.steps: dict | None = None  # of an epoch that was interrupted
         self.parallel = _parallel(model, options, distributed_option)

@@ -133,27 +133,3 @@ def test_emospeech_recipe(repo, shared, tmp_path):
     results = json.loads((folder / "exp" / "results.json").read_text())
     assert "cider" in results["sec_caption_hubert/decode"]["test"]
     assert "emotion_recall" in results["random_caption"]["test"]
-
-
-def test_slurm_gives_the_same(mini, slurm, tmp_path):
-    """Stages 2 to 7 as jobs of Slurm, by one word: the same features, weights and captions as on this machine."""
-    import torch
-
-    folder, _ = mini
-    other = tmp_path / "recipe"
-    shutil.copytree(folder, other, symlinks=True, ignore=shutil.ignore_patterns("dump", "exp"))
-    environment = {**slurm.env, "cmd_backend": "slurm"}
-    done = run(other, "--stage", "2", "--stop-stage", "7", environment=environment)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    jobs = {str(path.relative_to(other)) for path in other.rglob("q/*.sh")}
-    assert {"dump/hubert/logs/q/extract.JOB.sh", "exp/sec_align_hubert/q/train.sh"} <= jobs and len(jobs) == 7
-    for name in ("dump/raw/train/bad_utts.tsv", "exp/sec_caption_hubert/decode/test/captions"):
-        assert (other / name).read_bytes() == (folder / name).read_bytes(), name
-    arks = sorted(path.relative_to(folder) for path in (folder / "dump").rglob("*.ark"))
-    assert arks and all((other / path).read_bytes() == (folder / path).read_bytes() for path in arks)
-    for stage in ("align", "caption"):
-        ours, theirs = (
-            torch.load(where / f"exp/sec_{stage}_hubert/valid.loss.best.pth", weights_only=True)
-            for where in (other, folder)
-        )
-        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)

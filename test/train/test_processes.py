@@ -1,5 +1,6 @@
 """Several training processes on CPUs: the same losses and gradients as one, interruptions, failures."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from tiny_training import ALL, CAPTION, SPEECH, command, make_corpus, write
 from espnet2_secap.bin import sec_train
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.sec import SECTask
-from espnet2_secap.train.processes import processes_per_node
+from espnet2_secap.train.processes import name_init_file, processes_per_node
 
 TRAIN = [sys.executable, "-m", "espnet2_secap.bin.sec_train"]
 
@@ -137,6 +138,22 @@ def test_bad_input_is_one_line(corpus, confs, tmp_path):
     assert {line for line in done.stderr.splitlines() if " error: " in line} == {
         line for line in done.stderr.splitlines() if "unknown key 'num_querys'" in line
     }
+
+
+def test_a_job_that_is_queued_again_has_another_file_to_meet_at(monkeypatch):
+    def name(method: str) -> str:
+        args = argparse.Namespace(dist_init_method=method)
+        name_init_file(args)
+        return args.dist_init_method
+
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert name("file:///exp/.dist_init_x") == "file:///exp/.dist_init_x"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    assert name("file:///exp/.dist_init_x") == "file:///exp/.dist_init_x.7.0"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    assert name("file:///exp/.dist_init_x") == "file:///exp/.dist_init_x.7.2"
+    assert name("env://") == "env://"
 
 
 def test_number_of_processes():

@@ -113,6 +113,7 @@ def crash():
         ("caption", 24, (), "crash"),
         ("caption", 11, ("--num_workers", "2"), "SIGTERM"),
         ("caption", 12, ("--accum_grad", "2"), "crash"),
+        ("caption", 11, ("--use_amp", "true"), "crash"),
         ("caption", 11, ("--scheduler", "warmuplr", "--scheduler_conf", "warmup_steps=5"), "crash"),
         ("align", 2, (), "SIGUSR1"),
         ("align", 14, (), "crash"),

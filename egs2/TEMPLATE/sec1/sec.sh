@@ -67,6 +67,7 @@ quote=                # paper whose results stand below ours in the report: seca
 
 help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | sed -E 's/^([a-z_]+)=(.*)$/  --\1 \2/')
 [ -f ./path.sh ] || { echo "sec.sh: error: run it from a recipe's folder, such as egs2/mini_emospeech/sec1" >&2; exit 1; }
+{ # bash reads all of this before it runs any of it: editing the file, or git pull, does not disturb a run
 . ./path.sh
 . utils/parse_options.sh
 . ./cmd.sh
@@ -149,7 +150,8 @@ if runs 4 "${skip_data_prep}"; then
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
         stats=()
         [ "${feats_type} ${feats_normalize} ${dset}" != "extracted global_mvn ${train_set}" ] || stats=(--feats_stats "${stats_file}")
-        sec_collect_stats --dir "${feats_dir}/${dset}" --output "${sec_stats_dir}/${dset}/speech_shape" "${stats[@]}"
+        job "${train_cmd}" "${sec_stats_dir}/logs/${dset}.log" \
+            sec_collect_stats --dir "${feats_dir}/${dset}" --output "${sec_stats_dir}/${dset}/speech_shape" "${stats[@]}"
     done
 fi
 
@@ -198,7 +200,8 @@ if runs 8 "${skip_eval}"; then
         done
         for system in "${systems[@]}"; do
             # shellcheck disable=SC2086
-            sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --segment "${segment}" \
+            job "${train_cmd}" "${system}/logs/score.log" \
+                sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --segment "${segment}" \
                 --output "${system}/score.json" --words "${words}" --truth_dir "${dumpdir}/raw/${dset}" \
                 ${score_args}
         done
@@ -212,3 +215,5 @@ if runs 8 "${skip_eval}"; then
     sec_report --expdir "${expdir}" --output "${expdir}/RESULTS.md" ${goals:+--goals "${goals}"} ${quote:+--quote "${quote}"}
 fi
 log "Done: stages ${stage} to ${stop_stage}"
+exit
+}
