@@ -23,7 +23,7 @@ def test_slurm_gives_the_same(finished, slurm, tmp_path):
     done = run(other, "--stage", "2", "--stop-stage", "7", environment=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     jobs = {str(path.relative_to(other)) for path in other.rglob("q/*.sh")}
-    assert {"dump/hubert/logs/q/extract.JOB.sh", "exp/sec_align_hubert/q/train.sh"} <= jobs and len(jobs) == 7
+    assert {"dump/hubert/logs/q/extract.JOB.sh", "exp/sec_align_hubert/q/train.sh"} <= jobs and len(jobs) == 9
     for name in ("dump/raw/train/bad_utts.tsv", "exp/sec_caption_hubert/decode/test/captions"):
         assert (other / name).read_bytes() == (folder / name).read_bytes(), name
     arks = sorted(path.relative_to(folder) for path in (folder / "dump").rglob("*.ark"))
