@@ -67,7 +67,7 @@ def one_run(reference: Path, seconds: float, stage: int, seed: int, most: int, k
         "stage": stage,
         "seed": seed,
         "kind": "one" if alone else "all",
-        "kills": kills,
+        "kills": sum(not one.startswith("ended before") for one in trial.killed),
         "killed": trial.killed,
         "equal": not problems,
         "problems": problems[:10],
