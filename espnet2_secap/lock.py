@@ -50,7 +50,7 @@ class Owner:
         return self.here() and start_of(self.pid) == self.start
 
 
-def take(descriptor: int, path: str | Path, pid: int, patience: float = 30.0) -> str:
+def take(descriptor: int, path: str | Path, pid: int, patience: float = 45.0) -> str:
     """Take the lock for process `pid`, which has opened `path` as `descriptor`, for reading and writing.
 
     Args:

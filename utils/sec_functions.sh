@@ -6,11 +6,11 @@ die() { echo "sec.sh: error: $*" >&2; exit 1; }
 log() { echo "$(date '+%H:%M:%S') $*"; }
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
 runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
-# at_most N FILE: N, or the number of FILE's lines where it has fewer
+# at_most N FILE OPTION: N, the value of OPTION, or the number of FILE's lines where it has fewer
 at_most() {
     local n; n=$(wc -l < "$2")
     [ "$n" -lt "$1" ] || { echo "$1"; return; }
-    echo "note: only $n utterances in $2, so $n jobs instead of $1" >&2
+    echo "note: $3 $1: only $n utterances in $2, so $n jobs" >&2
     echo "$n"
 }
 # suffix_of conf/caption_large.yaml caption: _large; of conf/caption.yaml: nothing

@@ -26,7 +26,7 @@ was started with its {VARIABLE}) is ended first: by TERM, and by KILL after --pa
     add("--fd", type=int, required=True, help="the script's descriptor of the file, open for reading and writing")
     add("--file", required=True, help="the file, for messages")
     add("--pid", type=int, default=os.getppid(), help="the script's process; default: the one that starts this")
-    add("--patience", type=float, default=30.0, help="seconds between TERM and KILL (default: 30)")
+    add("--patience", type=float, default=45.0, help="seconds between TERM and KILL (default: 45)")
     return parser
 
 

@@ -122,7 +122,7 @@ if runs 2 "${skip_data_prep}"; then
         need "data/${dset}/wav.scp" 1
         utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}"
         case ${dset} in "${train_set}") role=train ;; "${valid_set}") role=valid ;; *) role="test" ;; esac
-        n=$(at_most "${nj}" "data/${dset}/wav.scp")
+        n=$(at_most "${nj}" "data/${dset}/wav.scp" --nj)
         format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "${role}"
             --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
             --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n")
@@ -135,7 +135,7 @@ fi
 if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
     log "Stage 3: speech features by ${upstream} ${upstream_path} -> ${feats_dir}"
     for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do need "${dumpdir}/raw/${dset}/wav.scp" 2; done
-    n=$(at_most "${nj}" "${dumpdir}/raw/${train_set}/wav.scp")
+    n=$(at_most "${nj}" "${dumpdir}/raw/${train_set}/wav.scp" --nj)
     extract=(sec_extract_feats --dumpdir "${dumpdir}" --sets "${train_set} ${valid_set} ${test_sets}"
         --output "${feats_dir}" --upstream "${upstream}" --layer "${upstream_layer}" --dtype "${feats_dtype}"
         --batch_seconds "${batch_seconds}" --device "${device}" --nj "$n")
@@ -176,7 +176,7 @@ if runs 7 "${skip_eval}"; then
     need "${sec_exp}/${inference_model}" 6
     for dset in "${tests[@]}"; do
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
-        n=$(at_most "${inference_nj}" "${feats_dir}/${dset}/${feats_scp}")
+        n=$(at_most "${inference_nj}" "${feats_dir}/${dset}/${feats_scp}" --inference_nj)
         decode=(sec_inference --config "${inference_config}" --data_dir "${feats_dir}/${dset}" --nj "$n"
             --output_dir "${decode_dir}/${dset}" --device "${device}")
         ! "${shuffled_audio}" || decode+=(--shuffled_audio_dir "${decode_dir}_shuffled_audio/${dset}")
