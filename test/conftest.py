@@ -48,3 +48,11 @@ def slurm():
         pytest.skip(why_not())
     with SlurmCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def marker(tmp_path) -> Path:
+    """A folder that `crafted.Evil` would make; at the end of the test it may not be there."""
+    path = tmp_path / "marker"
+    yield path
+    assert not path.exists(), "code was run"

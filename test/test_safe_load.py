@@ -1,7 +1,6 @@
 """A file whose unpickling makes a folder: no reader of ours, or of a library that we call, may make it."""
 
 import json
-import os
 import pickle
 import shutil
 
@@ -9,24 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from crafted import Evil
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.safe_load import pickles_allowed, tensors_only
-
-
-class Evil:
-    def __init__(self, marker):
-        self.marker = str(marker)
-
-    def __reduce__(self):
-        return os.mkdir, (self.marker,)
-
-
-@pytest.fixture
-def marker(tmp_path):
-    path = tmp_path / "marker"
-    yield path
-    assert not path.exists(), "code was run"
 
 
 @pytest.fixture

@@ -1,30 +1,15 @@
 """Entries that Kaldi's readers would run, and arks that kaldiio would unpickle."""
 
-import os
 import pickle
 
 import kaldiio
 import numpy as np
 import pytest
+from crafted import Evil
 
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.data.scp import check_feats_scp, check_training_data, check_wav_scp, is_command, read_matrix
 from espnet2_secap.errors import SecError
-
-
-class Evil:
-    def __init__(self, marker):
-        self.marker = str(marker)
-
-    def __reduce__(self):
-        return os.mkdir, (self.marker,)
-
-
-@pytest.fixture
-def marker(tmp_path):
-    path = tmp_path / "marker"
-    yield path
-    assert not path.exists(), "code was run"
 
 
 @pytest.fixture
