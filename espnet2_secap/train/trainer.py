@@ -127,6 +127,8 @@ class _Training:
         start, start_epoch = time.perf_counter(), self.reporter.get_epoch() + 1
         if start_epoch > last:
             logging.warning(f"The training has already reached at max_epoch: {last}")
+        if start_epoch > 1 and self.steps is None and self.ends(start_epoch - 1):
+            return
         for epoch in range(start_epoch, last + 1):
             left = (time.perf_counter() - start) / max(epoch - start_epoch, 1) * (last - epoch + 1)
             estimate = f". Estimated time to finish: {humanfriendly.format_timespan(left)}"

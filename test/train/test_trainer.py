@@ -223,3 +223,6 @@ def test_patience_stops_early_also_after_an_interruption(corpus, confs, tmp_path
         train(corpus, confs, "caption", tmp_path / "two", *options)
     train(corpus, confs, "caption", tmp_path / "two", *options)
     assert_same(outcome(tmp_path / "one"), outcome(tmp_path / "two"))
+    with AtForward(1, crash):  # it has ended: given again, the command trains no further epoch
+        train(corpus, confs, "caption", tmp_path / "two", *options)
+    assert_same(outcome(tmp_path / "one"), outcome(tmp_path / "two"))
