@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import espnet
+import humanfriendly
 from espnet.utils.cli_utils import get_commandline_args
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.asr.specaug.specaug import SpecAug
@@ -42,6 +43,7 @@ from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.text.preprocessor import SECPreprocessor, encode_prompt, read_prompts
 from espnet2_secap.text.text_encoder import AbsTextEncoder, BertTextEncoder, TokenEmbedding
 from espnet2_secap.text.tokenizer import build_tokenizer
+from espnet2_secap.train.cache import CachedLoader
 from espnet2_secap.train.processes import name_init_file, processes_per_node, run_processes
 from espnet2_secap.train.trainer import SECTrainer
 
@@ -201,6 +203,18 @@ class SECTask(AbsTask):
         tokenizer = build_tokenizer(args.decoder_conf["path"])
         prompts = [encode_prompt(tokenizer, prompt, args.prompt_bos) for prompt in read_prompts(args.prompts)]
         return SECPreprocessor(train, tokenizer.encode, prompts=prompts, eos_id=tokenizer.eos_id, seed=args.seed)
+
+    @classmethod
+    def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None):
+        """ESPnet's dataset, but --max_cache_size keeps what is read and not what is drawn from it."""
+        size = iter_options.max_cache_size
+        size = humanfriendly.parse_size(size) if isinstance(size, str) else size
+        iter_options.max_cache_size = 0.0
+        dataset = super().build_dataset(args, iter_options, keys_to_load)
+        if size > 0:
+            loaders = dataset.loader_dict
+            loaders["speech"] = CachedLoader(loaders["speech"], size, shared=args.num_workers > 0)
+        return dataset
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:

@@ -112,6 +112,8 @@ def crash():
         ("caption", 11, (), "crash"),
         ("caption", 24, (), "crash"),
         ("caption", 11, ("--num_workers", "2"), "SIGTERM"),
+        ("caption", 11, ("--max_cache_size", "1MB"), "crash"),
+        ("align", 9, ("--max_cache_size", "1MB", "--num_workers", "1"), "crash"),
         ("caption", 12, ("--accum_grad", "2"), "crash"),
         ("caption", 11, ("--use_amp", "true"), "crash"),
         ("caption", 11, ("--scheduler", "warmuplr", "--scheduler_conf", "warmup_steps=5"), "crash"),
@@ -157,6 +159,12 @@ def test_steps_that_are_done_are_not_done_again(corpus, confs, tmp_path):
     with forwards:
         train(corpus, confs, "caption", tmp_path / "exp")
     assert -1 - forwards.left == 24 - 3
+
+
+def test_a_cache_changes_nothing(corpus, confs, undisturbed, tmp_path):
+    """Captions and prompts are drawn anew in each epoch, also of utterances that are kept in memory."""
+    train(corpus, confs, "caption", tmp_path / "exp", "--max_cache_size", "1MB")
+    assert_same(outcome(tmp_path / "exp"), undisturbed("caption"))
 
 
 def test_between_checkpoints_within_an_epoch_there_is_time(corpus, confs, tmp_path):

@@ -1,0 +1,41 @@
+"""Keeping what is read in memory, for --max_cache_size."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from espnet2.utils.sized_dict import SizedDict
+
+
+class CachedLoader(Mapping):
+    """A loader of ESPnet's dataset whose arrays are read from the disk once.
+
+    ESPnet's own cache keeps an utterance as the preprocessor has left it, so its caption and prompt would be drawn once
+    for all epochs, and anew after an interruption.
+
+    Args:
+        loader: id -> array.
+        max_size: bytes to keep.
+        shared: among the data loader's worker processes, which end after each epoch.
+    """
+
+    def __init__(self, loader: Mapping[str, np.ndarray], max_size: float, shared: bool):
+        self.loader = loader
+        self.max_size = max_size
+        self.kept = SizedDict(shared=shared)
+
+    def __getitem__(self, utt: str) -> np.ndarray:
+        if utt in self.kept:
+            return self.kept[utt]
+        value = np.array(self.loader[utt])  # a copy of its own: a view would not tell its size
+        if self.kept.size < self.max_size:
+            self.kept[utt] = value
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.loader)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __contains__(self, utt: object) -> bool:
+        return utt in self.loader
