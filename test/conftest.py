@@ -11,6 +11,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 REPO = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """With pytest-xdist the tests of a file run in one process; those that share the recipe that has run, or Slurm, of
+    which there can be one at a time, do so too."""
+    for item in items:
+        shared = {"finished", "slurm"} & set(item.fixturenames) or "slurm" in item.path.name
+        item.add_marker(pytest.mark.xdist_group("recipe and Slurm" if shared else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     return REPO
