@@ -64,7 +64,7 @@ def check_feats_scp(path: str | Path) -> None:
                     ark, name = open(file, "rb"), file
                 _check_kind(ark, offset)
             except (SecError, OSError) as err:
-                said = f"{shorten(entry)}: {err.strerror}" if isinstance(err, OSError) else str(err)
+                said = f"{shorten(entry, 500)}: {err.strerror}" if isinstance(err, OSError) else str(err)
                 raise SecError(f"{path}:{number}: {shorten(utt_id)}: {said}; run stage 3 again") from err
     finally:
         if ark is not None:
@@ -106,9 +106,9 @@ def check_training_data(data: Iterable[tuple[str, str, str]]) -> None:
 def _place(entry: str) -> tuple[str, int]:
     match = _PLACE.fullmatch(entry)
     if is_command(entry):
-        raise SecError(f"{shorten(entry)}: is a command (pipe), which is never run")
+        raise SecError(f"{shorten(entry, 500)}: is a command (pipe), which is never run")
     if match is None or not entry.isprintable():
-        raise SecError(f"{shorten(entry)}: is not FILE:OFFSET of an ark")
+        raise SecError(f"{shorten(entry, 500)}: is not FILE:OFFSET of an ark")
     return match[1], int(match[2])
 
 
