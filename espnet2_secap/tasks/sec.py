@@ -44,7 +44,7 @@ from espnet2_secap.text.preprocessor import SECPreprocessor, encode_prompt, read
 from espnet2_secap.text.text_encoder import AbsTextEncoder, BertTextEncoder, TokenEmbedding
 from espnet2_secap.text.tokenizer import build_tokenizer
 from espnet2_secap.train.cache import CachedLoader
-from espnet2_secap.train.processes import name_init_file, processes_per_node, run_processes
+from espnet2_secap.train.parallel import name_init_file, processes_per_node, run_processes
 from espnet2_secap.train.trainer import SECTrainer
 
 encoder_choices = ClassChoices(

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from espnet2_secap.processes import start_of
+
 SHOWN = ("loss", "sccl", "mi", "retrieval")
 
 
@@ -80,17 +82,7 @@ def _end_group(process: subprocess.Popen, patience: float) -> None:
 
 def _run_is_gone() -> bool:
     pid = os.environ.get("SEC_RUN_PID", "")
-    return pid.isdigit() and not _exists(int(pid))
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return pid.isdigit() and start_of(int(pid)) is None
 
 
 def _lines(log: Path, before: int | None, process: subprocess.Popen, poll: float) -> Iterator[str]:

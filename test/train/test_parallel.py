@@ -15,7 +15,7 @@ from tiny_training import ALL, CAPTION, SPEECH, command, make_corpus, write
 from espnet2_secap.bin import sec_train
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.sec import SECTask
-from espnet2_secap.train.processes import name_init_file, processes_per_node
+from espnet2_secap.train.parallel import name_init_file, processes_per_node
 
 TRAIN = [sys.executable, "-m", "espnet2_secap.bin.sec_train"]
 
