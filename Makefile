@@ -9,8 +9,8 @@
 #   make env      tools/venv alone
 # TORCH_BACKEND=cpu (or cu128, ...) chooses another build of torch, PYTHON another Python: see tools/Makefile.
 
-# Two at a time; a machine with more cores and memory can do more: make test PYTEST_OPTIONS="-n 8 --dist loadgroup"
-PYTEST_OPTIONS ?= -n 2 --dist loadgroup
+# Two at a time; a machine with more cores and memory can do more: make test PYTEST_OPTIONS="-n 8"
+PYTEST_OPTIONS ?= -n 2
 VENV := tools/venv/bin
 
 .PHONY: demo test lint env

@@ -1,6 +1,7 @@
 """What every test can ask for."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 REPO = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """With pytest-xdist the tests of a file run in one process; those that share the recipe that has run, or Slurm, of
     which there can be one at a time, do so too."""
-    for item in items:
-        shared = {"finished", "slurm"} & set(item.fixturenames) or "slurm" in item.path.name
-        item.add_marker(pytest.mark.xdist_group("recipe and Slurm" if shared else str(item.path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "recipe and Slurm" if re.search(r"/test_(recipes|interruptions|slurm)", file) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
