@@ -108,8 +108,8 @@ def test_half_precision_and_what_it_costs(work, tmp_path, record_property):
     assert all(value.dtype == np.float16 for value in half.values())
     worst = np.abs(a - b).max()
     relative = np.sqrt(np.mean((a - b) ** 2) / np.mean(a**2))
-    record_property("float16_max_abs_error", worst)
-    record_property("float16_relative_rms_error", relative)
+    record_property("float16_max_abs_error", float(worst))
+    record_property("float16_relative_rms_error", float(relative))
     assert 0 < worst <= 2.0**-11 * np.abs(a).max() + 1e-7  # 11 bits of mantissa, rounded to nearest
     assert 1e-5 < relative < 3e-4
     sizes = [sum(ark.stat().st_size for ark in (tmp_path / name).rglob("*.ark")) for name in ("full", "half")]
