@@ -246,7 +246,9 @@ program.f_values([(["a girl"], "a girl")])
 threading.Timer(1, lambda: print(program._process._process.pid, flush=True)).start()
 program.f_values([(["loud voice " * 40], "sad " * 80)] * 20)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as python:
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731, of tests in the background it is ignored
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", code], preexec_fn=heard, **pipes) as python:
         pid = int(python.stdout.readline())
         assert is_alive(pid)
         python.send_signal(number)
