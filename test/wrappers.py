@@ -1,6 +1,7 @@
 """What the tests of run.pl and slurm.pl share."""
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -68,7 +69,15 @@ class SlurmCalls:
     def start(self, *args, **env) -> subprocess.Popen:
         env = {**self.cluster.env, **env}
         command = [str(REPO / "utils/slurm.pl"), *map(str, args)]
-        return subprocess.Popen(command, cwd=self.folder, env=env, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+            # The tests themselves may run under nohup, and slurm.pl then rightly ignores HUP.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        )
 
     def run(self, *args, seconds=60, **env):
         """Wait for the end of a call -> (exit status, stderr)."""
