@@ -1,7 +1,7 @@
 # Two commands: `make demo` and `make test`. Each sets up all that it needs, on a fresh machine.
 #
 #   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 15 to 18 minutes on two cores
-#   make test     lint and all tests, both recipes through every stage included, at most 25 minutes; where Maven is
+#   make test     lint and all tests, both recipes through every stage included, at most 30 minutes on two cores; where Maven is
 #                 present it gets SPICE's parser first (380 MB), elsewhere SPICE's tests are skipped;
 #                 as root on Debian and the like it installs Slurm's packages (40 MB, no service is started) for the tests of
 #                 slurm.pl, which are skipped elsewhere, and with SEC_NO_SLURM=1

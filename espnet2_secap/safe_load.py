@@ -23,8 +23,7 @@ class UnsafeFile(SecError):
 def tensors_only() -> Iterator[None]:
     """Within it, torch.load takes tensors, numbers and strings only, whatever its caller asks for.
 
-    ESPnet's averaging of the best epochs, its --init_param and its resuming, and some of S3PRL's upstreams give
-    weights_only=False: their files may then run any code.
+    ESPnet's --init_param and some of S3PRL's upstreams give weights_only=False: their files may then run any code.
 
     Raises:
         SecError: within it, from torch.load: the file holds something else, or is cut short.

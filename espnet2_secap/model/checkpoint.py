@@ -12,7 +12,7 @@ def leave_out_frozen(model: torch.nn.Module) -> None:
     """Make `model.state_dict()` hold trained tensors only, and loading such a state complete.
 
     Left out is what is frozen inside modules marked `is_named_pretrained`: config.yaml names where that comes from.
-    With this, ESPnet's trainer, its averaging of the best epochs and its strict resuming work as they are.
+    So model files and checkpoints hold what is trained, and are loaded strictly all the same.
     """
 
     def named() -> set[str]:
@@ -43,7 +43,7 @@ def read_tensors(path: str | Path, kind: str) -> object:
     """What `torch.load` reads from a file without running code from it; `kind` of file, for the error."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except (OSError, SecError):  # within safe_load.tensors_only torch.load itself says what is wrong
         raise
     except Exception as err:  # a broken file can end in almost any
         raise SecError(f"{path}: not a {kind}: {reason(err)}") from err

@@ -16,7 +16,7 @@ Criteria = Sequence[Sequence[str]]  # (split, key, "min" or "max"), as ESPnet's 
 
 def link(path: Path, target: str) -> None:
     """Make `path` a link to the file `target` beside it; what was there is replaced at once."""
-    beside = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    beside = path.with_name(f"{path.name}.tmp")
     beside.unlink(missing_ok=True)
     beside.symlink_to(target)
     os.replace(beside, path)

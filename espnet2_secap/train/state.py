@@ -94,7 +94,8 @@ def save_tensors(path: Path, content: object, keep: Path | None = None) -> None:
     with atomic_write(path, "wb") as file:
         torch.save(content, file)
         if keep is not None and path.exists():
-            beside = keep.with_name(f"{keep.name}.tmp.{os.getpid()}")
+            beside = keep.with_name(f"{keep.name}.tmp")  # one name: what a kill leaves is replaced the next time
+            beside.unlink(missing_ok=True)
             try:
                 os.link(path, beside)
             except OSError:  # a file system without hard links
