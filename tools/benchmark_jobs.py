@@ -15,7 +15,7 @@ sys.path[:0] = [str(REPO), str(REPO / "tools")]
 
 from benchmark_parts import make_hubert  # noqa: E402
 
-from espnet2_secap.encoder.dump_plan import Settings, plan, share  # noqa: E402
+from espnet2_secap.encoder.dump_plan import Settings, deal, plan  # noqa: E402
 
 RATE = 16000  # Hz
 
@@ -56,7 +56,7 @@ def make_set(folder: Path, utterances: int) -> float:
 def busiest_share(folder: Path, nj: int) -> float:
     """The largest share of the audio that one of `nj` jobs gets."""
     shards = plan(folder / "dump", ["test"], folder, Settings("", None, {}, "last", "float32"))
-    amounts = [sum(shard.samples for shard in share(shards, nj, job)) for job in range(1, nj + 1)]
+    amounts = [sum(shard.samples for shard in mine) for mine in deal(shards, nj)]
     return max(amounts) / sum(amounts)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet2_secap.data.io import atomic_write, make_dir, shorten, write_json, write_kaldi
-from espnet2_secap.encoder.dump_plan import Settings, Shard, Utt, share
+from espnet2_secap.encoder.dump_plan import Settings, Shard, Utt, deal, share
 from espnet2_secap.errors import SecError
 from espnet2_secap.progress import progress
 
@@ -209,7 +209,7 @@ def combine(shards: Sequence[Shard], nj: int) -> None:
         SecError: parts are missing or made from something else; nothing is written then.
     """
     indexes, problems = {}, {}
-    job_of = {shard: job for job in range(1, nj + 1) for shard in share(shards, nj, job)}
+    job_of = {shard: job for job, mine in enumerate(deal(shards, nj), 1) for shard in mine}
     for shard in shards:
         index = shard.load()
         if index is None or index.get("fingerprint") != shard.fingerprint():

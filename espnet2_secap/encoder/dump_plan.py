@@ -118,21 +118,25 @@ def _how_many(utts: int) -> int:
     return max(count, ceil(utts / SHARD_UTTS))
 
 
+def deal(shards: Sequence[Shard], nj: int) -> list[list[Shard]]:
+    """The shards of each of `nj` jobs: longest first, each goes to the job with the least audio so far."""
+    load, dealt = [0] * nj, [set() for _ in range(nj)]
+    for shard in sorted(shards, key=lambda shard: -shard.samples):  # equal ones stay in the plan's order
+        least = load.index(min(load))
+        load[least] += shard.samples
+        dealt[least].add(shard)
+    return [[shard for shard in shards if shard in mine] for mine in dealt]
+
+
 def share(shards: Sequence[Shard], nj: int, job: int) -> list[Shard]:
-    """The shards of job `job` (from 1) of `nj`: longest first, each goes to the job with the least audio so far.
+    """The shards of job `job` (from 1) of `nj`.
 
     Raises:
         SecError: no such job.
     """
     if not 1 <= job <= nj:
         raise SecError(f"--job {job} --nj {nj}: wants 1 <= job <= nj")
-    load, mine = [0] * nj, set()
-    for shard in sorted(shards, key=lambda shard: -shard.samples):  # equal ones stay in the plan's order
-        least = load.index(min(load))
-        load[least] += shard.samples
-        if least == job - 1:
-            mine.add(shard)
-    return [shard for shard in shards if shard in mine]
+    return deal(shards, nj)[job - 1]
 
 
 def read_set(folder: Path) -> list[Utt]:
