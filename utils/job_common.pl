@@ -106,7 +106,7 @@ sub shell_quote {
     return "'$text'";
 }
 
-# One argument, as it goes to the shell: see quoting_usage.
+# One argument, as it goes to the shell: the rules are in usage.
 sub shell_word {
     my ($word) = @_;
     my $char = '(?:[\w./:=,+@%^~!*?\[\]\x80-\xff-]|\$[A-Za-z_]\w*|\$\{[A-Za-z_]\w*\})';
