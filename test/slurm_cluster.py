@@ -55,10 +55,17 @@ SlurmdParameters=config_overrides
 SlurmctldTimeout=5
 GresTypes=gpu
 DefMemPerCPU=100
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
-PartitionName=cpu Nodes=ALL Default=YES State=UP
-PartitionName=gpu Nodes=ALL MaxTime=04:00:00 State=UP
+PartitionName=cpu Nodes=ALL Default=YES State=UP PreemptMode=OFF
+PartitionName=gpu Nodes=ALL MaxTime=04:00:00 State=UP PreemptMode=OFF
+PartitionName=first Nodes=n1 State=UP PriorityTier=9 PreemptMode=OFF
+PartitionName=last Nodes=n1 State=UP PreemptMode=REQUEUE
+PartitionName=last_graced Nodes=n1 State=UP PreemptMode=REQUEUE GraceTime=2
+PartitionName=last_cancelled Nodes=n1 State=UP PreemptMode=CANCEL GraceTime=2
 """
 GRES = "NodeName=n1 Name=gpu File={folder}/gpu[0-1]\nNodeName=n2 Name=gpu File={folder}/gpu[2-3]\n"
 

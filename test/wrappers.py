@@ -23,7 +23,23 @@ option num_nodes=* --nodes=$0 --ntasks-per-node=1
 option max_jobs_run=*
 option partition=* --partition=$0
 option hold=yes --hold
+option warned=yes --signal=B:USR1@60
 option wrong=* --no-such-option
+"""
+# a program that saves its state where a signal asks for it, or at once where it has an argument; done the second time
+SAVING = """
+import os, signal, sys, time
+def save(number, frame):
+    print("saved at", signal.Signals(number).name, flush=True)
+    sys.exit(99)
+for name in ["SIGUSR1", "SIGTERM"]:
+    signal.signal(getattr(signal, name), save)
+again = os.environ.get("SLURM_RESTART_COUNT", "0")
+print("begun", again, os.environ["SLURM_JOB_ID"], flush=True)
+if again == "0":
+    if len(sys.argv) > 1:
+        sys.exit(99)
+    time.sleep(300)
 """
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see processes")
 

@@ -52,8 +52,9 @@ slurm_task() {
             echo "# Ended at $(slurm_now) with status ${slurm_code}: Slurm runs the job again" >> "${slurm_log}"
             return
         fi
-        # Running, or out of time: nobody has cancelled it.
-        if [ "${slurm_code}" -eq 99 ] && [[ "$(slurm_field JobState) $(slurm_field Reason)" =~ ^RUNNING|TimeLimit$ ]]; then
+        # Running, out of time, or to make room for a job of higher rank: nobody has cancelled it.
+        slurm_state="$(slurm_field JobState) $(slurm_field PreemptTime) $(slurm_field Reason)"
+        if [ "${slurm_code}" -eq 99 ] && [[ ${slurm_state} =~ ^RUNNING|\ [0-9]|TimeLimit$ ]]; then
             echo "# Saved at $(slurm_now) with status 99: asking Slurm to run the job again" >> "${slurm_log}"
             scontrol requeue "${slurm_id}" >> "${slurm_log}" 2>&1 && return
         fi

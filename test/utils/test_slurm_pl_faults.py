@@ -9,25 +9,9 @@ import subprocess
 import time
 
 import pytest
-from wrappers import SlurmCalls, alive, wait_until
+from wrappers import SAVING, SlurmCalls, alive, wait_until
 
 WAIT = ["bash", "-c", "echo begun $$; sleep 300"]
-
-
-SAVING = """
-import os, signal, sys, time
-def save(number, frame):
-    print("saved at", signal.Signals(number).name, flush=True)
-    sys.exit(99)
-for name in ["SIGUSR1", "SIGTERM"]:
-    signal.signal(getattr(signal, name), save)
-again = os.environ.get("SLURM_RESTART_COUNT", "0")
-print("begun", again, os.environ["SLURM_JOB_ID"], flush=True)
-if again == "0":
-    if len(sys.argv) > 1:
-        sys.exit(99)
-    time.sleep(300)
-"""
 
 
 @pytest.fixture
@@ -40,9 +24,12 @@ def out_of_time(slurm, tmp_path_factory):
     """Two jobs with a time limit of a minute, the least there is; started before all tests, looked at by the last.
 
     The first is warned some seconds before, and has a child that does not care. The second saves its state at the end.
+    They have the node that no test sets down.
     """
     calls = SlurmCalls(slurm, tmp_path_factory.mktemp("out_of_time"))
-    (calls.folder / "conf/slurm.conf").write_text("command sbatch --time=1 --signal=B:USR1@20 --export=PATH\n")
+    (calls.folder / "conf/slurm.conf").write_text(
+        "command sbatch --nodelist=n2 --time=1 --signal=B:USR1@20 --export=PATH\n"
+    )
     script = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: print('warned', flush=True))\n"
     script += "print('begun', flush=True)\nwhile True: time.sleep(1)"
     wrappers = [
@@ -88,28 +75,25 @@ def test_kill_of_the_script(calls):
     assert "log/x.log: begun\n" in err
 
 
-def node_down(calls, job):
-    """As an administrator says it; the node comes back by itself."""
-    node = calls.cluster.call(["squeue", "-h", "-o", "%N", "-j", job]).strip()
-    calls.cluster.call(["scontrol", "update", f"nodename={node}", "state=down", "reason=test"])
+def node_down(calls, *options) -> subprocess.Popen:
+    """Start a job with more options of sbatch, and set its node down, as an administrator does; it comes back by itself."""
+    conf = calls.folder / "conf/slurm.conf"
+    conf.write_text(conf.read_text().replace("sbatch ", f"sbatch {' '.join(options)} --nodelist=n1 "))
+    wrapper = calls.start("log/x.log", "bash", "-c", "echo begun; [ -e again ] || { touch again; sleep 300; }")
+    calls.running("log/x.log")
+    calls.cluster.call(["scontrol", "update", "nodename=n1", "state=down", "reason=test"])
+    return wrapper
 
 
 def test_node_down(calls):
-    """Without a second run, as --no-requeue asks for."""
-    conf = (calls.folder / "conf/slurm.conf").read_text()
-    (calls.folder / "conf/slurm.conf").write_text(conf.replace("sbatch ", "sbatch --no-requeue "))
-    wrapper = calls.start("log/x.log", *WAIT)
-    node_down(calls, calls.running("log/x.log"))
-    status, err = calls.noticed(wrapper)
+    status, err = calls.noticed(node_down(calls, "--no-requeue"))
     assert status == 1 and "1 / 1 failed, log is in log/x.log (NODE_FAIL" in err
     assert "log/x.log: begun" in err
 
 
 def test_node_down_and_run_again(calls):
     """The way of Slurm where nothing else is asked for: the job is queued again, and its log goes on."""
-    wrapper = calls.start("log/x.log", "bash", "-c", "echo begun; [ -e again ] || { touch again; sleep 300; }")
-    node_down(calls, calls.running("log/x.log"))
-    status, err = calls.end(wrapper)
+    status, err = calls.end(node_down(calls))
     assert status == 0, err
     assert calls.said("log/x.log").replace("Terminated\n", "") == "begun\nbegun\n"
     assert "# Started again by Slurm, time 1\n" in (calls.folder / "log/x.log").read_text()
@@ -294,3 +278,4 @@ def test_saved_at_the_time_limit(out_of_time):
     assert status == 0, err
     lines = calls.said("log/y.log").splitlines()
     assert lines[0].startswith("begun 0") and "saved at SIGTERM" in lines and lines[-1].startswith("begun 1")
+    assert "with status 99: asking Slurm to run the job again" in (calls.folder / "log/y.log").read_text()
