@@ -76,7 +76,7 @@ def test_kill_of_the_script(calls):
 
 
 def node_down(calls, *options) -> subprocess.Popen:
-    """Start a job with more options of sbatch, and set its node down, as an administrator does; it comes back by itself."""
+    """Start a job with more options of sbatch, and set its node down, as an administrator does; the node comes back."""
     conf = calls.folder / "conf/slurm.conf"
     conf.write_text(conf.read_text().replace("sbatch ", f"sbatch {' '.join(options)} --nodelist=n1 "))
     wrapper = calls.start("log/x.log", "bash", "-c", "echo begun; [ -e again ] || { touch again; sleep 300; }")
