@@ -23,6 +23,7 @@ option num_nodes=* --nodes=$0 --ntasks-per-node=1
 option max_jobs_run=*
 option partition=* --partition=$0
 option hold=yes --hold
+option begin=* --begin=$0
 option warned=yes --signal=B:USR1@60
 option wrong=* --no-such-option
 """

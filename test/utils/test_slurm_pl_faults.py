@@ -57,7 +57,7 @@ def test_scancel_of_one_task(calls):
 
 
 def test_scancel_while_waiting(calls):
-    wrapper = calls.start("--time", "1:00:00", "log/x.log", "true", **{"SBATCH_BEGIN": "now+1hour"})
+    wrapper = calls.start("--begin", "now+1hour", "log/x.log", "true")
     assert wait_until(lambda: any((calls.folder / "log/q").glob("x.jobid")))
     assert wait_until(lambda: (calls.folder / "log/q/x.jobid").read_text())
     calls.cluster.call(["scancel", (calls.folder / "log/q/x.jobid").read_text().strip()])
@@ -115,12 +115,11 @@ def test_node_drained(calls):
     ("options", "change", "reason"),
     [
         (["--gpu", "1", "--time", "10:00:00"], None, "PartitionTimeLimit"),
-        (["--time", "1:00"], "hold", "JobHeldAdmin"),
+        (["--begin", "now+1hour"], "hold", "JobHeldAdmin"),
     ],
 )
 def test_a_job_that_can_never_start(calls, options, change, reason):
-    env = {"SBATCH_BEGIN": "now+1hour"} if change else {}
-    wrapper = calls.start(*options, "JOB=1:2", "log/x.JOB.log", "true", **env)
+    wrapper = calls.start(*options, "JOB=1:2", "log/x.JOB.log", "true")
     assert wait_until(lambda: any(p.stat().st_size for p in (calls.folder / "log/q").glob("*.jobid")))
     if change:
         job = (calls.folder / "log/q/x.JOB.jobid").read_text().strip()
