@@ -44,6 +44,7 @@ from espnet2_secap.text.preprocessor import SECPreprocessor, encode_prompt, read
 from espnet2_secap.text.text_encoder import AbsTextEncoder, BertTextEncoder, TokenEmbedding
 from espnet2_secap.text.tokenizer import build_tokenizer
 from espnet2_secap.train.cache import CachedLoader
+from espnet2_secap.train.config_file import written_whole
 from espnet2_secap.train.parallel import name_init_file, processes_per_node, run_processes
 from espnet2_secap.train.trainer import SECTrainer
 
@@ -169,7 +170,7 @@ class SECTask(AbsTask):
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         """One process of a training; no file that it loads runs code."""
-        with tensors_only():
+        with tensors_only(), written_whole():
             super().main_worker(args)
 
     @classmethod
