@@ -29,6 +29,26 @@ def start_of(pid: int) -> str | None:
     return ""
 
 
+def group_runs(group: int) -> bool:
+    """Whether any process of this process group runs.
+
+    One that has ended does not count, though nobody has asked after it: in a container without an init nobody ever
+    does, and a signal to the group still finds it.
+    """
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    for path in PROC.glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+        except (OSError, IndexError):  # it has ended meanwhile
+            continue
+        if int(fields[2]) == group and fields[0] not in "ZX":
+            return True
+    return not (PROC / "self" / "stat").exists()
+
+
 def command_of(pid: int) -> str:
     """Its command line, or "" where that cannot be seen."""
     try:

@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from espnet2_secap.processes import start_of
+
 SBIN = "/usr/sbin"
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "munged")
 HOSTS = Path("/etc/hosts")
@@ -148,8 +150,7 @@ class SlurmCluster:
         """Process id of munged, slurmctld, slurmd.n1 or slurmd.n2, if it runs."""
         try:
             pid = int((self.folder / f"run/{daemon}.pid").read_text())
-            os.kill(pid, 0)
-            return pid
+            return pid if start_of(pid) is not None else None
         except (OSError, ValueError):
             return None
 

@@ -30,7 +30,7 @@ def setup(checkout, *args, cwd=None):
         cwd=cwd or checkout,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -107,7 +107,7 @@ def test_data_sh_says_that_it_is_not_written(checkout):
         cwd=checkout / "egs2/mycorpus/sec1",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "local/data.sh: error: it is not written yet" in done.stderr and "/my corpus" in done.stderr
@@ -122,7 +122,7 @@ def test_run_sh_stops_at_the_unwritten_stage(checkout):
         cwd=checkout / "egs2/mycorpus/sec1",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode != 0 and "it is not written yet" in done.stderr, done.stderr
 

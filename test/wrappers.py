@@ -1,5 +1,7 @@
 """What the tests of run.pl and slurm.pl share."""
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -43,6 +45,25 @@ if again == "0":
     time.sleep(300)
 """
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see processes")
+
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@contextlib.contextmanager
+def nobody_asks_after_orphans():
+    """As in a container without an init: processes that outlive their parent stay as zombies when they end."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    try:
+        yield
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, parent = path.read_text().rsplit(")", 1)[1].split()[:2]
+                if state == "Z" and int(parent) == os.getpid():
+                    os.waitpid(int(path.parent.name), os.WNOHANG)
 
 
 def said(log: Path) -> str:

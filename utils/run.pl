@@ -116,13 +116,26 @@ sub reap {
     while ((my $pid = waitpid(-1, WNOHANG)) > 0) { end_job($pid, $?) }
 }
 
+# Does any process of the group run? One that has ended is still there for kill until somebody asks after it, and in
+# a container without an init nobody does.
+sub group_runs {
+    my ($group) = @_;
+    kill 0, -$group or return 0;
+    for my $file (glob '/proc/[0-9]*/stat') {
+        open my $in, '<', $file or next;
+        my ($state, $of) = (<$in> // '') =~ /.*\) (\S) \d+ (\d+)/s or next;
+        return 1 if $of == $group && $state !~ /[ZX]/;
+    }
+    return !-e '/proc/self/stat';
+}
+
 # TERM to all process groups, and KILL to those that do not heed it
 sub stop_jobs {
     my @groups = keys %running;
     kill 'TERM', map { -$_ } @groups;
     for (1 .. ($opt->{kill_wait} // 30) * 20) {
         reap();
-        @groups = grep { kill 0, -$_ } @groups or last;
+        @groups = grep { group_runs($_) } @groups or last;
         select undef, undef, undef, 0.05;
     }
     kill 'KILL', map { -$_ } @groups;

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from espnet2_secap.processes import start_of
+from espnet2_secap.processes import group_runs, start_of
 
 SHOWN = ("loss", "sccl", "mi", "retrieval")
 
@@ -72,12 +72,11 @@ def _end_group(process: subprocess.Popen, patience: float) -> None:
         give_up = time.monotonic() + seconds
         try:
             os.killpg(process.pid, number)
-            while time.monotonic() < give_up:
-                process.poll()  # the first of the group; without that it would stay as a zombie
-                os.killpg(process.pid, 0)
-                time.sleep(0.05)
         except ProcessLookupError:
-            return
+            break
+        while time.monotonic() < give_up and group_runs(process.pid):
+            time.sleep(0.05)
+    process.poll()
 
 
 def _run_is_gone() -> bool:

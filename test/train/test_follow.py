@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+from wrappers import needs_proc, nobody_asks_after_orphans
+
 from espnet2_secap.train.follow import epoch_line, follow
 
 RESULT = (
@@ -48,19 +50,32 @@ def test_term_ends_the_training_and_its_children(tmp_path):
     running = follower(tmp_path, f"sleep 60 & echo $! > {tmp_path}/child; wait")
     pid = wait_for(tmp_path / "child")
     running.send_signal(signal.SIGTERM)
-    assert running.wait(timeout=20) == 128 + signal.SIGTERM
+    assert running.wait(timeout=60) == 128 + signal.SIGTERM
     alive = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
     assert alive in ("", "Z", "Zs"), "the training's child is still running"
 
 
-def test_it_waits_until_what_the_launcher_started_has_saved(tmp_path):
-    """The launcher dies at once; the wrapper below it and the training take their time."""
-    saving = f"trap 'sleep 1; echo saved > {tmp_path}/saved; exit' TERM; echo up > {tmp_path}/child; sleep 60 & wait"
-    (tmp_path / "saving.sh").write_text(saving)
-    running = follower(tmp_path, f"sh {tmp_path}/saving.sh & wait")
-    wait_for(tmp_path / "child")
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(timeout=20) == 128 + signal.SIGTERM
+SAVING = """
+import pathlib, signal, sys, time
+def save(number, frame):
+    time.sleep(1)
+    pathlib.Path(sys.argv[1], "saved").write_text("saved")
+    raise SystemExit(99)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path(sys.argv[1], "child").write_text("up")
+signal.pause()
+"""
+
+
+@needs_proc
+def test_it_waits_for_what_the_launcher_started_until_it_has_saved_and_no_longer(tmp_path):
+    """The launcher dies at once, the training takes its time, and nobody asks after it when it has ended."""
+    (tmp_path / "saving.py").write_text(SAVING)
+    with nobody_asks_after_orphans():
+        running = follower(tmp_path, f"{sys.executable} {tmp_path}/saving.py {tmp_path} & wait")
+        wait_for(tmp_path / "child")
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=30) == 128 + signal.SIGTERM, "it would wait 40 s for one that does not end"
     assert (tmp_path / "saved").exists()
 
 
@@ -71,4 +86,4 @@ def test_the_end_of_the_run_that_it_belongs_to(tmp_path):
     assert running.poll() is None
     run.kill()
     run.wait()
-    assert running.wait(timeout=20) == 128 + signal.SIGTERM
+    assert running.wait(timeout=60) == 128 + signal.SIGTERM

@@ -30,7 +30,7 @@ def script(tmp_path):
     def run(*options, env=None):
         environment = {"PATH": "/usr/bin:/bin", "PARSE_OPTIONS": str(REPO / "utils/parse_options.sh"), **(env or {})}
         done = subprocess.run(
-            ["bash", "script.sh", *options], cwd=tmp_path, env=environment, capture_output=True, timeout=20
+            ["bash", "script.sh", *options], cwd=tmp_path, env=environment, capture_output=True, timeout=60
         )
         assert not (tmp_path / "evil").exists(), "a value was evaluated"
         values = done.stdout.decode().split("\0")[:-1]

@@ -15,7 +15,7 @@ def bash(cwd, script, **env):
     """Run a script under `set -euo pipefail` in an almost empty environment."""
     environment = {"PATH": "/usr/bin:/bin", **env}
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=cwd, env=environment, capture_output=True, text=True, timeout=30
+        ["bash", "-euo", "pipefail", "-c", script], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
     )
 
 

@@ -173,7 +173,7 @@ def test_script_as_one_argument(tmp_path):
 
 def test_stdin_is_empty(tmp_path):
     done = subprocess.run(
-        [RUN, "x.log", "wc", "-c"], cwd=tmp_path, input="data", text=True, capture_output=True, timeout=20
+        [RUN, "x.log", "wc", "-c"], cwd=tmp_path, input="data", text=True, capture_output=True, timeout=60
     )
     assert done.returncode == 0 and said(tmp_path / "x.log").strip() == "0"
 
@@ -312,7 +312,7 @@ def test_gpus_from_nvidia_smi(tmp_path):
         cwd=tmp_path,
         env=env,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     assert sorted(said(tmp_path / f"x.{j}.log").strip() for j in (1, 2, 3)) == ["0", "MIG-33", "MIG-44"]
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from wrappers import alive, needs_proc, wait_until
+from wrappers import alive, needs_proc, nobody_asks_after_orphans, wait_until
 
 RUN = str(Path(__file__).resolve().parents[2] / "utils/run.pl")
 
@@ -38,12 +38,20 @@ FAMILY = "echo $$ > pid.JOB.a; bash -c 'echo $$ > pid.JOB.b; sleep 300 & echo $!
 def test_a_signal_ends_all_children(tmp_path, name):
     wrapper, pids = start_family(tmp_path, FAMILY)
     wrapper.send_signal(getattr(signal, name))
-    _, stderr = wrapper.communicate(timeout=15)
+    _, stderr = wrapper.communicate(timeout=60)
     assert wrapper.returncode == -getattr(signal, name), "the caller sees the signal"
     assert stderr == f"run.pl: stopped by {name}, 2 running jobs ended, log is in x.*.log\n"
-    assert wait_until(lambda: not any(alive(pid) for pid in pids), 2)
+    assert wait_until(lambda: not any(alive(pid) for pid in pids), 10)
     assert not (tmp_path / "x.3.log").exists(), "no further job is started"
     assert "# Ended (code 143; signal 15) at" in (tmp_path / "x.1.log").read_text()
+
+
+@needs_proc
+def test_it_does_not_wait_for_what_has_ended(tmp_path):
+    with nobody_asks_after_orphans():
+        wrapper, _ = start_family(tmp_path, FAMILY, "--kill_wait", "120")
+        wrapper.send_signal(signal.SIGTERM)
+        wrapper.communicate(timeout=60)
 
 
 DEAF = "trap '' TERM; " + FAMILY.replace("bash -c '", 'bash -c \'trap "" TERM; ')
@@ -53,9 +61,9 @@ DEAF = "trap '' TERM; " + FAMILY.replace("bash -c '", 'bash -c \'trap "" TERM; '
 def test_children_that_ignore_term_are_killed(tmp_path):
     wrapper, pids = start_family(tmp_path, DEAF, "--kill_wait", "1")
     wrapper.send_signal(signal.SIGTERM)
-    wrapper.communicate(timeout=15)
+    wrapper.communicate(timeout=60)
     assert wrapper.returncode == -signal.SIGTERM
-    assert wait_until(lambda: not any(alive(pid) for pid in pids), 2)
+    assert wait_until(lambda: not any(alive(pid) for pid in pids), 10)
 
 
 @needs_proc
@@ -65,7 +73,7 @@ def test_children_have_time_to_save_their_state(tmp_path):
     log = tmp_path / "x.log"
     assert wait_until(lambda: log.exists() and "\nbegun\n" in log.read_text())
     wrapper.terminate()
-    assert wrapper.wait(timeout=25) == -signal.SIGTERM
+    assert wrapper.wait(timeout=60) == -signal.SIGTERM
     assert "\nsaved\n" in log.read_text() and "(code 99)" in log.read_text()
 
 
@@ -78,9 +86,9 @@ def test_jobs_end_with_the_run_that_wanted_them(tmp_path):
     assert wrapper.poll() is None, "as long as it runs, nothing happens"
     run.kill()
     run.wait()
-    wrapper.communicate(timeout=15)
+    wrapper.communicate(timeout=60)
     assert wrapper.returncode == -signal.SIGTERM
-    assert wait_until(lambda: not any(alive(pid) for pid in pids), 2)
+    assert wait_until(lambda: not any(alive(pid) for pid in pids), 10)
 
 
 @needs_proc
@@ -94,5 +102,5 @@ def test_interrupt_reaches_jobs_of_a_background_wrapper(tmp_path):
     time.sleep(0.2)
     os.kill(pid, signal.SIGINT)
     assert wait_until(lambda: not alive(pid), 10)
-    shell.communicate(timeout=10)
+    shell.communicate(timeout=60)
     assert "# Ended (code 143; signal 15)" in log.read_text()

@@ -11,7 +11,7 @@ UTILS = Path(__file__).resolve().parents[2] / "utils"
 
 def run(program, cwd, *args, stdin=""):
     return subprocess.run(
-        [UTILS / program, *map(str, args)], cwd=cwd, input=stdin.encode(), capture_output=True, timeout=20
+        [UTILS / program, *map(str, args)], cwd=cwd, input=stdin.encode(), capture_output=True, timeout=60
     )
 
 

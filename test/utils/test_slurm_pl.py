@@ -23,7 +23,7 @@ def call(tmp_path):
             env={"PATH": str(tmp_path / "bin")},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
         assert [path.name for path in (tmp_path / "here").iterdir()] == ["conf"], "nothing is left behind"
         return refused(done, "slurm.pl")
