@@ -46,9 +46,12 @@ def follow(log: Path, command: Sequence[str], poll: float = 0.2, patience: float
         before = log.stat().st_ino
     except FileNotFoundError:
         before = None
-    process = subprocess.Popen(command, start_new_session=True)
+    process, early = None, []
 
     def end(number, frame):
+        if process is None:  # it is just being started: ended below, when there is something to end
+            early.append(number)
+            return
         for ignored in (signal.SIGINT, signal.SIGTERM):
             signal.signal(ignored, signal.SIG_IGN)
         _end_group(process, patience)
@@ -56,6 +59,9 @@ def follow(log: Path, command: Sequence[str], poll: float = 0.2, patience: float
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+    process = subprocess.Popen(command, start_new_session=True)
+    if early:
+        end(early[0], None)
     left = ""
     for line in _lines(log, before, process, poll):
         estimate = re.search(r"Estimated time to finish: (.*)", line)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from wrappers import needs_proc, nobody_asks_after_orphans
+from wrappers import alive, needs_proc, nobody_asks_after_orphans
 
 from espnet2_secap.train.follow import epoch_line, follow
 
@@ -46,13 +46,35 @@ def wait_for(path):
     return path.read_text().strip()
 
 
+@needs_proc
 def test_term_ends_the_training_and_its_children(tmp_path):
     running = follower(tmp_path, f"sleep 60 & echo $! > {tmp_path}/child; wait")
     pid = wait_for(tmp_path / "child")
     running.send_signal(signal.SIGTERM)
     assert running.wait(timeout=60) == 128 + signal.SIGTERM
-    alive = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
-    assert alive in ("", "Z", "Zs"), "the training's child is still running"
+    assert not alive(int(pid)), "the training's child is still running"
+
+
+EARLY = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from espnet2_secap.train import follow
+start = subprocess.Popen
+def signalled(*args, **kwargs):
+    process = start(*args, **kwargs)
+    Path(sys.argv[1], "child").write_text(str(process.pid))
+    os.kill(os.getpid(), signal.SIGTERM)
+    return process
+subprocess.Popen = signalled
+follow.follow(Path(sys.argv[1], "log"), ["sleep", "60"])
+"""
+
+
+@needs_proc
+def test_term_in_the_moment_of_the_start(tmp_path):
+    done = subprocess.run([sys.executable, "-c", EARLY, tmp_path], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
+    assert not alive(int((tmp_path / "child").read_text()))
 
 
 SAVING = """
