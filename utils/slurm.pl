@@ -246,9 +246,9 @@ my $job = submit();
 
 # ---- waiting
 
-my %task = map { $_ => {} } $first .. $last;    # those not done; code, state, since: what is known of its end
+my %task = map { $_ => {} } $first .. $last;    # those not done; code, since, start: what is known of its end
 my (%failed, $first_failed);                    # number => text
-my ($asking, $next_look, $look_pause, $silent) = (undef, 0, 2, 0);
+my ($asking, $asked, $next_look, $look_pause, $silent) = (undef, 0, 0, 2, 0);
 
 sub task_id { return $is_array ? "${job}_$_[0]" : $job }
 
@@ -269,10 +269,12 @@ sub look_at_files {
         my $file = $files->{$number}{status} // next;
         next if defined $task{$number}{code};
         open my $in, '<', $file or next;
-        my ($code) = (<$in> // '') =~ /^(\d+)$/a or next;
+        my ($code, $start) = (<$in> // '') =~ /^(\d+) (\d+)$/a or next;
+        next if $start < ($task{$number}{start} // 0);
         if ($code == 0) { end_task($number); next }
         $task{$number}{code} = $code;
         $task{$number}{since} = time;
+        $task{$number}{start} = $start;
         $next_look = 0;    # its state is worth a look at once
     }
 }
@@ -284,6 +286,11 @@ sub judge {
     my $why = $reason =~ /^(?:None|NonZeroExitCode|)$/ ? '' : ": $reason";
     my $is_over = !$ALIVE{$state} || $state eq 'COMPLETING';
     my $age = time - ($task->{since} //= time);
+    if (defined $task->{code} && $state eq 'PENDING' && $task->{since} < $asked) {
+        delete $task->{code};    # it had ended before squeue looked: that was Slurm's doing, which starts it again
+        $task->{start}++;
+        $task->{ran} = 1;
+    }
     if (defined $task->{code}) {
         if (!$ALIVE{$state}) { end_task($number, "$state$why, code $task->{code}") }
         elsif ($age >= $ENDED_S) { end_task($number, "code $task->{code}") }
@@ -311,7 +318,7 @@ sub look_at_queue {
         return if time < $next_look;
         # makes a network file system look into the folder anew
         if (open my $touch, '>', "$q/$base.look") { close $touch; unlink "$q/$base.look" }
-        $asking = start_program(undef, @QUEUE, $job);
+        ($asking, $asked) = (start_program(undef, @QUEUE, $job), time);
     }
     return if !program_ended($asking);
     my $queue = queue_of($asking);

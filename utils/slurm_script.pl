@@ -40,12 +40,13 @@ slurm_command() (
     exec bash -o pipefail -c "${slurm_line}"
 )
 
-# slurm_task: the command and its end. TERM comes from Slurm to all processes; this one lives on to tell how it ended.
+# slurm_task: the command and its end. TERM comes from Slurm to all processes; this one lives on to tell how it ended,
+# and the command may be dead of it before this one hears it.
 slurm_task() {
     trap 'slurm_term=yes' TERM
     slurm_command >> "${slurm_log}" 2>&1 < /dev/null
     slurm_code=$?
-    if [ -n "${slurm_term:-}" ] || [ "${slurm_code}" -eq 99 ]; then
+    if [ -n "${slurm_term:-}" ] || [ "${slurm_code}" -eq 99 ] || [ "${slurm_code}" -gt 128 ]; then
         slurm_record=$(timeout 20 scontrol show job "${slurm_id}")
         slurm_restarts=$(slurm_field Restarts)
         if [ "${slurm_restarts:-0}" -gt "${SLURM_RESTART_COUNT:-0}" ]; then
@@ -63,7 +64,8 @@ slurm_task() {
         echo "# Accounting: time=$(($(date +%s) - slurm_start)) threads=${slurm_threads:-1}"
         echo "# Finished at $(slurm_now) with status ${slurm_code}"
     } >> "${slurm_log}"
-    echo "${slurm_code}" > "${slurm_status}.tmp" && mv -f -- "${slurm_status}.tmp" "${slurm_status}"
+    echo "${slurm_code} ${SLURM_RESTART_COUNT:-0}" > "${slurm_status}.tmp" &&
+        mv -f -- "${slurm_status}.tmp" "${slurm_status}"
 }
 
 # Slurm's warning comes to this script alone, which passes it on to its process group; in all but the programs that
@@ -76,7 +78,7 @@ trap slurm_warn USR1
 trap : TERM
 while kill -0 "${slurm_pid}"; do wait "${slurm_pid}" || sleep 0.05; done 2> /dev/null # a signal ends wait
 # Never 99, by which some clusters bring back even a cancelled job.
-[ -f "${slurm_status}" ] && [ "$(cat -- "${slurm_status}")" = 0 ]
+[ -f "${slurm_status}" ] && read -r slurm_code slurm_restarts < "${slurm_status}" && [ "${slurm_code}" = 0 ]
 END
 
 # (hash of the variables slurm_... and their values) -> text of the script

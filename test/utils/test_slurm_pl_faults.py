@@ -177,6 +177,23 @@ def test_a_signal_cancels_the_jobs(calls, name):
     assert not alive(pid) and [left for left in calls.left() if not left.endswith(".out")] == []
 
 
+EARLY_STATUS = """
+if [ "${SLURM_RESTART_COUNT:-0}" = 0 ]; then
+    echo 143 0 > log/q/x.1.status
+    scontrol requeue ${SLURM_JOB_ID}
+    sleep 300
+fi
+echo begun ${SLURM_RESTART_COUNT}
+"""
+
+
+def test_the_end_of_a_start_that_slurm_repeats_is_not_the_job_s(calls):
+    """The command can be dead of Slurm's TERM before the script hears that it is to be queued again."""
+    status, err = calls.run("log/x.log", "bash", "-c", EARLY_STATUS)
+    assert status == 0 and re.fullmatch(r"slurm.pl: job \d+ is queued again.*; it goes on by itself\n", err), err
+    assert calls.said("log/x.log").endswith("begun 1\n")
+
+
 def test_called_again_after_a_kill(calls):
     wrapper = calls.start("JOB=1:2", "log/x.JOB.log", *WAIT)
     job = calls.running("log/x.1.log").split("_")[0]
