@@ -7,6 +7,14 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
+def _stat(pid: int | str) -> list[str] | None:
+    """What /proc tells of a process from its state on (state, parent, process group, ...); None where it does not."""
+    try:
+        return (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+
+
 def start_of(pid: int) -> str | None:
     """When a process was started, in the kernel's ticks: with its number it names a process for good.
 
@@ -14,12 +22,11 @@ def start_of(pid: int) -> str | None:
         "" where there is no /proc to tell it; None where no such process runs (one that has ended and that nobody
         has asked after yet does not run).
     """
-    try:
-        fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+    fields = _stat(pid)
+    if fields:
         return None if fields[0] in "ZX" else fields[19]
-    except (OSError, IndexError):
-        if (PROC / "self" / "stat").exists():
-            return None
+    if _stat("self"):
+        return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -39,14 +46,11 @@ def group_runs(group: int) -> bool:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    for path in PROC.glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
-        except (OSError, IndexError):  # it has ended meanwhile
-            continue
-        if int(fields[2]) == group and fields[0] not in "ZX":
+    for path in PROC.glob("[0-9]*"):
+        fields = _stat(path.name)  # None: it has ended meanwhile
+        if fields and int(fields[2]) == group and fields[0] not in "ZX":
             return True
-    return not (PROC / "self" / "stat").exists()
+    return not _stat("self")
 
 
 def command_of(pid: int) -> str:
@@ -63,10 +67,8 @@ def ancestors(pid: int) -> list[int]:
     line = []
     while pid > 0 and pid not in line:
         line.append(pid)
-        try:
-            pid = int((PROC / str(pid) / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()[1])
-        except (OSError, IndexError):
-            break
+        fields = _stat(pid)
+        pid = int(fields[1]) if fields else 0
     return line
 
 

@@ -5,9 +5,9 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from wrappers import alive
 
 from espnet2_secap.metric import spice as module
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
@@ -34,13 +34,6 @@ needs_spice = pytest.mark.skipif(not is_here(), reason="needs Java and SPICE's p
 @pytest.fixture(scope="module")
 def english():
     return spice(WORD)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @needs_spice
@@ -192,7 +185,7 @@ def test_too_late_is_a_reason_and_the_program_is_gone(monkeypatch):
         patch.setattr(module, "TIMEOUT_PER_TOKEN", 0.0)
         with pytest.raises(MetricUnavailable, match="no answer within 0.5 s"):
             program.f_values([(["loud voice " * 40], "sad " * 80)])
-    assert not is_alive(pid)
+    assert not alive(pid)
     assert program.f_values([pair]) == [1]  # starts anew
 
 
@@ -250,13 +243,13 @@ program.f_values([(["loud voice " * 40], "sad " * 80)] * 20)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", code], preexec_fn=heard, **pipes) as python:
         pid = int(python.stdout.readline())
-        assert is_alive(pid)
+        assert alive(pid)
         python.send_signal(number)
         assert python.wait(60) != 0
     give_up = time.monotonic() + 60
-    while is_alive(pid) and time.monotonic() < give_up:
+    while alive(pid) and time.monotonic() < give_up:
         time.sleep(0.1)
-    assert not is_alive(pid)
+    assert not alive(pid)
 
 
 def test_no_parser(monkeypatch, tmp_path):
