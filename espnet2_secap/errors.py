@@ -13,6 +13,12 @@ class SecError(ValueError):
     """Bad input. The message is one line: which file or id, what is wrong, what to do."""
 
 
+def shorten(text: str, limit: int = 80) -> str:
+    """Text for a message: on one line and not longer than `limit` characters."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def _what_to_do(err: OSError) -> str | None:
     """The message for an error of the system that a person can mend."""
     hints = {

@@ -9,6 +9,8 @@ import pytest
 # Looking for a model that is nowhere takes 46 s of retries where there is no network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+pytest_plugins = ["tiny_hubert"]
+
 REPO = Path(__file__).resolve().parent.parent
 
 

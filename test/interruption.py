@@ -18,7 +18,7 @@ from pathlib import Path
 
 from recipe import CALL
 
-from espnet2_secap.processes import command_of, start_of, started_with
+from espnet2_secap.process.processes import command_of, start_of, started_with
 
 MARK = "SEC_KILLS"  # environment variable by which all processes of a run are found, whatever group they are in
 IN_USE = "is in use by process"  # sec_lock: a single process was killed, and others go on

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from espnet2_secap.processes import start_of
+from espnet2_secap.process.processes import start_of
 
 SBIN = "/usr/sbin"
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "munged")

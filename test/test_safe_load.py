@@ -97,7 +97,7 @@ def test_a_broken_model_file_is_one_clear_error(tmp_path, old_format):
 
 def test_our_own_readers(evil, tmp_path, capsys, marker):
     from espnet2_secap.bin.sec_import_secap import main as import_main
-    from espnet2_secap.encoder.lengths import read_lengths
+    from espnet2_secap.feats.shapes import read_lengths
     from espnet2_secap.model.checkpoint import load_state
 
     with pytest.raises(SecError, match=f"^{evil}: not a model file of this project: holds Python objects"):
@@ -199,7 +199,7 @@ def test_global_mvn_reads_no_pickle(train, tmp_path, marker, capsys):
 
 
 def test_folders_of_transformers(tiny_bert, tmp_path, marker, monkeypatch):
-    from espnet2_secap.text.pretrained import load_pretrained
+    from espnet2_secap.pretrained import load_pretrained
 
     folder = tmp_path / "bert"
     shutil.copytree(tiny_bert, folder)

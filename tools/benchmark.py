@@ -135,7 +135,7 @@ def training(args, work: Path, speech: list) -> dict:
     from torch.utils.flop_counter import FlopCounterMode
 
     from espnet2_secap.bridge.qformer import QFormer
-    from espnet2_secap.encoder.feats import FeatsEncoder
+    from espnet2_secap.encoder.stored import FeatsEncoder
 
     torch.manual_seed(0)
     sizes = SIZES[args.size]

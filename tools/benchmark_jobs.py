@@ -15,7 +15,7 @@ sys.path[:0] = [str(REPO), str(REPO / "tools")]
 
 from benchmark_parts import make_hubert  # noqa: E402
 
-from espnet2_secap.encoder.dump_plan import Settings, deal, plan  # noqa: E402
+from espnet2_secap.feats.shards import Settings, deal, plan  # noqa: E402
 
 RATE = 16000  # Hz
 

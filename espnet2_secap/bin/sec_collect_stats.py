@@ -3,8 +3,8 @@ asked for, the sums over its features that `--normalize global_mvn` takes mean a
 
 import argparse
 
-from espnet2_secap.encoder.lengths import write_shape_file
 from espnet2_secap.errors import cli
+from espnet2_secap.feats.shapes import write_shape_file
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write the shape file and say how long the utterances are."""
     args = get_parser().parse_args(argv)
     if args.feats_stats:  # before the shape file, by which stage 5 sees that stage 4 has ended
-        from espnet2_secap.encoder.stats import write_feats_stats
+        from espnet2_secap.feats.stats import write_feats_stats
 
         print(f"{args.feats_stats}: {write_feats_stats(args.dir, args.feats_stats)} frames")
     lengths = write_shape_file(args.dir, args.output).values()

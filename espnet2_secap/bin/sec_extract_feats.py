@@ -5,9 +5,9 @@ import json
 import os
 
 from espnet2_secap.cli_types import str2bool
-from espnet2_secap.encoder.dump import combine, run_job
-from espnet2_secap.encoder.dump_plan import Settings, plan
 from espnet2_secap.errors import SecError, cli
+from espnet2_secap.feats.extract import combine, run_job
+from espnet2_secap.feats.shards import Settings, plan
 
 EPILOG = """\
 First every job, then once --combine true, all with the same options:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from espnet2_secap.errors import SecError, cli
-from espnet2_secap.train.follow import follow
+from espnet2_secap.process.follow import follow
 
 
 def get_parser() -> argparse.ArgumentParser:

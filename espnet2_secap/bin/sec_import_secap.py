@@ -27,7 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv=None) -> None:
     """Import, and say which sizes were found."""
     args = get_parser().parse_args(argv)
-    from espnet2_secap.tasks.published import import_published
+    from espnet2_secap.publish.import_secap import import_published
 
     sizes = import_published(args.checkpoint, args.hubert, args.llm, args.text_encoder, args.output, args.num_heads)
     print(f"{args.output}: Q-Former with {', '.join(f'{name} {value}' for name, value in sizes.items())}")

@@ -4,7 +4,7 @@ import argparse
 import os
 
 from espnet2_secap.errors import SecError, cli
-from espnet2_secap.lock import VARIABLE, take
+from espnet2_secap.process.lock import VARIABLE, take
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -105,7 +105,7 @@ class QFormer(AbsBridge):
         return hidden
 
     def _init_from_bert(self, path: str) -> None:
-        from espnet2_secap.text.pretrained import load_pretrained
+        from espnet2_secap.pretrained import load_pretrained
 
         bert = load_pretrained("AutoModel", path, "bridge_conf init")
         state = bert.state_dict()

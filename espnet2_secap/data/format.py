@@ -28,17 +28,16 @@ from espnet2_secap.data.io import (
     invert,
     make_dir,
     named_os_errors,
-    part_of,
     read_captions,
     read_kaldi,
-    shorten,
     write_captions,
     write_kaldi,
 )
 from espnet2_secap.data.pipe import run_command, stamp
 from espnet2_secap.data.scp import is_command
 from espnet2_secap.data.validate import INVERSE, require_good_data_dir, utterance_files
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.process.jobs import part_of
 from espnet2_secap.progress import progress
 
 NAMED = 3  # ids named in a message; the list has all

@@ -5,13 +5,13 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from espnet2_secap.errors import SecError
-from espnet2_secap.processes import start_of
+from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.process.processes import start_of
 
 BOM = b"\xef\xbb\xbf"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff]")  # all but the tab; what UTF-8 has no bytes for
@@ -115,12 +115,6 @@ def bad_id(utt_id: str) -> str | None:
     if len(utt_id.encode("utf-8", "replace")) > MAX_ID_BYTES:
         return f"an id may not be longer than {MAX_ID_BYTES} bytes; rename it"
     return None
-
-
-def shorten(text: str, limit: int = 80) -> str:
-    """Text for a message: on one line and not longer than `limit` characters."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 Entry = tuple[int, str, str]  # line number, id, value
@@ -299,10 +293,3 @@ def invert(utt2key: Mapping[str, str]) -> dict[str, str]:
     for utt_id in sorted(utt2key):
         grouped.setdefault(utt2key[utt_id], []).append(utt_id)
     return {key: " ".join(ids) for key, ids in grouped.items()}
-
-
-def part_of(items: Sequence[str], nj: int, job: int) -> list[str]:
-    """Slice `job` (1 to `nj`) of `items`: contiguous, near-equal, empty where items are few."""
-    if nj < 1 or not 1 <= job <= nj:
-        raise SecError(f"--job {job} --nj {nj}: wants 1 <= job <= nj")
-    return list(items[len(items) * (job - 1) // nj : len(items) * job // nj])

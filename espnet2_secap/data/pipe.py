@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from espnet2_secap.data.audio import LONGEST, BadAudio
-from espnet2_secap.data.io import shorten
+from espnet2_secap.errors import shorten
 
 MOST = int(LONGEST * 48000 * 2 * 4)  # bytes: the longest recording in stereo, 32 bits, 48 kHz
 SAID = 2000  # bytes of a command's stderr that are kept, the last ones

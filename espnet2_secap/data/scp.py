@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet2_secap.data.io import bad_id, good_lines, shorten
-from espnet2_secap.errors import SecError
+from espnet2_secap.data.io import bad_id, good_lines
+from espnet2_secap.errors import SecError, shorten
 
 _PLACE = re.compile(r"([^|].*):(\d+)")  # FILE:OFFSET
 _MATRIX = (b"\0B", b"NPY")  # Kaldi's binary matrices; NumPy's arrays, which kaldiio reads without pickles

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from espnet2_secap.data.io import Entry, bad_id, parse_captions, scan_lines, shorten
+from espnet2_secap.data.io import Entry, bad_id, parse_captions, scan_lines
 from espnet2_secap.data.scp import is_command
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, shorten
 
 UTT2 = re.compile(r"utt2[A-Za-z0-9_]+")
 INVERSE = {"utt2spk": "spk2utt", "utt2emo": "emo2utt"}

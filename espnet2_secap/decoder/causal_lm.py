@@ -6,7 +6,7 @@ from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.beam_sample import beam_sample
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import positions
-from espnet2_secap.text.pretrained import Frozen, load_pretrained
+from espnet2_secap.pretrained import Frozen, load_pretrained
 from espnet2_secap.text.tokenizer import build_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -3,7 +3,7 @@
 import torch
 
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
-from espnet2_secap.encoder.feats import WeightedSum
+from espnet2_secap.encoder.stored import WeightedSum
 from espnet2_secap.encoder.upstream import load_upstream
 from espnet2_secap.errors import SecError
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.pretrained import is_hub_name
 from espnet2_secap.safe_load import UnsafeFile, tensors_only
-from espnet2_secap.text.pretrained import is_hub_name
 
 FS = 16000  # samples per second of every upstream
 SHORTEST = 800  # S3PRL lengthens anything shorter than 0.05 s by zeros: some upstreams need it

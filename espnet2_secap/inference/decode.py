@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.data.io import read_yaml
-from espnet2_secap.encoder.dump_plan import stamps
+from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
+from espnet2_secap.inference.consensus import consensus, consensus_of
 from espnet2_secap.inference.outputs import Journal
-from espnet2_secap.inference.reading import Utterances
-from espnet2_secap.inference.rerank import consensus, consensus_of
 from espnet2_secap.inference.speech2caption import DECODING, Speech2Caption
+from espnet2_secap.process.jobs import stamps
 from espnet2_secap.progress import progress
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
 

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import IO
 
 from espnet2_secap.data.io import atomic_write, make_dir, named_os_errors, read_kaldi, write_kaldi
+from espnet2_secap.data.utterances import scp_of
 from espnet2_secap.errors import SecError
-
-
-def scp_of(data_dir: str | Path) -> Path:
-    """feats.scp of a folder of dumped features, else its wav.scp."""
-    for name in ("feats.scp", "wav.scp"):
-        if (Path(data_dir) / name).is_file():
-            return Path(data_dir) / name
-    raise SecError(f"{data_dir}: neither feats.scp (stage 3) nor wav.scp (stage 2); run these stages first")
 
 
 def other_audio(ids: list[str], seed: int) -> dict[str, str]:

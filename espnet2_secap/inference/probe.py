@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from espnet2_secap.data.io import atomic_write, read_kaldi
+from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.reading import Utterances
 from espnet2_secap.masks import masked_mean
 from espnet2_secap.progress import progress
 

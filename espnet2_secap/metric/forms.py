@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from espnet2_secap.data.io import BOM, bad_id, good_lines, shorten
-from espnet2_secap.errors import SecError
+from espnet2_secap.data.io import BOM, bad_id, good_lines
+from espnet2_secap.errors import SecError, shorten
 
 Captions = dict[str, list[str]]
 KEYS = ("captions", "caption", "texts", "text")  # of a JSON line with "id", the first that is there

@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.loss.estimator import GaussianEstimator, standardise
 from espnet2_secap.loss.gather import gather_rows
 from espnet2_secap.loss.sccl import sccl_loss
 from espnet2_secap.loss.vclub import gaussian_log_likelihood, vclub_bound
@@ -15,34 +16,6 @@ from espnet2_secap.masks import lengths_to_mask, masked_mean
 from espnet2_secap.model.abs_model import AbsSECModel
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.text.text_encoder import AbsTextEncoder
-
-
-class GaussianEstimator(torch.nn.Module):
-    """q(y | x) of Eq. 4: mean and log-variance are small networks of x.
-
-    Args:
-        x_size, y_size: widths of x (T-Embedding) and y (Q-Embedding).
-        hidden_size: width of the hidden layer of each network.
-    """
-
-    def __init__(self, x_size: int, y_size: int, hidden_size: int):
-        super().__init__()
-        self.mean = torch.nn.Sequential(
-            torch.nn.Linear(x_size, hidden_size), torch.nn.ReLU(), torch.nn.Linear(hidden_size, y_size)
-        )
-        self.log_var = torch.nn.Sequential(
-            torch.nn.Linear(x_size, hidden_size), torch.nn.ReLU(), torch.nn.Linear(hidden_size, y_size), torch.nn.Tanh()
-        )
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (n, x_size) -> mean (n, y_size), log-variance (n, y_size) within -1 and 1."""
-        return self.mean(x), self.log_var(x)
-
-
-def standardise(values: torch.Tensor) -> torch.Tensor:
-    """(n, D) -> zero mean and unit variance over n, for each of the D."""
-    values = values - values.mean(0)
-    return values / (values.pow(2).mean(0) + 1e-5).sqrt()
 
 
 class AlignModel(AbsSECModel):

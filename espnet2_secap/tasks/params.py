@@ -8,7 +8,7 @@ import torch
 
 from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.errors import SecError
-from espnet2_secap.model.align import GaussianEstimator
+from espnet2_secap.loss.estimator import GaussianEstimator
 from espnet2_secap.tasks.sec import bridge_choices
 
 ARCHITECTURES = Path(__file__).parent.parent / "architectures"

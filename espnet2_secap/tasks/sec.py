@@ -22,6 +22,7 @@ from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
+from espnet2_secap.augment.noise import FeatsNoise
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.bridge.linear import LinearBridge
 from espnet2_secap.bridge.qformer import QFormer
@@ -30,9 +31,8 @@ from espnet2_secap.data.scp import check_training_data
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
-from espnet2_secap.encoder.feats import FeatsEncoder
-from espnet2_secap.encoder.noise import FeatsNoise
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
+from espnet2_secap.encoder.stored import FeatsEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.align import AlignModel
 from espnet2_secap.model.caption import CaptionModel

@@ -6,7 +6,7 @@ import torch
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import masked_mean
-from espnet2_secap.text.pretrained import load_pretrained
+from espnet2_secap.pretrained import load_pretrained
 
 
 class SentenceEncoder:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from espnet2_secap.text.pretrained import Frozen, load_pretrained
+from espnet2_secap.pretrained import Frozen, load_pretrained
 from espnet2_secap.text.tokenizer import build_tokenizer
 
 

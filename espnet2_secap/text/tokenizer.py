@@ -35,7 +35,7 @@ class TransformersTokenizer:
     """Every other folder or hub name: transformers' AutoTokenizer."""
 
     def __init__(self, path: str):
-        from espnet2_secap.text.pretrained import load_pretrained
+        from espnet2_secap.pretrained import load_pretrained
 
         self.tokenizer = load_pretrained("AutoTokenizer", path, "tokenizer")
         first = self.tokenizer.bos_token_id

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from espnet2_secap.bin import sec_lock
-from espnet2_secap.processes import start_of
+from espnet2_secap.process.processes import start_of
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see processes")
 REPO = Path(__file__).resolve().parents[2]

@@ -10,7 +10,6 @@ from espnet2_secap.data.io import (
     bad_id,
     invert,
     make_dir,
-    part_of,
     read_captions,
     read_kaldi,
     scan_lines,
@@ -18,6 +17,7 @@ from espnet2_secap.data.io import (
     write_kaldi,
 )
 from espnet2_secap.errors import SecError
+from espnet2_secap.process.jobs import part_of
 
 
 def test_read_back_what_was_written_sorted_by_bytes(tmp_path):

@@ -1,8 +1,8 @@
 import pytest
 
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
-from espnet2_secap.encoder.feats import FeatsEncoder
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
+from espnet2_secap.encoder.stored import FeatsEncoder
 
 
 def test_the_encoders_keep_to_the_interface():

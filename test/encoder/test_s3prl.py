@@ -7,8 +7,8 @@ import soundfile
 import torch
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
-from espnet2_secap.encoder.feats import FeatsEncoder
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
+from espnet2_secap.encoder.stored import FeatsEncoder
 from espnet2_secap.errors import SecError
 
 TOLERANCE = 1e-5

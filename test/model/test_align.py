@@ -3,8 +3,9 @@ import torch
 
 from espnet2_secap.bridge.linear import LinearBridge
 from espnet2_secap.bridge.qformer import QFormer
-from espnet2_secap.encoder.feats import FeatsEncoder
-from espnet2_secap.model.align import AlignModel, standardise
+from espnet2_secap.encoder.stored import FeatsEncoder
+from espnet2_secap.loss.estimator import standardise
+from espnet2_secap.model.align import AlignModel
 from espnet2_secap.text.text_encoder import BertTextEncoder, TokenEmbedding
 
 SIZES = dict(num_queries=4, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, encoder_width=24)

@@ -4,7 +4,7 @@ from espnet2.asr.specaug.specaug import SpecAug
 
 from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
-from espnet2_secap.encoder.feats import FeatsEncoder
+from espnet2_secap.encoder.stored import FeatsEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.caption import CaptionModel
 from espnet2_secap.model.checkpoint import init_from_align, load_state

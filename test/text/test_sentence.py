@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from espnet2_secap.inference.rerank import consensus_of
+from espnet2_secap.inference.consensus import consensus_of
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
 

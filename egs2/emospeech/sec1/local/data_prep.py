@@ -23,8 +23,8 @@ from collections import Counter
 from pathlib import Path
 
 from espnet2_secap.data.datadir import DataSet, draw_evenly, write_data_dirs
-from espnet2_secap.data.io import atomic_write, bad_id, make_dir, read_kaldi, shorten
-from espnet2_secap.errors import SecError, cli
+from espnet2_secap.data.io import atomic_write, bad_id, make_dir, read_kaldi
+from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.metric.words import load_words, named
 
 SPEAKERS = [re.compile(p) for p in (r"(tx_emotion_\d{3})\d{8}", r"(tx_xiao_\d{5})\d{8}", r"(tx_emulate_\d+)_.*")]

@@ -10,8 +10,8 @@ import yaml
 from espnet2_secap.data.io import atomic_write, make_dir
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.checkpoint import read_tensors
+from espnet2_secap.pretrained import load_pretrained
 from espnet2_secap.tasks.sec import SECTask
-from espnet2_secap.text.pretrained import load_pretrained
 
 PROMPT = "请用一句中文简述音频里说话者的情感表现："
 FROZEN = {"hubert_model.": "AutoModel", "llama_model.": "AutoModelForCausalLM", "text2vec_model.": "AutoModel"}

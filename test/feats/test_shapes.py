@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from espnet2_secap.encoder.lengths import read_lengths, write_shape_file
 from espnet2_secap.errors import SecError
+from espnet2_secap.feats.shapes import read_lengths, write_shape_file
 
 
 def test_audio(tmp_path):

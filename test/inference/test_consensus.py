@@ -1,6 +1,6 @@
 import pytest
 
-from espnet2_secap.inference.rerank import consensus, ngrams, similarity
+from espnet2_secap.inference.consensus import consensus, ngrams, similarity
 
 
 def test_similarity_by_hand():

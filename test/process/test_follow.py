@@ -6,7 +6,7 @@ import time
 
 from wrappers import alive, needs_proc, nobody_asks_after_orphans
 
-from espnet2_secap.train.follow import epoch_line, follow
+from espnet2_secap.process.follow import epoch_line, follow
 
 RESULT = (
     "[host] 2026-01-01 00:00:00,000 (trainer:394) INFO: 2epoch results: [train] iter_time=0.069, sccl=1.119, mi=0.2,"

@@ -143,7 +143,7 @@ def test_other_weights_in_the_checkpoint_than_in_the_folder_count(tiny, tmp_path
 
 def test_other_sizes_are_read_from_the_checkpoint(tiny, tmp_path):
     from espnet2_secap.bridge.qformer import QFormer
-    from espnet2_secap.tasks.published import FROZEN, their_name
+    from espnet2_secap.publish.import_secap import FROZEN, their_name
 
     sizes = dict(
         num_queries=7, hidden_size=24, num_layers=5, intermediate_size=40, encoder_width=20, cross_attention_frequency=3

@@ -8,10 +8,10 @@ import soundfile
 import torch
 from kill_points import kill_at_every_change
 
-from espnet2_secap.encoder.dump import combine, make_batches, read_audio, run_job
-from espnet2_secap.encoder.dump_plan import Settings, Utt, plan
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
 from espnet2_secap.errors import SecError
+from espnet2_secap.feats.extract import combine, make_batches, read_audio, run_job
+from espnet2_secap.feats.shards import Settings, Utt, plan
 
 LENGTHS = [4000, 9000, 400, 4000, 6001, 12000] * 10  # 60 utterances: two shards
 

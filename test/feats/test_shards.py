@@ -3,8 +3,8 @@ import os
 import pytest
 
 from espnet2_secap.data.io import write_kaldi
-from espnet2_secap.encoder.dump_plan import Settings, Utt, plan, read_set, share
 from espnet2_secap.errors import SecError
+from espnet2_secap.feats.shards import Settings, Utt, plan, read_set, share
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from espnet2_secap.data.io import shorten
-from espnet2_secap.errors import SecError
-from espnet2_secap.processes import ancestors, command_of, start_of, started_with
+from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.process.processes import ancestors, command_of, start_of, started_with
 
 VARIABLE = "SEC_RUN"  # environment variable with the run's name
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of file systems without flock

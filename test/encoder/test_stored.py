@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from espnet2_secap.encoder.feats import FeatsEncoder, WeightedSum
+from espnet2_secap.encoder.stored import FeatsEncoder, WeightedSum
 from espnet2_secap.errors import SecError
 
 

@@ -5,8 +5,8 @@ import torch
 from espnet2.layers.global_mvn import GlobalMVN
 
 from espnet2_secap.bin.sec_collect_stats import main
-from espnet2_secap.encoder.stats import write_feats_stats
 from espnet2_secap.errors import SecError
+from espnet2_secap.feats.stats import write_feats_stats
 
 
 @pytest.fixture

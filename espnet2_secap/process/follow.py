@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from espnet2_secap.processes import group_runs, start_of
+from espnet2_secap.process.processes import group_runs, start_of
 
 SHOWN = ("loss", "sccl", "mi", "retrieval")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.text.pretrained import is_hub_name, load_pretrained
+from espnet2_secap.pretrained import is_hub_name, load_pretrained
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./llama", "a/b/c", "here/llama", "~/llama"])

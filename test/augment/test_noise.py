@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from espnet2_secap.encoder.noise import FeatsNoise
+from espnet2_secap.augment.noise import FeatsNoise
 
 
 def test_the_shift_is_one_vector_per_utterance_and_the_jitter_is_not():

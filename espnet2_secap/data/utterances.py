@@ -9,7 +9,14 @@ import soundfile
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.data.scp import read_matrix
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.outputs import scp_of
+
+
+def scp_of(data_dir: str | Path) -> Path:
+    """feats.scp of a folder of dumped features, else its wav.scp."""
+    for name in ("feats.scp", "wav.scp"):
+        if (Path(data_dir) / name).is_file():
+            return Path(data_dir) / name
+    raise SecError(f"{data_dir}: neither feats.scp (stage 3) nor wav.scp (stage 2); run these stages first")
 
 
 class Utterances:

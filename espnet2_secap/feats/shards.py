@@ -9,14 +9,15 @@ Shards do not depend on the number of jobs: any number of jobs, in any order, ma
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 
-from espnet2_secap.data.io import part_of, read_kaldi
-from espnet2_secap.encoder.lengths import read_lengths
+from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.errors import SecError
+from espnet2_secap.feats.shapes import read_lengths
+from espnet2_secap.process.jobs import part_of, stamps, stat_of
 
 SHARD_UTTS = 64  # at most
 SMALL_SHARD_UTTS = 32
@@ -82,7 +83,7 @@ class Shard:
         for utt in self.utts:
             if not os.path.isfile(utt.path):
                 raise SecError(f"{utt.path}: {utt.id}: does not exist; run stage 2 again")
-            made_from.append([*asdict(utt).values(), _stat(utt.path)])
+            made_from.append([*asdict(utt).values(), stat_of(utt.path)])
         return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
     def load(self) -> dict | None:
@@ -154,21 +155,3 @@ def read_set(folder: Path) -> list[Utt]:
         here, there = (scp, num) if utt in wavs else (num, scp)
         raise SecError(f"{there}: {utt}: is not there, but in {here.name}; run stage 2 again")
     return [Utt(utt, wavs[utt], samples[utt]) for utt in sorted(wavs)]
-
-
-def stamps(names: Iterable[str]) -> list[list]:
-    """Name, size and time of the files, and of those in the folders, of these names; what is neither is left out."""
-    return [_stat(file) for name in names for file in _files(name)]
-
-
-def _files(name: str) -> list[str]:
-    """The file of that name, or the files of the folder of that name; none if there is no such thing."""
-    if os.path.isdir(name):
-        return sorted(os.path.join(top, file) for top, _, files in os.walk(name) for file in files)
-    return [name] if os.path.isfile(name) else []
-
-
-def _stat(path: str) -> list:
-    """Name, size and time of a file: cheap to get, and another file than before where one of them differs."""
-    stat = os.stat(path)
-    return [path, stat.st_size, stat.st_mtime_ns]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from espnet2_secap.data.io import atomic_write, make_dir, shorten, write_json, write_kaldi
-from espnet2_secap.encoder.dump_plan import Settings, Shard, Utt, deal, share
-from espnet2_secap.errors import SecError
+from espnet2_secap.data.io import atomic_write, make_dir, write_json, write_kaldi
+from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.feats.shards import Settings, Shard, Utt, deal, share
 from espnet2_secap.progress import progress
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Tiny random models in transformers' format, and waveforms."""
+"""Fixtures: tiny random models in the format of transformers, and waveforms."""
 
 import json
 

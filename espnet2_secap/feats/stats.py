@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from espnet2_secap.data.io import atomic_write, make_dir
+from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.reading import Utterances
 from espnet2_secap.progress import progress
 
 
