@@ -1,9 +1,19 @@
 """Speech emotion captioning on ESPnet: parts, tasks, scoring and reports."""
 
-from espnet2_secap.lazy import import_when_used
+from espnet2_secap.lazy import import_when_used, without_prints, without_type_checks
 
 __version__ = "0.1.0"
 
-# ESPnet imports it with every task, for English phonemes. It then downloads tables, or waits for a network that a
-# cluster's nodes may not have.
-import_when_used("g2p_en")
+# ESPnet imports these with every task, and no task here uses them: English phonemes, adapters, plots of attention,
+# text and audio augmentation.
+import_when_used("g2p_en")  # it would download tables, or wait for a network that a cluster's nodes may not have
+import_when_used("h5py")
+import_when_used("librosa")
+import_when_used("espnet2.layers.augmentation", "DataAugmentation")
+import_when_used("espnet2.layers.create_adapter", "create_adapter")
+import_when_used("espnet2.main_funcs.calculate_all_attentions", "calculate_all_attentions")
+import_when_used("espnet2.text.build_tokenizer", "build_tokenizer")
+import_when_used("espnet2.text.cleaner", "TextCleaner")
+without_type_checks("espnet")
+without_type_checks("espnet2")
+without_prints("espnet.nets.pytorch_backend.transformer.attention")  # that flash_attn is not installed
