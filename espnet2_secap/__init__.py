@@ -20,6 +20,8 @@ import_when_used("espnet2.text.hugging_face_token_id_converter", "HuggingFaceTok
 import_when_used("espnet2.text.qwen2audio_tokenizer", "Qwen2AudioTokenizer")
 import_when_used("espnet2.text.whisper_token_id_converter", "OpenAIWhisperTokenIDConverter")
 import_when_used("espnet2.text.whisper_tokenizer", "OpenAIWhisperTokenizer")
+# Transformers imports it with every model, for object detection.
+import_when_used("scipy.optimize", "linear_sum_assignment")
 # A decoder's own search, which needs transformers.
 import_when_used("espnet2_secap.decoder.beam_sample", "beam_sample")
 without_type_checks("espnet")

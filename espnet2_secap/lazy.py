@@ -1,6 +1,6 @@
 """Faster imports of libraries that import much more than this package uses; none of their files is changed.
 
-A finder in `sys.meta_path` gives chosen modules another loader. What is asked of it here lasts for the whole process and
+A finder in `sys.meta_path` gives chosen modules another loader. What is asked of it lasts for the whole process and
 reaches only modules that have not been imported yet; a name that is not installed is ignored.
 """
 
@@ -8,7 +8,8 @@ import importlib
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.machinery import ModuleSpec, SourceFileLoader
 
 _lock = threading.Lock()
@@ -17,6 +18,8 @@ _stand_ins: dict[str, "_Later"] = {}
 _wanted: set[str] = set()  # of these modules, those that were used
 _unchecked: set[str] = set()
 _silent: set[str] = set()
+_importing = 0  # modules of unchecked packages, at this moment
+_replaced: list[Callable] = []  # typeguard's own decorator, once it has been replaced
 
 
 class _Later(types.ModuleType):
@@ -34,7 +37,7 @@ class _Later(types.ModuleType):
             return _Name(module, name)
         real = _load(module)
         if real is self:
-            return super().__getattribute__(name)
+            return types.ModuleType.__getattribute__(self, name)
         return getattr(real, name)  # the module put another object in its place
 
 
@@ -137,52 +140,46 @@ class _Loader:
         module.__loader__ = module.__spec__.loader = self.loader
         if name in _silent:
             module.print = lambda *args, **kwargs: None
-        checked = name.partition(".")[0] in _unchecked
         try:
-            if checked:
-                _Typechecked.replace()
-            self.loader.exec_module(module)
+            with _unchecked_typeguard() if name.partition(".")[0] in _unchecked else nullcontext():
+                self.loader.exec_module(module)
         finally:
-            if checked:
-                _Typechecked.restore()
             if name in _silent:
                 vars(module).pop("print", None)
         if isinstance(module, _Later) and sys.modules.get(name) is module:
             module.__class__ = types.ModuleType
 
 
-class _Typechecked:
-    """What `typeguard.typechecked` is while one of the packages is imported."""
+def _typechecked(target=None, **options):
+    """Typeguard's decorator, which leaves alone what one of the unchecked packages defines."""
+    if target is None:
+        return lambda target: _typechecked(target, **options)
+    if (getattr(target, "__module__", None) or "").partition(".")[0] in _unchecked:
+        return target
+    return _replaced[0](target, **options)
 
-    users = 0
-    original: Callable | None = None
 
-    @classmethod
-    def replace(cls) -> None:
+@contextmanager
+def _unchecked_typeguard() -> Iterator[None]:
+    """Within it, `from typeguard import typechecked` gives the one above."""
+    global _importing
+    try:
         import typeguard
-
+    except ImportError:  # ESPnet may do without it one day
+        yield
+        return
+    with _lock:
+        _importing += 1
+        if _importing == 1:
+            _replaced[:] = [typeguard.typechecked]
+            typeguard.typechecked = _typechecked
+    try:
+        yield
+    finally:
         with _lock:
-            cls.users += 1
-            if cls.users == 1:
-                cls.original, typeguard.typechecked = typeguard.typechecked, cls.typechecked
-
-    @classmethod
-    def restore(cls) -> None:
-        import typeguard
-
-        with _lock:
-            cls.users -= 1
-            if not cls.users:
-                typeguard.typechecked = cls.original
-
-    @staticmethod
-    def typechecked(target=None, **options):
-        """Typeguard's decorator, which leaves alone what one of the packages defines."""
-        if target is None:
-            return lambda target: _Typechecked.typechecked(target, **options)
-        if (getattr(target, "__module__", None) or "").partition(".")[0] in _unchecked:
-            return target
-        return _Typechecked.original(target, **options)
+            _importing -= 1
+            if not _importing:
+                typeguard.typechecked = _replaced[0]
 
 
 def _install() -> None:
