@@ -14,6 +14,7 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of (B, L, D) over the real positions of mask (B, L): (B, D)."""
+    """Mean of (B, L, D) over the real positions of mask (B, L): (B, D); of half-precision values in float32."""
+    values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
     weights = mask.to(values.dtype)[..., None]
     return (values * weights).sum(1) / weights.sum(1).clamp(min=1)

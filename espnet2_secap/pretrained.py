@@ -48,6 +48,19 @@ def _short(err: Exception) -> str:
     return str(err).strip().splitlines()[0][:200] if str(err).strip() else type(err).__name__
 
 
+def with_lora(lm, options: dict):
+    """A causal LM with LoRA's trained tensors; `options` of peft.LoraConfig."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as err:
+        raise SecError("decoder_conf: lora needs the package peft: pip install 'espnet2_secap[lora]'") from err
+    try:
+        config = LoraConfig(task_type="CAUSAL_LM", **options)
+    except TypeError as err:
+        raise SecError(f"decoder_conf: lora: {err}; see peft's LoraConfig for the options") from err
+    return get_peft_model(lm, config)
+
+
 class Frozen(torch.nn.Module):
     """Holds a pretrained module that is never trained: no gradients, always in evaluation mode, its own dtype.
 
@@ -67,6 +80,8 @@ class Frozen(torch.nn.Module):
             return super().train(mode)
         super().train(False)
         for child in self.module.modules():
+            if getattr(child, "gradient_checkpointing", False):
+                child.training = mode  # by its own flag alone: transformers recomputes activations in training only
             own = list(child.parameters(recurse=False))
             if own and all(p.requires_grad for p in own):
                 child.train(mode)

@@ -8,6 +8,9 @@ import pytest
 
 # Looking for a model that is nowhere takes 46 s of retries where there is no network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tests run side by side: a second thread in each would only wait for a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 pytest_plugins = ["tiny_hubert"]
 

@@ -114,7 +114,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def train_args(corpus, tiny_llama, tmp_path_factory):
     conf = dict(
-        model="caption", encoder="feats", bridge="linear", optim="adamw", optim_conf={"lr": 1e-3}, max_epoch=1,
+        model="caption", encoder="stored", bridge="linear", optim="adamw", optim_conf={"lr": 1e-3}, max_epoch=1,
         keep_nbest_models=1, best_model_criterion=[["valid", "loss", "min"]], num_att_plot=0, use_matplotlib=False,
         use_tensorboard=False, num_workers=0, batch_type="sorted", batch_size=4, valid_batch_size=4,
         decoder_conf={"path": tiny_llama},

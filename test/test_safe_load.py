@@ -115,7 +115,7 @@ def test_our_own_readers(evil, tmp_path, capsys, marker):
 
 
 TRAINING = dict(
-    model="caption", encoder="feats", bridge="linear", optim="adamw", optim_conf={"lr": 1e-3}, max_epoch=2,
+    model="caption", encoder="stored", bridge="linear", optim="adamw", optim_conf={"lr": 1e-3}, max_epoch=2,
     keep_nbest_models=2, best_model_criterion=[["valid", "loss", "min"]], num_att_plot=0, use_matplotlib=False,
     use_tensorboard=False, num_workers=0, batch_type="sorted", batch_size=4, valid_batch_size=4,
 )  # fmt: skip

@@ -8,7 +8,7 @@ import yaml
 
 BRIDGE = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
 TRAINING = dict(
-    encoder="feats",
+    encoder="stored",
     bridge="qformer",
     bridge_conf=BRIDGE,
     optim="adamw",
@@ -75,3 +75,25 @@ def align_conf(llama: str) -> dict:
 def caption_conf(llama: str) -> dict:
     """Second stage; two batches of 4 an epoch."""
     return dict(TRAINING, model="caption", decoder_conf={"path": llama}, batch_type="sorted", batch_size=4)
+
+
+def random_model(folder, conf: dict, llama: str):
+    """A random second-stage model with the files that training leaves; returns its model file."""
+    import torch
+
+    from espnet2_secap.tasks.experiment import portable
+    from espnet2_secap.tasks.sec import SECTask
+
+    args = SECTask.get_parser().parse_args(["--output_dir", str(folder), "--num_att_plot", "0"])
+    for name, value in ({"model": "caption", "bridge": "qformer", "bridge_conf": BRIDGE} | conf).items():
+        setattr(args, name, value)
+    args.decoder, args.decoder_conf = "causal_lm", {"path": llama}
+    torch.manual_seed(0)
+    model = SECTask.build_model(args)
+    with torch.no_grad():
+        for p in model.bridge.parameters():
+            p.mul_(3.0)  # so that captions differ between utterances
+    values = {key: value for key, value in vars(args).items() if not callable(value)}
+    write(folder / "config.yaml", portable(values, folder))
+    torch.save(model.state_dict(), folder / "valid.loss.best.pth")
+    return folder / "valid.loss.best.pth"

@@ -135,12 +135,12 @@ def training(args, work: Path, speech: list) -> dict:
     from torch.utils.flop_counter import FlopCounterMode
 
     from espnet2_secap.bridge.qformer import QFormer
-    from espnet2_secap.encoder.stored import FeatsEncoder
+    from espnet2_secap.encoder.stored import StoredEncoder
 
     torch.manual_seed(0)
     sizes = SIZES[args.size]
     width = sizes["hubert"].get("hidden_size", 768)
-    encoder = FeatsEncoder(width)
+    encoder = StoredEncoder(width)
     bridge = QFormer(width, encoder_width=sizes["bridge"]["hidden_size"], **sizes["bridge"])
     if args.part == "align":
         from espnet2_secap.model.align import AlignModel

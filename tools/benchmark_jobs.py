@@ -55,7 +55,7 @@ def make_set(folder: Path, utterances: int) -> float:
 
 def busiest_share(folder: Path, nj: int) -> float:
     """The largest share of the audio that one of `nj` jobs gets."""
-    shards = plan(folder / "dump", ["test"], folder, Settings("", None, {}, "last", "float32"))
+    shards = plan(folder / "dump", ["test"], folder, Settings("", {}, "float32"))
     amounts = [sum(shard.samples for shard in mine) for mine in deal(shards, nj)]
     return max(amounts) / sum(amounts)
 

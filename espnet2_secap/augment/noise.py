@@ -3,6 +3,8 @@
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 
+from espnet2_secap.errors import SecError
+
 
 class FeatsNoise(AbsSpecAug):
     """Adds noise to features; the standard deviations below are in the features' units, so normalise them.
@@ -18,7 +20,7 @@ class FeatsNoise(AbsSpecAug):
     def __init__(self, shift: float = 0.0, jitter: float = 0.0):
         super().__init__()
         if shift < 0 or jitter < 0:
-            raise ValueError(f"specaug_conf: shift={shift}, jitter={jitter}: standard deviations are 0 or more")
+            raise SecError(f"specaug_conf: shift={shift}, jitter={jitter}: standard deviations are 0 or more")
         self.shift = shift
         self.jitter = jitter
 

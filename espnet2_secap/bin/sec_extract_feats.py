@@ -1,8 +1,10 @@
-"""Stage 3: compute speech features with an S3PRL upstream and store them as Kaldi-style arks."""
+"""Stage 3: compute speech features with an encoder and store them as Kaldi-style arks."""
 
 import argparse
 import json
 import os
+
+import yaml
 
 from espnet2_secap.cli_types import str2bool
 from espnet2_secap.errors import SecError, cli
@@ -29,9 +31,17 @@ def get_parser() -> argparse.ArgumentParser:
     add("--dumpdir", default="dump", help="reads DUMPDIR/raw/SET/{wav.scp,utt2num_samples} (default: dump)")
     add("--sets", nargs="+", required=True, metavar="SET", help='the sets, such as "train valid test"')
     add("--output", required=True, metavar="DIR", help="writes DIR/SET/{feats.scp,...}, such as dump/hubert")
-    add("--upstream", default="hf_hubert_custom", help="S3PRL's name of it (default: hf_hubert_custom)")
-    add("--upstream_path", metavar="PATH", help="its checkpoint: for hf_hubert_custom a folder or a hub name")
-    add("--upstream_args", default="{}", metavar="JSON", help="more arguments for S3PRL, as a JSON object")
+    add("--encoder", default="s3prl", metavar="NAME", help="encoder of tasks/parts.py (default: s3prl)")
+    add(
+        "--encoder_conf",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="constructor arguments of the encoder, values in YAML; can be repeated, or one JSON object",
+    )
+    add("--upstream", help="encoder_conf upstream: S3PRL's name of it (default with s3prl: hf_hubert_custom)")
+    add("--upstream_path", metavar="PATH", help="encoder_conf path: for hf_hubert_custom a folder or a hub name")
+    add("--layer", help="encoder_conf layer: last, a number from 0 (input of layer 1), or all, side by side")
     add(
         "--allow_pickle",
         type=str2bool,
@@ -40,7 +50,6 @@ def get_parser() -> argparse.ArgumentParser:
         help="let S3PRL load checkpoints that hold Python objects, as some old .pt files do: such a file can run any "
         "code, so only where you trust its source (default: false)",
     )
-    add("--layer", default="last", help="last (default), a number from 0 (input of layer 1), or all, side by side")
     add("--dtype", default="float32", choices=["float32", "float16"], help="float16 takes half the space")
     add("--batch_seconds", type=float, default=30.0, help="audio that runs together, with padding (default: 30)")
     add("--device", default="cpu", help="cpu (default), cuda or cuda:N")
@@ -60,28 +69,39 @@ def main(argv: list[str] | None = None) -> None:
         raise SecError(f"--sets {' '.join(sets)!r}: wants one or more sets, each once")
     if args.nj < 1 or args.batch_seconds <= 0 or args.num_threads < 1:
         raise SecError("--nj, --batch_seconds and --num_threads must be positive")
-    if args.layer == "weighted_sum":
-        raise SecError("--layer weighted_sum: its weights are learned in training; dump --layer all for it")
-    path = os.path.expanduser(args.upstream_path) if args.upstream_path else None
-    settings = Settings(args.upstream, path, _json_object(args.upstream_args), args.layer, args.dtype)
+    settings = Settings(args.encoder, encoder_conf(args), args.dtype)
     shards = plan(args.dumpdir, sets, args.output, settings)
     if args.combine:
         combine(shards, args.nj)
         return
     from espnet2_secap.safe_load import pickles_allowed
+    from espnet2_secap.tasks.parts import CHOICES
+
+    def build():
+        CHOICES["encoder"].check(settings.encoder, settings.conf)
+        return CHOICES["encoder"].build(settings.encoder, settings.conf)
 
     with pickles_allowed(args.allow_pickle):
-        run_job(shards, args.nj, args.job, args.batch_seconds, args.device, args.num_threads)
+        run_job(shards, args.nj, args.job, args.batch_seconds, args.device, build, args.num_threads)
 
 
-def _json_object(text: str) -> dict:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise SecError(f"--upstream_args {text}: wants a JSON object, such as '{{\"name\": 1}}'")
-    return value
+def encoder_conf(args: argparse.Namespace) -> dict:
+    """The encoder's configuration: --encoder_conf, and the options that stand for keys of it."""
+    conf = {}
+    for text in args.encoder_conf:
+        key, sign, value = text.partition("=")
+        try:
+            found = {key: yaml.safe_load(value)} if sign and not text.startswith("{") else json.loads(text)
+        except (ValueError, yaml.YAMLError):
+            found = None
+        if not isinstance(found, dict):
+            raise SecError(f"--encoder_conf {text}: must be KEY=VALUE, or a JSON object such as '{{\"layer\": 6}}'")
+        conf |= found
+    if args.encoder == "s3prl":
+        conf.setdefault("upstream", "hf_hubert_custom")
+    path = os.path.expanduser(args.upstream_path) if args.upstream_path else None
+    given = {"upstream": args.upstream, "path": path, "layer": args.layer}
+    return conf | {key: value for key, value in given.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -32,13 +32,13 @@ def main(argv=None) -> None:
     """Print the table."""
     args = get_parser().parse_args(argv)
     from espnet2_secap.tasks.params import parts_of, table
-    from espnet2_secap.tasks.sec import SECTask
+    from espnet2_secap.tasks.parts import KINDS
 
     conf = read_yaml(args.config)
-    known = SECTask.defaults() | conf
+    known = {name: kind.default for name, kind in KINDS.items()} | {f"{name}_conf": {} for name in KINDS}
     if "text_encoder" not in conf:
         known["text_encoder"] = "bert"
-    print(table(parts_of(argparse.Namespace(**known), args.upstream, args.text_encoder)))
+    print(table(parts_of(argparse.Namespace(**(known | conf)), args.upstream, args.text_encoder)))
 
 
 if __name__ == "__main__":

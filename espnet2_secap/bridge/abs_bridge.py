@@ -9,7 +9,14 @@ class AbsBridge(torch.nn.Module, ABC):
     """Turns speech features of any length into the vectors that the decoder reads.
 
     Shapes: B utterances, T frames, D features, N output vectors, H output width.
+
+    Attributes:
+        has_text_branch: whether `forward_text` is there, by which the first stage learns from text.
+        text_branch: prefixes of the tensors that only text goes through; the second stage does without them.
     """
+
+    has_text_branch = False
+    text_branch: tuple[str, ...] = ()
 
     @abstractmethod
     def output_size(self) -> int:
@@ -24,4 +31,4 @@ class AbsBridge(torch.nn.Module, ABC):
 
         Only bridges that can learn from text in the first stage (the Q-Former) have this.
         """
-        raise ValueError(f"bridge {type(self).__name__} has no text branch: the align model needs bridge: qformer")
+        raise NotImplementedError(f"{type(self).__name__} has no text branch")

@@ -4,6 +4,7 @@ import torch
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.bridge.frames import average_frames
+from espnet2_secap.errors import SecError
 
 
 class LinearBridge(AbsBridge):
@@ -18,7 +19,7 @@ class LinearBridge(AbsBridge):
     def __init__(self, input_size: int, hidden_size: int = 768, stride: int = 1):
         super().__init__()
         if stride < 1:
-            raise ValueError(f"bridge_conf: stride={stride}, expected 1 or more")
+            raise SecError(f"bridge_conf: stride={stride}, expected 1 or more")
         self.stride = stride
         self.linear = torch.nn.Linear(input_size, hidden_size)
 

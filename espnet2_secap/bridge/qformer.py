@@ -30,6 +30,9 @@ class QFormer(AbsBridge):
             cross-attention and the queries are always random.
     """
 
+    has_text_branch = True
+    text_branch = ("text_projection.",)
+
     def __init__(
         self,
         input_size: int,
@@ -50,9 +53,9 @@ class QFormer(AbsBridge):
         from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
         if hidden_size % num_heads:
-            raise ValueError(f"bridge_conf: hidden_size={hidden_size} is not a multiple of num_heads={num_heads}")
+            raise SecError(f"bridge_conf: hidden_size={hidden_size} is not a multiple of num_heads={num_heads}")
         if stride < 1:
-            raise ValueError(f"bridge_conf: stride={stride}, expected 1 or more")
+            raise SecError(f"bridge_conf: stride={stride}, expected 1 or more")
         self.stride = stride
         self.input_projection = torch.nn.Linear(input_size, encoder_width)
         self.queries = torch.nn.Parameter(torch.randn(1, num_queries, hidden_size) * 0.02)

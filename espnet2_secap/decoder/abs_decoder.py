@@ -1,49 +1,46 @@
 """What writes the caption."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from espnet2_secap.decoder.options import DecodingOptions
+from espnet2_secap.text.template import Segment
+
 
 class AbsDecoder(torch.nn.Module, ABC):
-    """Writes a caption from speech vectors and a prompt.
+    """Reads segments and writes a caption; it knows no roles (see text/template.py).
 
-    Shapes: B utterances, N speech vectors, H decoder width, P prompt tokens, L caption tokens (EOS included).
-    Masks are boolean, true = real; a position that is not real never influences one that is.
+    Shapes: B utterances, L caption tokens (the end token included), V tokens of the vocabulary, H decoder width.
+
+    Attributes:
+        tokenizer: see text/tokenizer.py.
+        end_ids: ids at which the LM's own configuration ends a text.
     """
+
+    tokenizer: object
+    end_ids: Sequence[int] = ()
+
+    @classmethod
+    @abstractmethod
+    def tokenize(cls, **conf) -> Callable[[str], list[int]]:
+        """A function text -> token ids, of the same configuration as the constructor; loads no weights."""
 
     @abstractmethod
     def embedding_size(self) -> int:
-        """H, the width that the speech vectors must have."""
+        """H, the width that vectors in segments must have."""
 
     @abstractmethod
-    def forward(
-        self,
-        speech: torch.Tensor,
-        speech_mask: torch.Tensor,
-        prompt: torch.Tensor,
-        prompt_mask: torch.Tensor,
-        caption: torch.Tensor,
-        caption_mask: torch.Tensor,
-    ) -> torch.Tensor:
-        """Teacher forcing.
+    def log_probs(self, segments: Sequence[Segment], caption: Segment) -> torch.Tensor:
+        """Teacher forcing: (B, L) log-probabilities of the caption's ids in nats, 0 where its mask is false."""
 
-        Args:
-            speech: (B, N, H) vectors; speech_mask (B, N).
-            prompt: (B, P) token ids; prompt_mask (B, P).
-            caption: (B, L) token ids ending in EOS; caption_mask (B, L).
-
-        Returns:
-            (B, L) log-probabilities of the caption's tokens in nats, 0 where caption_mask is false.
-        """
+    @abstractmethod
+    def logits(self, segments: Sequence[Segment], caption: Segment, block: int | None = None) -> Iterator[torch.Tensor]:
+        """Logits (B, up to `block`, V) that predict the caption's ids, in blocks along L; all at once if none."""
 
     @abstractmethod
     def generate(
-        self,
-        speech: torch.Tensor,
-        speech_mask: torch.Tensor,
-        prompt: torch.Tensor,
-        prompt_mask: torch.Tensor,
-        **options,
+        self, segments: Sequence[Segment], options: DecodingOptions, ends: Sequence[int]
     ) -> tuple[list[list[list[int]]], list[list[float]]]:
-        """Decoding. Returns, per utterance, the candidates' token ids (EOS cut off) and scores, best first."""
+        """Decode until an id of `ends`. Per utterance: the candidates' ids without the end, and scores, best first."""

@@ -6,10 +6,13 @@ beams are positions of that row: an attention mask shows each beam its own ances
 prefix is there once, and what is drawn from are the tokens that top-k leaves.
 """
 
+from collections.abc import Sequence
+
 import torch
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
+from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.masks import positions
 
 NEVER = -1e9  # a score that nothing reaches, finite so that sums of it compare
@@ -45,33 +48,23 @@ class TreeLayer(DynamicLayer):
 
 @torch.no_grad()
 def beam_sample(
-    lm,
-    embeddings: torch.Tensor,
-    mask: torch.Tensor,
-    searches: int,
-    beam_size: int,
-    eos: int,
-    min_length: int,
-    max_length: int,
-    top_k: int,
-    top_p: float,
-    temperature: float,
-    repetition_penalty: float,
-    no_repeat_ngram_size: int,
-    length_penalty: float,
+    lm, embeddings: torch.Tensor, mask: torch.Tensor, options: DecodingOptions, ends: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Beam search in which continuations are drawn instead of taken (transformers' `do_sample` with `num_beams`).
 
     Args:
         lm: causal LM of transformers whose attention takes a mask of its own for every query.
         embeddings, mask: prefix (B, P, H) and (B, P); its last position is real in every row.
-        searches: independent searches per row.
-        beam_size to length_penalty: as in transformers' GenerationConfig; top_k 0 keeps all tokens.
+        options: `num_candidates` is the number of independent searches per row.
+        ends: ids that end a caption.
 
     Returns:
-        token ids (B * searches, max_length), EOS from the end of the caption on; scores (B * searches,): the sum of
+        token ids (B * searches, max_length), ends[0] from the end of the caption on; scores (B * searches,): the sum of
         the processed log-probabilities over length ** length_penalty.
     """
+    searches, beam_size, max_length = options.num_candidates, options.beam_size, options.max_length
+    length_penalty, fill = options.length_penalty, ends[0]
+    ends = torch.tensor(list(ends), device=embeddings.device)
     rows, beams, device = len(embeddings) * searches, beam_size, embeddings.device
     cache = Cache(layer_class_to_replicate=TreeLayer)
     logits = lm(
@@ -92,34 +85,29 @@ def beam_sample(
     own = torch.eye(beams, dtype=torch.bool, device=device)
     scores = torch.full((rows, beams), NEVER, device=device)
     scores[:, 0] = 0  # all beams are alike at first: only one of them continues
-    ended_tokens = torch.full((rows, beams, max_length), eos, device=device)
+    ended_tokens = torch.full((rows, beams, max_length), fill, device=device)
     ended_scores = torch.full((rows, beams), NEVER, device=device)
     open_rows = torch.ones(rows, 1, dtype=torch.bool, device=device)  # those that may still improve
-    output = torch.full((rows, max_length), eos, device=device), torch.zeros(rows, device=device)
+    output = torch.full((rows, max_length), fill, device=device), torch.zeros(rows, device=device)
     number = torch.arange(rows, device=device)  # of each row in the output
     for step in range(max_length):
-        values, index = _likeliest(
-            _processed(log_probs, tokens, eos, min_length, repetition_penalty, no_repeat_ngram_size),
-            top_k,
-            top_p,
-            temperature,
-        )  # (rows, beams, K)
+        values, index = _likeliest(_processed(log_probs, tokens, ends, options), options)  # (rows, beams, K)
         total = (scores[:, :, None] + values).flatten(1)
         drawn = torch.multinomial(total.softmax(-1), 2 * beams)  # twice as many: half of them may end
         total, parent, token = total.gather(1, drawn), drawn // index.size(2), index.flatten(1).gather(1, drawn)
         history = torch.cat([_rows_of(tokens, parent), token[..., None]], dim=2)
-        ends = (token == eos) | (step + 1 == max_length)
+        ended = torch.isin(token, ends) | (step + 1 == max_length)
 
         value = total / (step + 1) ** length_penalty
-        counts = ends & open_rows & (torch.arange(2 * beams, device=device) < beams)
-        ended = torch.nn.functional.pad(history, (0, max_length - step - 1), value=eos)
+        counts = ended & open_rows & (torch.arange(2 * beams, device=device) < beams)
+        texts = torch.nn.functional.pad(history, (0, max_length - step - 1), value=fill)
         ended_scores, best = torch.cat([ended_scores, value.masked_fill(~counts, NEVER)], dim=1).topk(beams)
-        ended_tokens = _rows_of(torch.cat([ended_tokens, ended], dim=1), best)
+        ended_tokens = _rows_of(torch.cat([ended_tokens, texts], dim=1), best)
 
-        scores, going_on = (total + NEVER * ends).topk(beams)
+        scores, going_on = (total + NEVER * ended).topk(beams)
         tokens, parent = _rows_of(history, going_on), parent.gather(1, going_on)
         open_rows = open_rows & (scores[:, :1] / (step + 1) ** length_penalty > ended_scores[:, -1:])
-        if ends.all() or not open_rows.any():
+        if ended.all() or not open_rows.any():
             break
         if 2 * open_rows.sum() <= len(open_rows):  # half of the searches are done: they leave the batch
             _hand_over(output, number, ended_tokens, ended_scores)
@@ -158,33 +146,34 @@ def _rows_of(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return tensor.gather(1, index[..., None].expand(-1, -1, tensor.size(2)))
 
 
-def _processed(log_probs, tokens, eos, min_length, repetition_penalty, no_repeat_ngram_size) -> torch.Tensor:
+def _processed(log_probs, tokens, ends, options: DecodingOptions) -> torch.Tensor:
     """Log-probabilities (rows, beams, V) after the penalties for what the beam has written, (rows, beams, L)."""
     length = tokens.size(2)
     log_probs = log_probs.clone()
-    if repetition_penalty != 1 and length:
+    penalty = options.repetition_penalty
+    if penalty != 1 and length:
         seen = log_probs.gather(2, tokens)
-        log_probs.scatter_(2, tokens, torch.where(seen < 0, seen * repetition_penalty, seen / repetition_penalty))
-    n = no_repeat_ngram_size
+        log_probs.scatter_(2, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
+    n = options.no_repeat_ngram_size
     if n and length >= n:
         ngrams = tokens.unfold(2, n, 1)  # (rows, beams, L - n + 1, n)
         again = (ngrams[..., :-1] == tokens[:, :, None, length - n + 1 :]).all(-1)
         bans = torch.where(again, -torch.inf, torch.inf)
         log_probs.scatter_reduce_(2, ngrams[..., -1], bans, "amin")
-    if length < min_length:
-        log_probs[..., eos] = -torch.inf
+    if length < options.min_length:
+        log_probs[..., ends] = -torch.inf
     return log_probs
 
 
-def _likeliest(log_probs, top_k, top_p, temperature) -> tuple[torch.Tensor, torch.Tensor]:
+def _likeliest(log_probs, options: DecodingOptions) -> tuple[torch.Tensor, torch.Tensor]:
     """The tokens that top-k, then top-p leave: values and ids (rows, beams, K), -inf for what does not count.
 
     K is at least 2: twice as many continuations are drawn as there are beams.
     """
-    allowed = min(top_k or log_probs.size(2), log_probs.size(2))
+    allowed = min(options.top_k or log_probs.size(2), log_probs.size(2))
     values, index = log_probs.topk(max(allowed, 2), dim=2)
-    values = values / temperature
+    values = values / options.temperature
     values[..., allowed:] = -torch.inf
     probabilities = values.softmax(-1)
     likelier = probabilities.cumsum(-1) - probabilities
-    return values.masked_fill((likelier >= top_p) & (top_p < 1), -torch.inf), index
+    return values.masked_fill((likelier >= options.top_p) & (options.top_p < 1), -torch.inf), index

@@ -1,157 +1,184 @@
 """LLaMA or any other causal LM of transformers as the decoder (SECap, Model Architecture)."""
 
+from collections.abc import Callable, Iterator, Sequence
+
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.beam_sample import beam_sample
+from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import positions
-from espnet2_secap.pretrained import Frozen, load_pretrained
+from espnet2_secap.pretrained import Frozen, load_pretrained, with_lora
+from espnet2_secap.text.template import Segment
 from espnet2_secap.text.tokenizer import build_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+BLOCK = 2**24  # logits that are in float32 at once: 64 MB
 
 
 class CausalLMDecoder(AbsDecoder):
-    """A causal LM, frozen by default, that reads BOS | speech vectors | prompt | caption | EOS as embeddings.
+    """A causal LM, frozen by default, that reads segments and caption as one sequence of embeddings.
 
     Args:
         path: folder or hub name of the LM with its tokenizer.
         dtype: float32, bfloat16 or float16, of the weights; what is trained should be float32 (with AMP, if need be).
         lora: options of peft.LoraConfig, such as {r: 8, target_modules: [q_proj, v_proj]}; no LoRA if none.
         freeze: False trains the whole LM, and checkpoints then hold it.
+        attn_implementation: eager, sdpa, flash_attention_2 or another of transformers; its own choice if none.
+        gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
     """
 
-    def __init__(self, path: str, dtype: str = "float32", lora: dict | None = None, freeze: bool = True):
+    def __init__(
+        self,
+        path: str,
+        dtype: str = "float32",
+        lora: dict | None = None,
+        freeze: bool = True,
+        attn_implementation: str | None = None,
+        gradient_checkpointing: bool = False,
+    ):
         super().__init__()
         if dtype not in DTYPES:
-            raise ValueError(f"decoder_conf: dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
+            raise SecError(f"decoder_conf: dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
         if not freeze and (lora is not None or dtype != "float32"):
-            raise ValueError("decoder_conf: freeze: false trains the whole LM, without lora and in float32 only")
-        lm = load_pretrained("AutoModelForCausalLM", path, "decoder_conf path", dtype=DTYPES[dtype])
+            raise SecError("decoder_conf: freeze: false trains the whole LM, without lora and in float32 only")
+        options = {"attn_implementation": attn_implementation} if attn_implementation else {}
+        lm = load_pretrained("AutoModelForCausalLM", path, "decoder_conf path", dtype=DTYPES[dtype], **options)
         self.tokenizer = build_tokenizer(path)
-        if self.tokenizer.bos_id is None or self.tokenizer.eos_id is None:
-            raise SecError(f"{path}: its tokenizer has no BOS or no EOS token, which captions need; choose another LM")
+        self.end_ids = _end_ids(lm)
+        lm.generation_config = type(lm.generation_config)()  # decoding is what the options say, whatever the LM's file
+        if gradient_checkpointing:
+            lm.gradient_checkpointing_enable({"use_reentrant": False})
         self.lm = Frozen(lm)
+        self.splits: bool | None = None  # whether logits are the output embedding of the body's states, if known
         if lora is not None:
-            self.lm.module = _with_lora(lm, lora)
+            self.lm.module = with_lora(lm, lora)
         elif not freeze:
             lm.requires_grad_(True)
+
+    @classmethod
+    def tokenize(cls, path: str, **_) -> Callable[[str], list[int]]:
+        """See AbsDecoder; no special tokens are added."""
+        return build_tokenizer(path).encode
 
     def embedding_size(self) -> int:
         """Width of the LM's input embeddings."""
         return self.lm.module.get_input_embeddings().weight.size(1)
 
-    def _embed(self, speech, speech_mask, prompt, prompt_mask):
-        """BOS | speech | prompt as embeddings (B, 1+N+P, H) with mask; the last prompt token stands last."""
+    def join(self, segments: Sequence[Segment]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Segments as embeddings (B, P, H) with mask (B, P); the last position is real in every row."""
         embed = self.lm.module.get_input_embeddings()
-        # The prompt's padding goes to its left, so that the caption follows on the last real token.
-        order = prompt_mask.long().argsort(dim=1, stable=True)
-        prompt, prompt_mask = prompt.gather(1, order), prompt_mask.gather(1, order)
-        bos = torch.full_like(prompt[:, :1], self.tokenizer.bos_id)
-        dtype = embed.weight.dtype
-        embeddings = torch.cat([embed(bos), speech.to(dtype), embed(prompt.clamp(min=0))], dim=1)
-        mask = torch.cat([torch.ones_like(bos, dtype=torch.bool), speech_mask, prompt_mask], dim=1)
-        return embeddings, mask
+        *others, last = segments
+        if not last.mask[:, -1].all():  # its padding goes to its left, so that the caption follows on something real
+            order = last.mask.long().argsort(dim=1, stable=True)
+            content = last.content if last.is_ids else last.content.movedim(2, 0)
+            content = content.gather(-1, order.expand(content.shape))
+            last = Segment(content if last.is_ids else content.movedim(0, 2), last.mask.gather(1, order))
+        segments = [*others, last]
+        vectors = [embed(one.content) if one.is_ids else one.content.to(embed.weight.dtype) for one in segments]
+        return torch.cat(vectors, dim=1), torch.cat([one.mask for one in segments], dim=1)
 
-    def forward(self, speech, speech_mask, prompt, prompt_mask, caption, caption_mask) -> torch.Tensor:
-        """See AbsDecoder."""
-        prefix, prefix_mask = self._embed(speech, speech_mask, prompt, prompt_mask)
-        caption = caption.clamp(min=0)
-        embeddings = torch.cat([prefix, self.lm.module.get_input_embeddings()(caption)], dim=1)
-        mask = torch.cat([prefix_mask, caption_mask], dim=1)
-        length = caption.size(1)
-        logits = self.lm.module(
-            inputs_embeds=embeddings,
+    def _hidden(self, segments: Sequence[Segment], caption: Segment) -> tuple[torch.Tensor, Callable]:
+        """What each caption token is predicted from, (B, L, .), and a function from a part of it to logits."""
+        prefix, prefix_mask = self.join(segments)
+        length = caption.content.size(1)
+        mask = torch.cat([prefix_mask, caption.mask], dim=1)
+        lm = self.lm.module
+        inputs = dict(
+            inputs_embeds=torch.cat([prefix, lm.get_input_embeddings()(caption.content)], dim=1),
             attention_mask=mask.long(),
             position_ids=positions(mask),
-            logits_to_keep=length + 1,
             use_cache=False,
-        ).logits  # (B, L + 1, vocabulary): from the prompt's last token on
-        log_probs = logits[:, :-1].float().log_softmax(-1)
-        return log_probs.gather(2, caption[..., None]).squeeze(2) * caption_mask
+        )
+        if self._is_split():
+            body = getattr(lm, "get_base_model", lambda: lm)().base_model
+            states = body(**inputs)[0][:, -length - 1 : -1]
+            return states, lm.get_output_embeddings()
+        return lm(**inputs, logits_to_keep=length + 1).logits[:, :-1], lambda logits: logits
 
     @torch.no_grad()
-    def generate(
-        self,
-        speech,
-        speech_mask,
-        prompt,
-        prompt_mask,
-        num_candidates: int = 1,
-        beam_size: int = 1,
-        sampling: bool = False,
-        min_length: int = 1,
-        max_length: int = 50,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        temperature: float = 1.0,
-        repetition_penalty: float = 1.0,
-        no_repeat_ngram_size: int = 0,
-        length_penalty: float = 1.0,
-    ):
-        """Greedy (beam_size 1), beam search, or sampling (each candidate by its own beams where beam_size > 1).
+    def _is_split(self) -> bool:
+        """Whether the LM's logits are its output embedding of its body's states; some scale or cap them.
 
-        Args:
-            speech, speech_mask, prompt, prompt_mask: see AbsDecoder.
-            num_candidates: candidates per utterance; at most beam_size without sampling.
-            min_length, max_length: bounds of the caption, in tokens.
-            beam_size, sampling, top_k, top_p, temperature, repetition_penalty, no_repeat_ngram_size, length_penalty:
-                as in transformers' GenerationConfig; top_k 0 keeps all tokens.
+        Tried out once, on two positions.
         """
-        if not sampling and num_candidates > beam_size:
-            raise SecError(
-                f"decoding: {num_candidates} candidates of beam_size {beam_size}; "
-                "set beam_size to at least that number, or sampling: true"
-            )
-        embeddings, mask = self._embed(speech, speech_mask, prompt, prompt_mask)
-        eos = self.tokenizer.eos_id
-        if sampling and beam_size > 1:
+        if self.splits is None:
+            lm = self.lm.module
+            plain, head = getattr(lm, "get_base_model", lambda: lm)(), lm.get_output_embeddings()
+            if head is None or plain.base_model is plain:
+                self.splits = False
+                return False
+            training = plain.training
+            plain.eval()
+            weight = lm.get_input_embeddings().weight
+            inputs = dict(inputs_embeds=weight[:2][None], use_cache=False)
+            self.splits = torch.allclose(lm(**inputs).logits, head(plain.base_model(**inputs)[0]), rtol=1e-3)
+            plain.train(training)
+            self.lm.train(self.training)
+        return self.splits
+
+    def logits(self, segments: Sequence[Segment], caption: Segment, block: int | None = None) -> Iterator[torch.Tensor]:
+        """See AbsDecoder; in the LM's dtype."""
+        hidden, head = self._hidden(segments, caption)
+        for part in hidden.split(block or hidden.size(1), dim=1):
+            yield head(part)
+
+    def log_probs(self, segments: Sequence[Segment], caption: Segment) -> torch.Tensor:
+        """See AbsDecoder. At most BLOCK logits are in float32 at once, in the backward pass too."""
+        hidden, head = self._hidden(segments, caption)
+        vocabulary = self.lm.module.get_output_embeddings().weight.size(0)
+        size = max(1, BLOCK // (len(hidden) * vocabulary))
+
+        def block(part: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+            return head(part).float().log_softmax(-1).gather(2, ids[..., None]).squeeze(2)
+
+        if size >= hidden.size(1):
+            return block(hidden, caption.content) * caption.mask
+        parts = zip(hidden.split(size, dim=1), caption.content.split(size, dim=1), strict=True)
+        return torch.cat([checkpoint(block, *part, use_reentrant=False) for part in parts], dim=1) * caption.mask
+
+    @torch.no_grad()
+    def generate(self, segments: Sequence[Segment], options: DecodingOptions, ends: Sequence[int]):
+        """Greedy search (beam_size 1), beam search, or sampling (each candidate within its own beams if beam_size > 1).
+
+        Scores: beam search's own, else the mean log-probability of the tokens, end included.
+        """
+        embeddings, mask = self.join(segments)
+        if options.sampling and options.beam_size > 1:
             lm = self.lm.module
             if getattr(lm, "_is_stateful", False):
                 raise SecError(f"decoding: {type(lm).__name__} cannot be sampled within beams; set beam_size to 1")
-            tokens, scores = beam_sample(
-                lm,
-                embeddings,
-                mask,
-                searches=num_candidates,
-                beam_size=beam_size,
-                eos=eos,
-                min_length=min_length,
-                max_length=max_length,
-                top_k=top_k,
-                top_p=top_p,
-                temperature=temperature,
-                repetition_penalty=repetition_penalty,
-                no_repeat_ngram_size=no_repeat_ngram_size,
-                length_penalty=length_penalty,
-            )
-            return _ranked([_until(row, eos) for row in tokens.tolist()], scores.tolist(), num_candidates)
-        options = dict(top_k=top_k, top_p=top_p, temperature=temperature) if sampling else {}
-        if beam_size > 1:
-            options["length_penalty"] = length_penalty
+            tokens, scores = beam_sample(lm, embeddings, mask, options, ends)
+            sequences = [_until(row, ends) for row in tokens.tolist()]
+            return _ranked(sequences, scores.tolist(), options.num_candidates)
+        further = {}
+        if options.sampling:
+            further = dict(top_k=options.top_k, top_p=options.top_p, temperature=options.temperature)
+        if options.beam_size > 1:
+            further["length_penalty"] = options.length_penalty
         output = self.lm.module.generate(
             inputs_embeds=embeddings,
             attention_mask=mask.long(),
-            do_sample=sampling,
-            num_beams=beam_size,
-            num_return_sequences=num_candidates,
-            min_new_tokens=min_length,
-            max_new_tokens=max_length,
-            repetition_penalty=repetition_penalty,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-            bos_token_id=self.tokenizer.bos_id,
-            eos_token_id=eos,
-            pad_token_id=eos,
+            do_sample=options.sampling,
+            num_beams=options.beam_size,
+            num_return_sequences=options.num_candidates,
+            min_new_tokens=options.min_length,
+            max_new_tokens=options.max_length,
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+            eos_token_id=list(ends),
+            pad_token_id=ends[0],
             return_dict_in_generate=True,
             output_scores=True,
-            **options,
+            **further,
         )
-        sequences = [_until(row, eos) for row in output.sequences.tolist()]
-        return _ranked(sequences, self._scores(output, sequences, beam_size), num_candidates)
+        sequences = [_until(row, ends) for row in output.sequences.tolist()]
+        return _ranked(sequences, self._scores(output, sequences, options.beam_size), options.num_candidates)
 
     def _scores(self, output, sequences, beam_size: int) -> list[float]:
-        """Beam search's own score, else the mean log-probability of the tokens (EOS included)."""
+        """Beam search's own score, else the mean log-probability of the tokens (end included)."""
         if beam_size > 1:
             return output.sequences_scores.tolist()
         steps = self.lm.module.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
@@ -160,6 +187,12 @@ class CausalLMDecoder(AbsDecoder):
             taken = row[: len(sequence) + 1]
             scores.append(sum(taken) / max(len(taken), 1))
         return scores
+
+
+def _end_ids(lm) -> list[int]:
+    """Where the LM's own configuration ends a text."""
+    ends = lm.generation_config.eos_token_id if lm.generation_config is not None else lm.config.eos_token_id
+    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
 def _ranked(sequences: list, scores: list[float], each: int) -> tuple[list[list], list[list[float]]]:
@@ -172,17 +205,6 @@ def _ranked(sequences: list, scores: list[float], each: int) -> tuple[list[list]
     return candidates, values
 
 
-def _until(ids: list[int], eos: int) -> list[int]:
-    return ids[: ids.index(eos)] if eos in ids else ids
-
-
-def _with_lora(lm, options: dict):
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as err:
-        raise SecError("decoder_conf: lora needs the package peft: pip install 'espnet2_secap[lora]'") from err
-    try:
-        config = LoraConfig(task_type="CAUSAL_LM", **options)
-    except TypeError as err:
-        raise SecError(f"decoder_conf: lora: {err}; see peft's LoraConfig for the options") from err
-    return get_peft_model(lm, config)
+def _until(ids: list[int], ends: Sequence[int]) -> list[int]:
+    """The ids before the first end."""
+    return ids[: next((at for at, one in enumerate(ids) if one in ends), len(ids))]

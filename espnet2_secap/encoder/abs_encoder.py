@@ -9,7 +9,20 @@ class AbsEncoder(torch.nn.Module, ABC):
     """Speech encoder.
 
     Shapes: B utterances, S steps of the input, T frames, D values per frame.
+
+    Attributes:
+        sampling_rate: of the waveforms that it takes, in Hz; None: it takes stored features.
+        frame_shift: samples from one frame to the next.
+        min_samples: samples of the shortest utterance that gives a frame.
+        padding_safe: whether an utterance gets the same features in a padded batch as alone.
+        num_layers: layers side by side in the output.
     """
+
+    sampling_rate: int | None
+    frame_shift: int
+    min_samples: int = 1
+    padding_safe: bool = False
+    num_layers: int = 1
 
     @abstractmethod
     def output_size(self) -> int:
@@ -20,7 +33,7 @@ class AbsEncoder(torch.nn.Module, ABC):
         """Encode a padded batch.
 
         Args:
-            speech: waveforms of 16,000 samples per second in -1..1, (B, S), or stored features, (B, S, ...).
+            speech: waveforms at `sampling_rate` in -1..1, (B, S), or stored features, (B, S, ...).
             speech_lengths: real steps of each utterance, in samples or frames, (B,).
 
         Returns:

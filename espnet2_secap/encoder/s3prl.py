@@ -4,7 +4,7 @@ import torch
 
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.encoder.stored import WeightedSum
-from espnet2_secap.encoder.upstream import load_upstream
+from espnet2_secap.encoder.upstream import FS, load_upstream
 from espnet2_secap.errors import SecError
 
 
@@ -20,7 +20,7 @@ class S3PRLEncoder(AbsEncoder):
                 (in transformers 5, `hidden_states[-1]` is the value before that norm).
             an integer k from 0 to N: the output of layer k; k = N is the same as "last".
             "weighted_sum": softmax-weighted sum of all N + 1, the only thing trained here.
-            "all": the N + 1 side by side, layer 0 first, for `FeatsEncoder(layer="weighted_sum")`.
+            "all": the N + 1 side by side, layer 0 first, for `StoredEncoder(layer="weighted_sum")`.
         upstream_args: further arguments for the entry in S3PRL's hub.
 
     The upstream runs in float32 outside autocast, so that features are the same in training and in stage 3.
@@ -28,6 +28,8 @@ class S3PRLEncoder(AbsEncoder):
     Raises:
         SecError: unknown upstream or layer, nothing to load at `path`.
     """
+
+    sampling_rate = FS
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class S3PRLEncoder(AbsEncoder):
     def forward(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms (B, samples) at 16 kHz, lengths (B,) in samples -> (B, T, output_size()), frames (B,)."""
         if speech.dim() != 2:
-            raise SecError(f"encoder: wants waveforms (B, samples), got {tuple(speech.shape)}; --feats_type raw?")
+            raise SecError(f"encoder: expects waveforms (B, samples), got {tuple(speech.shape)}; give --feats_type raw")
         samples = speech_lengths.tolist()
         if min(samples) < self.min_samples:
             raise SecError(

@@ -19,7 +19,7 @@ class WeightedSum(torch.nn.Module):
         return torch.einsum("btld,l->btd", layers, self.weight.softmax(dim=0).to(layers.dtype))
 
 
-class FeatsEncoder(AbsEncoder):
+class StoredEncoder(AbsEncoder):
     """Stored features, passed on as they are, or as the learned mixture of the layers they hold.
 
     Args:
@@ -30,6 +30,11 @@ class FeatsEncoder(AbsEncoder):
     Raises:
         SecError: an unknown `layer`, or an `input_size` that is no multiple of `num_layers`.
     """
+
+    sampling_rate = None
+    frame_shift = 1
+    padding_safe = True
+    from_data = ("input_size",)  # read from the training set and kept in config.yaml, where it is not given
 
     def __init__(self, input_size: int, num_layers: int = 1, layer: str | None = None):
         super().__init__()
@@ -50,10 +55,15 @@ class FeatsEncoder(AbsEncoder):
 
     def forward(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Stored features (B, T, L * D), lengths (B,) in frames -> (B, T, output_size()), the same lengths."""
+        if speech.dim() == 2:
+            raise SecError(
+                "encoder: this model reads stored features, and was given waveforms; give it audio through"
+                " sec_caption or Speech2Caption, which compute the features"
+            )
         if speech.dim() != 3 or speech.size(2) != self.input_size:
             raise SecError(
                 f"encoder: the stored features have shape {tuple(speech.shape)}, but input_size is "
-                f"{self.input_size}; mend the config or run stage 3 again"
+                f"{self.input_size}; correct encoder_conf, or run stage 3 again"
             )
         speech = speech[:, : int(speech_lengths.max())]
         if self.mix is not None:

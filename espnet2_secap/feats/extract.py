@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +12,25 @@ import numpy as np
 
 from espnet2_secap.data.io import atomic_write, make_dir, write_json, write_kaldi
 from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.feats.shards import Settings, Shard, Utt, deal, share
+from espnet2_secap.feats.shards import Shard, Utt, deal, share
 from espnet2_secap.progress import progress
 
 if TYPE_CHECKING:
-    from espnet2_secap.encoder.s3prl import S3PRLEncoder
+    from espnet2_secap.encoder.abs_encoder import AbsEncoder
 
 FS = 16000  # samples per second
 COMBINED = ("feats.scp", "utt2num_frames", "config.json")
 
 
-def run_job(shards: Sequence[Shard], nj: int, job: int, batch_seconds: float, device: str, threads: int = 1) -> None:
+def run_job(
+    shards: Sequence[Shard],
+    nj: int,
+    job: int,
+    batch_seconds: float,
+    device: str,
+    build: Callable[[], "AbsEncoder"],
+    threads: int = 1,
+) -> None:
     """Make the shards of one job that are not there yet.
 
     Args:
@@ -30,10 +38,11 @@ def run_job(shards: Sequence[Shard], nj: int, job: int, batch_seconds: float, de
         nj, job: this is job `job` (from 1) of `nj`.
         batch_seconds: utterances run together up to this much audio, padding included.
         device: "cpu", "cuda" or "cuda:N".
+        build: makes the encoder of the shards' settings; called only where there is something to do.
         threads: CPU threads of this process.
 
     Raises:
-        SecError: the upstream cannot be loaded, no such device, an utterance cannot be read or is too short,
+        SecError: the encoder cannot be loaded, no such device, an utterance cannot be read or is too short,
             or its features are not finite. Shards that were finished before stay.
     """
     prints = {shard: shard.fingerprint() for shard in share(shards, nj, job)}
@@ -50,7 +59,7 @@ def run_job(shards: Sequence[Shard], nj: int, job: int, batch_seconds: float, de
     )
     if not todo:
         return
-    encoder = _load(todo[0].settings, device, threads)
+    encoder = _load(build, device, threads)
     for shard in todo:
         for utt in shard.utts:
             if utt.samples < encoder.min_samples:
@@ -79,11 +88,9 @@ def run_job(shards: Sequence[Shard], nj: int, job: int, batch_seconds: float, de
     )
 
 
-def _load(settings: Settings, device: str, threads: int) -> "S3PRLEncoder":
+def _load(build: Callable[[], "AbsEncoder"], device: str, threads: int) -> "AbsEncoder":
     """Build the encoder on its device, in evaluation mode."""
     import torch
-
-    from espnet2_secap.encoder.s3prl import S3PRLEncoder
 
     torch.set_num_threads(threads)
     if device != "cpu":
@@ -91,12 +98,19 @@ def _load(settings: Settings, device: str, threads: int) -> "S3PRLEncoder":
             torch.zeros(1, device=device)
         except (RuntimeError, AssertionError) as err:
             raise SecError(f"--device {device}: not available here; use --device cpu") from err
-    encoder = S3PRLEncoder(settings.upstream, settings.path, settings.layer, settings.upstream_args)
+    encoder = build()
+    if encoder.sampling_rate is None:
+        raise SecError("--encoder stored: reads features, stage 3 makes them; give an encoder that takes audio")
+    if any(p.requires_grad for p in encoder.parameters()):
+        raise SecError(
+            "--encoder_conf: this encoder has something to train (such as layer weighted_sum), which stored features"
+            " cannot hold; dump --layer all, and let encoder: stored mix the layers"
+        )
     return encoder.to(device).eval()
 
 
 def write_shard(
-    shard: Shard, fingerprint: str, encoder: "S3PRLEncoder", batch_seconds: float, device: str
+    shard: Shard, fingerprint: str, encoder: "AbsEncoder", batch_seconds: float, device: str
 ) -> Iterator[Utt]:
     """Write one shard, first its ark, then its index, and yield its utterances as they are done."""
     import kaldiio
@@ -119,15 +133,13 @@ def write_shard(
     index = {
         "fingerprint": fingerprint,
         "config": {
-            "upstream": settings.upstream,
-            "path": settings.path,
-            "upstream_args": settings.upstream_args,
-            "layer": settings.layer,
+            "encoder": settings.encoder,
+            "encoder_conf": settings.conf,
             "dtype": settings.dtype,
             "num_layers": encoder.num_layers,
             "dim": encoder.output_size() // encoder.num_layers,
-            "frame_shift_samples": encoder.frame_shift,
-            "fs": FS,
+            "frame_shift": encoder.frame_shift,
+            "sampling_rate": encoder.sampling_rate,
         },
         "bytes": size,
         "utts": {utt.id: places[utt.id] for utt in shard.utts},
@@ -156,7 +168,7 @@ def make_batches(utts: Sequence[Utt], max_samples: int, padding_safe: bool) -> l
     return batches
 
 
-def encode(batch: Sequence[Utt], encoder: "S3PRLEncoder", device: str) -> list[np.ndarray]:
+def encode(batch: Sequence[Utt], encoder: "AbsEncoder", device: str) -> list[np.ndarray]:
     """Features (T, L * D) in float32 of each utterance of a batch."""
     import torch
 

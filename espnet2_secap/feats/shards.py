@@ -27,16 +27,21 @@ SMALL_SHARD_UTTS = 32
 class Settings:
     """All that decides what the features are."""
 
-    upstream: str
-    path: str | None
-    upstream_args: dict
-    layer: str
+    encoder: str
+    conf: dict
     dtype: str
 
     def stamp(self) -> list:
         """The settings, with sizes and times of the files they name."""
-        named = [value for value in (self.path, *self.upstream_args.values()) if isinstance(value, str)]
-        return [asdict(self), stamps(named)]
+        return [asdict(self), stamps(_texts(self.conf))]
+
+
+def _texts(conf: dict) -> list[str]:
+    """Every text in a configuration: some of them are files and folders."""
+    output = []
+    for value in conf.values():
+        output += _texts(value) if isinstance(value, dict) else [value] if isinstance(value, str) else []
+    return output
 
 
 @dataclass(frozen=True)

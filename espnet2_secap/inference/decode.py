@@ -1,87 +1,142 @@
 """Decoding of one job's share of a set."""
 
-import argparse
 import hashlib
 import json
 import random
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from espnet2_secap.data.io import read_yaml
-from espnet2_secap.data.utterances import Utterances
+from espnet2_secap.data.utterances import Utterances, scp_of
+from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.consensus import consensus, consensus_of
 from espnet2_secap.inference.outputs import Journal
-from espnet2_secap.inference.speech2caption import DECODING, Speech2Caption
+from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.process.jobs import stamps
 from espnet2_secap.progress import progress
+from espnet2_secap.tasks.experiment import PATHS, located
+from espnet2_secap.tasks.front_end import check_rates, stored_front_end
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
 
-def decode_set(args: argparse.Namespace) -> None:
-    """Decode every `args.nj`-th batch from `args.job` on; the options are those of sec_inference.
+@dataclass(frozen=True)
+class Job:
+    """One job of `nj` (from 1) that decodes a set.
+
+    Args:
+        model_file, train_config: see Speech2Caption.
+        data_dir: dump/<tag>/<set>, or dump/raw/<set> for a model that reads audio.
+        output_dir: where its journal goes.
+    """
+
+    model_file: str
+    train_config: str | None
+    data_dir: str
+    output_dir: str
+    job: int = 1
+    nj: int = 1
+
+
+def decode_set(job: Job, options: SetOptions) -> None:
+    """Decode every `nj`-th batch from the job's number on.
 
     Batches are the whole set's, and each has a seed of its own: what is sampled depends neither on the number of jobs
     nor on whether a job was interrupted. Batches that an interrupted run has left are kept.
+
+    Raises:
+        SecError: no such job; data, model or options that do not fit each other.
     """
-    utterances = Utterances(args.data_dir)
-    if not 1 <= args.job <= args.nj:
-        raise SecError(f"--job {args.job} --nj {args.nj}: wants 1 <= job <= nj")
-    if not 0 <= args.keep <= args.num_candidates:
-        raise SecError(f"--keep {args.keep}: must be from 0 to --num_candidates {args.num_candidates}")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise SecError(f"--device {args.device}: no CUDA device here; use --device cpu")
-    batches = dict(enumerate(utterances.batches(utterances.ids, args.batch_size)))
-    numbers = list(batches)[args.job - 1 :: args.nj]
-    header = {"fingerprint": made_from(args, utterances), "seed": args.seed}
-    journal = Journal(args.output_dir, args.job, args.nj, header, numbers)
+    utterances = Utterances(job.data_dir)
+    if not 1 <= job.job <= job.nj:
+        raise SecError(f"--job {job.job}: must be between 1 and {job.nj} (--nj)")
+    batches = dict(enumerate(utterances.batches(utterances.ids, options.batch_size)))
+    numbers = list(batches)[job.job - 1 :: job.nj]
+    header = {"fingerprint": made_from(job, options, utterances), "seed": options.seed}
+    journal = Journal(job.output_dir, job.job, job.nj, header, numbers)
     todo = [number for number in numbers if number not in journal.done]
     print(
-        f"job {args.job} of {args.nj}: {len(numbers)} batches of up to {args.batch_size} utterances, "
+        f"job {job.job} of {job.nj}: {len(numbers)} batches of up to {options.batch_size} utterances, "
         f"{len(journal.done)} of them there already",
         file=sys.stderr,
     )
     if not todo:
         return
     speech2caption = Speech2Caption(
-        args.sec_model_file,
-        args.sec_train_config,
-        device=args.device,
-        dtype=args.dtype,
-        prompt=args.prompt,
-        **{name: getattr(args, name) for name in DECODING},
+        job.model_file,
+        job.train_config,
+        device=options.device,
+        dtype=options.dtype,
+        prompt=options.prompt,
+        options=options,
     )
-    if utterances.raw != (speech2caption.train_args.encoder != "feats"):
-        kind = "dump/raw/<set>" if utterances.raw else "dumped features"
-        raise SecError(
-            f"--data_dir {args.data_dir}: {kind}, but the model has encoder {speech2caption.train_args.encoder}"
-        )
-    sentences = SentenceEncoder(args.similarity_model, args.device) if args.similarity_model else None
-    for number in progress(todo, desc=f"decoding, {args.batch_size} utterances a step"):
-        torch.manual_seed(random.Random(f"{args.seed} {number}").getrandbits(32))
-        found = speech2caption([utterances.read(utt) for utt in batches[number]])
-        rows = zip(batches[number], ranked(found, args.keep, sentences), strict=True)
+    _check_input(job.data_dir, utterances, speech2caption)
+    sentences = SentenceEncoder(options.similarity_model, options.device) if options.similarity_model else None
+    reading = ahead(lambda number: [utterances.read(utt) for utt in batches[number]], todo)
+    for number, speech in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
+        torch.manual_seed(random.Random(f"{options.seed} {number}").getrandbits(32))
+        found = speech2caption.caption_inputs(speech)
+        rows = zip(batches[number], ranked(found, options.keep, sentences), strict=True)
         journal.add(number, [{"id": utt, "prompt": speech2caption.prompt} | candidates for utt, candidates in rows])
 
 
-def made_from(args: argparse.Namespace, utterances: Utterances) -> str:
+def ahead(read: Callable, keys: Sequence) -> Iterator[tuple]:
+    """Pairs (key, read(key)); the next one is read in a thread while this one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(read, keys[0])
+        for at, key in enumerate(keys):
+            ready = coming.result()
+            if at + 1 < len(keys):
+                coming = pool.submit(read, keys[at + 1])
+            yield key, ready
+
+
+def _check_input(data_dir: str, utterances: Utterances, speech2caption: Speech2Caption) -> None:
+    """See that the folder holds what the model takes."""
+    encoder, front_end = speech2caption.model.encoder, speech2caption.train_args.front_end
+    if utterances.raw != (encoder.sampling_rate is not None):
+        kind = "audio" if utterances.raw else "stored features"
+        other = "stored features (dump/<tag>/<set>)" if utterances.raw else "audio (dump/raw/<set>)"
+        raise SecError(f"--data_dir {data_dir}: holds {kind}, the model takes {other}")
+    if utterances.raw:
+        check_rates({"": [str(scp_of(data_dir))]}, encoder.sampling_rate)
+        return
+    here = stored_front_end(scp_of(data_dir))
+    differing = [key for key, value in here.items() if front_end and value != front_end.get(key)]
+    if differing:
+        key = differing[0]
+        raise SecError(
+            f"--data_dir {data_dir}: its features have {key} {here[key]}, the model was trained with {front_end[key]};"
+            " run stage 3 with the model's front-end (its config.yaml)"
+        )
+
+
+def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     """A fingerprint of all that the captions depend on, but for the number of jobs."""
-    names = (*DECODING, "batch_size", "keep", "similarity_model", "dtype", "prompt", "seed")
-    options = {name: getattr(args, name) for name in names} | {"device": args.device.split(":")[0]}
-    config_file = Path(args.sec_train_config or Path(args.sec_model_file).parent / "config.yaml")
-    config = read_yaml(config_file) if config_file.is_file() else {}
+    values = asdict(options) | {"device": options.device.split(":")[0]}
+    config_file = Path(job.train_config or Path(job.model_file).parent / "config.yaml")
+    config = located(read_yaml(config_file), config_file.parent) if config_file.is_file() else {}
     # Frozen parts, statistics and prompts are named there, and may have been made anew in their places.
-    named = [value for conf in (config, *config.values()) if isinstance(conf, dict) for value in _paths(conf)]
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
-    files = [args.sec_model_file, args.similarity_model or "", *named, *sorted(sounds)]
-    content = [options, config, stamps(files), utterances.paths, utterances.lengths]
+    files = [job.model_file, options.similarity_model or "", *_paths(config), *sorted(sounds)]
+    content = [values, config, stamps(files), utterances.paths, utterances.lengths]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _paths(conf: dict) -> list[str]:
-    return [value for key, value in conf.items() if key in ("path", "prompts", "stats_file") and isinstance(value, str)]
+    """The files and folders that a configuration names."""
+    output = []
+    for key, value in conf.items():
+        if isinstance(value, dict):
+            output += _paths(value)
+        elif key in PATHS and isinstance(value, str):
+            output.append(value)
+    return output
 
 
 def ranked(batch: list[list[tuple[str, float]]], keep: int, sentences: SentenceEncoder | None) -> list[dict]:

@@ -3,7 +3,10 @@
 import torch
 from torch.nn import functional as F
 
+from espnet2_secap.loss.precision import in_float32
 
+
+@in_float32
 def sccl_loss(
     speech: torch.Tensor,
     caption: torch.Tensor,

@@ -6,7 +6,10 @@ Information" (ICML 2020), Eq. 12 and 15.
 
 import torch
 
+from espnet2_secap.loss.precision import in_float32
 
+
+@in_float32
 def gaussian_log_likelihood(mean: torch.Tensor, log_var: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """log q(y | x) of a diagonal Gaussian, summed over the dimensions, without the constant log(2 pi) term.
 
@@ -23,6 +26,7 @@ def gaussian_log_likelihood(mean: torch.Tensor, log_var: torch.Tensor, y: torch.
     return -0.5 * (((y - mean) ** 2) / log_var.exp() + log_var).sum(-1)
 
 
+@in_float32
 def vclub_bound(mean: torch.Tensor, log_var: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """vCLUB upper bound of I(x; y) (Eq. 4): 1/n^2 sum_ij [log q(y_i|x_i) - log q(y_j|x_i)].
 

@@ -1,4 +1,8 @@
-"""What both training stages share: from speech to the bridge's output."""
+"""What all models share: from speech to the bridge's output, and what a model declares to the task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
@@ -9,14 +13,31 @@ from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 
 
+@dataclass(frozen=True)
+class Need:
+    """A file of the data directory that a model needs, and the weight of model_conf that switches the need off."""
+
+    file: str
+    switch: str | None = None
+
+
 class AbsSECModel(AbsESPnetModel):
-    """Encoder -> normalisation -> SpecAugment -> bridge.
+    """Encoder -> normalisation -> SpecAugment -> bridge. A model declares what the task is to give it:
+
+    Attributes:
+        parts: kinds of parts that it is built from (tasks/parts.py), in the order in which they are built.
+        texts: data name -> the part whose tokenizer turns it into ids.
+        makes: roles of the segments that the decoder reads; with any, the model is given a template.
 
     Args:
         encoder, bridge: the built parts.
         normalize: of the encoder's output, such as ESPnet's global_mvn; none if None.
         specaug: masks features while training; none if None.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ("encoder", "bridge")
+    texts: ClassVar[Mapping[str, str]] = {}
+    makes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -30,6 +51,24 @@ class AbsSECModel(AbsESPnetModel):
         self.normalize = normalize
         self.specaug = specaug
         self.bridge = bridge
+        self.reference: list[AbsSECModel] = []  # a list: a module in it is none of ours, in no state and no optimiser
+
+    @classmethod
+    def needs(cls, conf: Mapping) -> dict[str, Need]:
+        """Data name -> what it is needed for, under this model_conf; of training and of validation sets alike."""
+        return {}
+
+    def parameter_groups(self) -> list[dict]:
+        """Groups for the optimiser: parameters, and options of their own where they differ from optim_conf."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def set_reference(self, reference: "AbsSECModel") -> None:
+        """Keep a frozen model to compare with; it is not part of checkpoints.
+
+        Raises:
+            ValueError: this model compares with none.
+        """
+        raise ValueError(f"--reference_model: {type(self).__name__} compares itself with no reference; leave it out")
 
     def q_embedding(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Speech as the encoder takes it, lengths (B,) -> Q-Embedding (B, N, H) and mask (B, N)."""

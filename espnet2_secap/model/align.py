@@ -1,5 +1,7 @@
 """First stage: speech and text meet in the Q-Former, STMIL + SCCL (SECap, Eq. 4 to 6)."""
 
+from collections.abc import Mapping
+
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.layers.abs_normalize import AbsNormalize
@@ -8,18 +10,20 @@ from torch.func import functional_call
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.errors import SecError
 from espnet2_secap.loss.estimator import GaussianEstimator, standardise
 from espnet2_secap.loss.gather import gather_rows
+from espnet2_secap.loss.precision import single
 from espnet2_secap.loss.sccl import sccl_loss
 from espnet2_secap.loss.vclub import gaussian_log_likelihood, vclub_bound
 from espnet2_secap.masks import lengths_to_mask, masked_mean
-from espnet2_secap.model.abs_model import AbsSECModel
+from espnet2_secap.model.abs_model import AbsSECModel, Need
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.text.text_encoder import AbsTextEncoder
 
 
 class AlignModel(AbsSECModel):
-    """Trains a bridge so that what it hears is what a caption says and not what the speaker says.
+    """Pulls speech embeddings towards their captions (SCCL) and removes what was spoken (STMIL).
 
     L = mi_weight * U + sccl_weight * L_SCCL (Eq. 6), and besides it the estimator's own loss -log q(y|x) on detached
     embeddings. The bound U does not move the estimator, the estimator's loss moves nothing else.
@@ -33,9 +37,16 @@ class AlignModel(AbsSECModel):
         sccl_reduction: "sum" (Eq. 5) or "mean" (Eq. 5 divided by the batch size).
         sccl_center: take the batch's means off the embeddings before Eq. 5; see `sccl_loss`.
         estimator_size: hidden width of the estimator's networks.
+        estimator_lr: the estimator's learning rate, which must be higher than the bridge's; that of optim_conf if none.
         mi_detach_text: let the bound move the speech side only.
         normalize, specaug: see AbsSECModel.
+
+    Raises:
+        SecError: a bridge without a text branch; both weights 0.
     """
+
+    parts = ("encoder", "text_encoder", "bridge")
+    texts = {"caption": "text_encoder", "text": "text_encoder"}
 
     def __init__(
         self,
@@ -49,13 +60,18 @@ class AlignModel(AbsSECModel):
         sccl_reduction: str = "mean",
         sccl_center: bool = False,
         estimator_size: int = 512,
+        estimator_lr: float | None = None,
         mi_detach_text: bool = True,
         normalize: AbsNormalize | None = None,
         specaug: AbsSpecAug | None = None,
     ):
         super().__init__(encoder, bridge, normalize, specaug)
         if mi_weight == 0 and sccl_weight == 0:
-            raise ValueError("model_conf: mi_weight and sccl_weight are both 0, so nothing would be trained")
+            raise SecError("model_conf: mi_weight and sccl_weight are both 0, so nothing would be trained")
+        if not bridge.has_text_branch:
+            raise SecError(
+                f"bridge {type(bridge).__name__} has no text branch, which model: align needs; use bridge: qformer"
+            )
         self.text_encoder = text_encoder
         self.mi_weight = mi_weight
         self.sccl_weight = sccl_weight
@@ -64,10 +80,32 @@ class AlignModel(AbsSECModel):
         self.sccl_reduction = sccl_reduction
         self.sccl_center = sccl_center
         self.mi_detach_text = mi_detach_text
+        self.estimator_lr = estimator_lr
         size = bridge.output_size()
         self.estimator = GaussianEstimator(size, size, estimator_size) if mi_weight else None
         self.retrieval: list[tuple[torch.Tensor, torch.Tensor]] | None = None
         leave_out_frozen(self)
+
+    @classmethod
+    def needs(cls, conf: Mapping) -> dict[str, Need]:
+        """Captions and emotions for SCCL, the transcription for STMIL."""
+        needs = {}
+        if conf.get("sccl_weight", 1.0):
+            needs |= {"caption": Need("captions", "sccl_weight"), "emotion": Need("utt2emo", "sccl_weight")}
+        if conf.get("mi_weight", 1.0):
+            needs["text"] = Need("text", "mi_weight")
+        return needs
+
+    def parameter_groups(self) -> list[dict]:
+        """The estimator has a group of its own."""
+        groups = {"others": [], "estimator": []}
+        for name, p in self.named_parameters():
+            if p.requires_grad:
+                groups["estimator" if name.startswith("estimator.") else "others"].append(p)
+        if not groups["estimator"]:
+            return [{"params": groups["others"]}]
+        own = {} if self.estimator_lr is None else {"lr": self.estimator_lr}
+        return [{"params": groups["others"]}, {"params": groups["estimator"], **own}]
 
     def embed_text(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Token ids (B, L), lengths (B,) -> mean of the C- or T-Embedding, (B, H)."""
@@ -104,14 +142,15 @@ class AlignModel(AbsSECModel):
         if self.mi_weight:
             embeddings.append(self.embed_text(text, text_lengths))
         # Both terms compare utterances with each other, so they are taken over the batches of all processes.
-        query, *texts = gather_rows(torch.cat(embeddings, dim=1)).chunk(len(embeddings), dim=1)
+        # In float32, whatever autocast has made of them: in 16 bits a cosine near 1 moves in steps of 0.004.
+        query, *texts = gather_rows(single(torch.cat(embeddings, dim=1))).chunk(len(embeddings), dim=1)
         stats = {}
         loss = query.new_zeros(())
         if self.sccl_weight:
-            spoken = texts.pop(0)
+            captions = texts.pop(0)
             sccl, terms = sccl_loss(
                 query,
-                spoken,
+                captions,
                 gather_rows(emotion.view(-1, 1)).view(-1),
                 weights=self.sccl_weights,
                 margin=self.margin,
@@ -121,10 +160,10 @@ class AlignModel(AbsSECModel):
             loss = loss + self.sccl_weight * sccl
             stats |= {"sccl": sccl.detach()} | {f"sccl_{name}": term.detach() for name, term in terms.items()}
             if self.retrieval is not None:
-                self.retrieval.append((query.detach(), spoken.detach()))
+                self.retrieval.append((query.detach(), captions.detach()))
         if self.mi_weight:
-            said = texts.pop(0)
-            bound, fit = self._mutual_information(said.detach() if self.mi_detach_text else said, query)
+            transcripts = texts.pop(0)
+            bound, fit = self._mutual_information(transcripts.detach() if self.mi_detach_text else transcripts, query)
             loss = loss + self.mi_weight * bound
             stats |= {"mi": bound.detach(), "mi_log_likelihood": fit.detach()}
         stats["loss"] = loss.detach()
@@ -135,10 +174,11 @@ class AlignModel(AbsSECModel):
     def _mutual_information(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """U(x; y) that moves x and y only, and mean log q(y_i|x_i) that moves the estimator only."""
         # Mutual information does not change with shift and scale; standardised, the Gaussian's range fits at once.
-        x, y = standardise(x), standardise(y)
-        fixed = {name: p.detach() for name, p in self.estimator.named_parameters()}
-        bound = vclub_bound(*functional_call(self.estimator, fixed, (x,)), y)
-        fit = gaussian_log_likelihood(*self.estimator(x.detach()), y.detach()).mean()
+        with torch.autocast(x.device.type, enabled=False):
+            x, y = standardise(x), standardise(y)
+            fixed = {name: p.detach() for name, p in self.estimator.named_parameters()}
+            bound = vclub_bound(*functional_call(self.estimator, fixed, (x,)), y)
+            fit = gaussian_log_likelihood(*self.estimator(x.detach()), y.detach()).mean()
         return bound, fit
 
     def start_retrieval(self) -> None:

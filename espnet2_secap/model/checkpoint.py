@@ -1,5 +1,6 @@
 """What a checkpoint holds, and whether one fits a model."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -60,26 +61,57 @@ def load_state(path: str | Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def init_from_align(model: torch.nn.Module, path: str | Path) -> None:
-    """Start the encoder's and the bridge's trained tensors from a model file of the first stage.
+def init_model(model: torch.nn.Module, source: str) -> list[str]:
+    """Start trained tensors of a model from a model file of whatever stage.
+
+    Args:
+        model: is changed.
+        source: `FILE`, or `FILE:part,part` with the names that tensors begin with (bridge, projection, ...). Without
+            parts: all that the file and the model have in common.
+
+    Returns:
+        the parts that were loaded.
 
     Raises:
-        SecError: keys are absent or left over, or sizes differ; the first ones are named.
+        SecError: no such part, or tensors are absent, left over or of another size; the first ones are named.
     """
-    parts = ("encoder.", "bridge.")
-    source = {key: value for key, value in load_state(path).items() if key.startswith(parts)}
-    target = {key: value for key, value in model.state_dict().items() if key.startswith(parts)}
-    faults = [f"{key} is absent" for key in target if key not in source]
-    faults += [f"{key} is left over" for key in source if key not in target]
+    path, parts = split_source(source)
+    found, wanted = load_state(path), model.state_dict()
+    there, here = (list(dict.fromkeys(key.split(".")[0] for key in state)) for state in (found, wanted))
+    if parts is None:
+        parts = [part for part in here if part in there]
+    for part in parts:
+        if part not in there or part not in here:
+            side, names = ("the file", there) if part not in there else ("the model", here)
+            raise SecError(f"--init_model {source}: {side} has no part {part!r}; it has {', '.join(names)}")
+    if not parts:
+        raise SecError(f"--init_model {source}: has {', '.join(there)}, the model {', '.join(here)}: nothing in common")
+    only_text = tuple(f"bridge.{name}" for name in getattr(getattr(model, "bridge", None), "text_branch", ()))
+    prefixes = tuple(f"{part}." for part in parts)
+    source_state, target = (
+        {key: value for key, value in state.items() if key.startswith(prefixes)} for state in (found, wanted)
+    )
+    # What only text goes through is there in the first stage alone.
+    faults = [f"{key} is absent" for key in target if key not in source_state and not key.startswith(only_text)]
+    faults += [f"{key} is left over" for key in source_state if key not in target and not key.startswith(only_text)]
     faults += [
-        f"{key} is {tuple(source[key].shape)} there and {tuple(value.shape)} here"
+        f"{key} is {tuple(source_state[key].shape)} there and {tuple(value.shape)} here"
         for key, value in target.items()
-        if key in source and source[key].shape != value.shape
+        if key in source_state and source_state[key].shape != value.shape
     ]
     if faults:
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise SecError(
             f"{path}: does not fit this configuration: {'; '.join(faults[:3])}{more};"
-            " use the same encoder, bridge and bridge_conf in both stages"
+            f" use the same {', '.join(parts)} and sizes in both"
         )
-    model.load_state_dict(source, strict=False)
+    model.load_state_dict({key: value for key, value in source_state.items() if key in target}, strict=False)
+    return parts
+
+
+def split_source(source: str) -> tuple[str, list[str] | None]:
+    """`FILE:part,part` -> file and parts; None without parts."""
+    path, colon, parts = source.rpartition(":")
+    if colon and not Path(source).exists() and re.fullmatch(r"\w+(,\w+)*", parts):
+        return path, parts.split(",")
+    return source, None

@@ -8,11 +8,14 @@ import torch
 import yaml
 
 from espnet2_secap.data.io import atomic_write, make_dir
+from espnet2_secap.encoder.upstream import FS
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.checkpoint import read_tensors
 from espnet2_secap.pretrained import load_pretrained
+from espnet2_secap.tasks.experiment import portable
 from espnet2_secap.tasks.sec import SECTask
 
+COMPANIONS = ("token", "preprocessor", "vocab", "special", "merges")  # in names of files that a model needs beside it
 PROMPT = "请用一句中文简述音频里说话者的情感表现："
 FROZEN = {"hubert_model.": "AutoModel", "llama_model.": "AutoModelForCausalLM", "text2vec_model.": "AutoModel"}
 # Names of what is trained: theirs and ours; the longer ones first.
@@ -199,26 +202,47 @@ def _write(output: Path, trained: dict, sizes: dict, folders: dict, rewritten: d
     for prefix, model in rewritten.items():
         name = {"hubert_model.": "hubert", "llama_model.": "llm"}[prefix]
         model.save_pretrained(output / name)
-        for file in Path(folders[prefix]).iterdir() if Path(folders[prefix]).is_dir() else ():
-            if re.search(r"token|preprocessor|vocab|special", file.name):
-                shutil.copy(file, output / name / file.name)
+        for file in companions(folders[prefix]):
+            shutil.copy(file, output / name / file.name)
         folders[prefix] = str(output / name)
     with atomic_write(output / "valid.loss.best.pth", "wb") as file:
         torch.save({key: value.float().clone() for key, value in trained.items()}, file)
     with atomic_write(output / "prompts.txt") as file:
         file.write(PROMPT + "\n")
+    encoder = {"upstream": "hf_hubert_custom", "path": folders["hubert_model."]}
     config = {
         "model": "caption",
         "encoder": "s3prl",
-        "encoder_conf": {"upstream": "hf_hubert_custom", "path": folders["hubert_model."]},
+        "encoder_conf": encoder,
+        "front_end": {"encoder": "s3prl", "encoder_conf": encoder, "sampling_rate": FS, "dtype": "float32"},
         "bridge": "qformer",
         "bridge_conf": sizes,
         "decoder": "causal_lm",
         "decoder_conf": {"path": folders["llama_model."]},
         "prompts": str(output / "prompts.txt"),
-        "prompt_bos": True,
+        "template": "secap",
     }
-    args = SECTask.defaults() | config | {"output_dir": str(output)}
+    args = SECTask.defaults() | config
     args.pop("config", None)
     with atomic_write(output / "config.yaml") as file:
-        yaml.safe_dump(args, file, allow_unicode=True, sort_keys=False)
+        yaml.safe_dump(portable(args, output), file, allow_unicode=True, sort_keys=False)
+
+
+def companions(source: str) -> list[Path]:
+    """The files of tokenizer and preprocessor of a transformers folder, or of a hub model's local copy.
+
+    Raises:
+        SecError: the hub model has no local copy, and none can be fetched.
+    """
+    if Path(source).is_dir():
+        folder = Path(source)
+    else:
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(snapshot_download(source, allow_patterns=[f"*{word}*" for word in COMPANIONS]))
+        except Exception as err:  # the hub's client raises many kinds
+            raise SecError(
+                f"{source}: its tokenizer and preprocessor could not be fetched ({err}); give a folder"
+            ) from err
+    return sorted(file for file in folder.iterdir() if any(word in file.name for word in COMPANIONS))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.errors import SecError
 from espnet2_secap.loss.estimator import GaussianEstimator
-from espnet2_secap.tasks.sec import bridge_choices
+from espnet2_secap.pretrained import with_lora
+from espnet2_secap.tasks.parts import CHOICES
 
 ARCHITECTURES = Path(__file__).parent.parent / "architectures"
 
@@ -46,42 +46,57 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
     """The parts of a training stage.
 
     Args:
-        args: configuration as SECTask reads it.
+        args: configuration as SECTask reads it; all that is not there has its default.
         upstream: speech encoder, where the configuration takes stored features of it.
         text_encoder: text BERT, where the configuration has none; the paper's total counts it in both stages.
     """
-    from transformers import AutoModel, AutoModelForCausalLM
+    from transformers import AutoModel
 
-    align = args.model == "align"
-    conf = {key: value for key, value in args.bridge_conf.items() if key != "init"}
+    model_class = CHOICES["model"].get_class(args.model)
+    aligns = "text_encoder" in model_class.parts
     speech = architecture(args.encoder_conf.get("path") or upstream)
     # Trained token embeddings of mini parts have a tokenizer and no configuration.
     text_path = args.text_encoder_conf.get("path", text_encoder) if args.text_encoder == "bert" else None
+    text = architecture(text_path) if text_path else None
+    text_size = text.hidden_size if text else args.text_encoder_conf.get("embedding_size")
+    given = {"input_size": speech.hidden_size, "init": None, **({"text_size": text_size} if aligns else {})}
     with torch.device("meta"):
         output = [Part("speech encoder", size(AutoModel.from_config(speech)), trained=False)]
-        bridge_class = bridge_choices.get_class(args.bridge)
-        bridge = bridge_class(speech.hidden_size, **conf)
-        if bridge_class is QFormer:
-            linear = size(bridge.input_projection)
+        bridge = CHOICES["bridge"].build(args.bridge, args.bridge_conf, **given)
+        if args.bridge == "qformer":
+            linear, text_linear = size(bridge.input_projection), size(bridge.text_projection)
             output.append(Part("linear to the Q-Former", linear, trained=True))
-            output.append(Part("Q-Former and queries", size(bridge) - linear, trained=True))
+            output.append(Part("Q-Former and queries", size(bridge) - linear - text_linear, trained=True))
+            if text_linear:
+                output.append(Part("linear from the text encoder", text_linear, trained=True, in_paper=False))
         else:
             output.append(Part(f"bridge {args.bridge}", size(bridge), trained=True))
-        if text_path:
-            name = "text encoder" if align else "text encoder (of the first stage)"
-            text = AutoModel.from_config(architecture(text_path))
-            pooler = getattr(text, "pooler", None)  # nobody asks for it
-            output.append(Part(name, size(text) - (size(pooler) if pooler is not None else 0), trained=False))
-        if align and args.model_conf.get("mi_weight", 1.0):
+        if text:
+            name = "text encoder" if aligns else "text encoder (of the first stage)"
+            bert = AutoModel.from_config(text)
+            pooler = getattr(bert, "pooler", None)  # nobody asks for it
+            output.append(Part(name, size(bert) - (size(pooler) if pooler is not None else 0), trained=False))
+        if aligns and args.model_conf.get("mi_weight", 1.0):
             width = bridge.output_size()
             estimator = GaussianEstimator(width, width, args.model_conf.get("estimator_size", 512))
             output.append(Part("estimator of the mutual information", size(estimator), trained=True, in_paper=False))
-        if not align:
-            config = architecture(args.decoder_conf["path"])
-            projection = torch.nn.Linear(bridge.output_size(), config.hidden_size)
-            output.append(Part("linear to the decoder", size(projection), trained=True))
-            lm = AutoModelForCausalLM.from_config(config)
-            output.append(Part("decoder", size(lm), trained=not args.decoder_conf.get("freeze", True)))
+        if "decoder" in model_class.parts:
+            output += _decoder_parts(args.decoder_conf, bridge.output_size())
+    return output
+
+
+def _decoder_parts(conf: dict, bridge_size: int) -> list[Part]:
+    """The projection, the LM, and what LoRA adds to it."""
+    from transformers import AutoModelForCausalLM
+
+    config = architecture(conf["path"])
+    lm = AutoModelForCausalLM.from_config(config)
+    projection = torch.nn.Linear(bridge_size, lm.get_input_embeddings().weight.size(1))
+    output = [Part("linear to the decoder", size(projection), trained=True)]
+    whole = size(lm)
+    output.append(Part("decoder", whole, trained=not conf.get("freeze", True)))
+    if conf.get("lora"):
+        output.append(Part("LoRA of the decoder", size(with_lora(lm, conf["lora"])) - whole, trained=True))
     return output
 
 

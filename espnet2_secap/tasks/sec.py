@@ -1,7 +1,6 @@
-"""The ESPnet task of speech emotion captioning: both training stages, told apart by `--model`."""
+"""The ESPnet task of speech emotion captioning: builds a model from what its class declares (tasks/parts.py)."""
 
 import argparse
-import inspect
 import logging
 import sys
 from pathlib import Path
@@ -9,135 +8,67 @@ from pathlib import Path
 import espnet
 import humanfriendly
 from espnet.utils.cli_utils import get_commandline_args
-from espnet2.asr.specaug.abs_specaug import AbsSpecAug
-from espnet2.asr.specaug.specaug import SpecAug
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.layers.abs_normalize import AbsNormalize
-from espnet2.layers.global_mvn import GlobalMVN
-from espnet2.layers.utterance_mvn import UtteranceMVN
-from espnet2.tasks.abs_task import AbsTask, optim_classes
+from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.abs_espnet_model import AbsESPnetModel
-from espnet2.train.class_choices import ClassChoices
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import str2bool, str_or_none
 
-from espnet2_secap.augment.noise import FeatsNoise
-from espnet2_secap.bridge.abs_bridge import AbsBridge
-from espnet2_secap.bridge.linear import LinearBridge
-from espnet2_secap.bridge.qformer import QFormer
-from espnet2_secap.data.io import read_kaldi, read_yaml
+from espnet2_secap.cli_types import add_dataclass_arguments
+from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.data.scp import check_training_data
-from espnet2_secap.decoder.abs_decoder import AbsDecoder
-from espnet2_secap.decoder.causal_lm import CausalLMDecoder
-from espnet2_secap.encoder.abs_encoder import AbsEncoder
-from espnet2_secap.encoder.s3prl import S3PRLEncoder
-from espnet2_secap.encoder.stored import FeatsEncoder
 from espnet2_secap.errors import SecError
-from espnet2_secap.model.align import AlignModel
-from espnet2_secap.model.caption import CaptionModel
-from espnet2_secap.model.checkpoint import init_from_align, load_state
+from espnet2_secap.model.checkpoint import init_model, load_state
 from espnet2_secap.safe_load import tensors_only
 from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
-from espnet2_secap.text.preprocessor import SECPreprocessor, encode_prompt, read_prompts
-from espnet2_secap.text.text_encoder import AbsTextEncoder, BertTextEncoder, TokenEmbedding
-from espnet2_secap.text.tokenizer import build_tokenizer
+from espnet2_secap.tasks.experiment import portable, read_config
+from espnet2_secap.tasks.front_end import describe, set_input_size
+from espnet2_secap.tasks.options import TaskOptions
+from espnet2_secap.tasks.parts import CHOICES, OPTIONAL, check_keys
+from espnet2_secap.text.preprocessor import SECPreprocessor, read_prompts
+from espnet2_secap.text.template import build_template
 from espnet2_secap.train.cache import CachedLoader
-from espnet2_secap.train.config_file import written_whole
+from espnet2_secap.train.config_file import config_written_by
+from espnet2_secap.train.optimizer import build_optimizer
 from espnet2_secap.train.parallel import name_init_file, processes_per_node, run_processes
-from espnet2_secap.train.trainer import SECTrainer
-
-encoder_choices = ClassChoices(
-    "encoder", {"s3prl": S3PRLEncoder, "feats": FeatsEncoder}, type_check=AbsEncoder, default="feats"
-)
-normalize_choices = ClassChoices(
-    "normalize",
-    {"global_mvn": GlobalMVN, "utterance_mvn": UtteranceMVN},
-    type_check=AbsNormalize,
-    default=None,
-    optional=True,
-)
-specaug_choices = ClassChoices(
-    "specaug", {"specaug": SpecAug, "noise": FeatsNoise}, type_check=AbsSpecAug, default=None, optional=True
-)
-bridge_choices = ClassChoices(
-    "bridge", {"qformer": QFormer, "linear": LinearBridge}, type_check=AbsBridge, default="qformer"
-)
-decoder_choices = ClassChoices("decoder", {"causal_lm": CausalLMDecoder}, type_check=AbsDecoder, default="causal_lm")
-text_encoder_choices = ClassChoices(
-    "text_encoder",
-    {"bert": BertTextEncoder, "embedding": TokenEmbedding},
-    type_check=AbsTextEncoder,
-    default="embedding",
-)
-model_choices = ClassChoices(
-    "model", {"align": AlignModel, "caption": CaptionModel}, type_check=AbsESPnetModel, default="caption"
-)
-# Constructor arguments that the task gives; a configuration cannot.
-GIVEN = {
-    "encoder": set(),
-    "normalize": set(),
-    "specaug": set(),
-    "bridge": {"input_size", "text_size"},
-    "decoder": set(),
-    "text_encoder": set(),
-    "model": {"encoder", "normalize", "specaug", "bridge", "decoder", "text_encoder"},
-}
+from espnet2_secap.train.trainer import SECTrainer, check_options
 
 
 class SECTask(AbsTask):
     """`--model align` is the first stage (STMIL + SCCL), `--model caption` the second (cross entropy)."""
 
     num_optimizers = 1
-    class_choices_list = [
-        encoder_choices,
-        normalize_choices,
-        specaug_choices,
-        bridge_choices,
-        decoder_choices,
-        text_encoder_choices,
-        model_choices,
-    ]
+    class_choices_list = list(CHOICES.values())
     trainer = SECTrainer
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Options beside ESPnet's own."""
         group = parser.add_argument_group(description="Speech emotion captioning")
+        add_dataclass_arguments(group, TaskOptions)
         group.add_argument(
-            "--align_model",
-            type=str_or_none,
-            default=None,
-            help="Model file of the first stage that the encoder's and the bridge's trained tensors start from",
+            "--init_model",
+            nargs="*",
+            default=[],
+            metavar="FILE[:part,part]",
+            help="Model files of any stage that trained parts start from, such as exp/a/valid.loss.best.pth:bridge; "
+            "without parts all that file and model have in common",
         )
-        group.add_argument("--prompts", default="zh", help="File of instructions, one per line; or zh or en: our own")
         group.add_argument(
-            "--prompt_bos",
-            type=str2bool,
-            default=False,
-            help="Begin the prompt with a BOS of its own, as released SECap does",
+            "--template_conf",
+            action=NestedDictAction,
+            default={},
+            help="order: segments in another order; end, ends: ids that end a caption in training, in decoding",
         )
         group.add_argument(
             "--sampler_conf",
             action=NestedDictAction,
             default={},
-            help="First stage, --iterator_type task: num_categories (N) and per_category (K) of a batch",
+            help="--iterator_type task: num_categories (N) and per_category (K) of a batch",
         )
-        group.add_argument(
-            "--estimator_lr",
-            type=float,
-            default=None,
-            help="Learning rate of the mutual information estimator; as the others' if none",
-        )
-        group.add_argument(
-            "--checkpoint_interval",
-            type=float,
-            default=600.0,
-            help="Seconds between two checkpoints within an epoch; there is one after each epoch in any case",
-        )
-        group.add_argument("--train_nproc", type=int, default=1, help="Training processes per node on CPUs (--ngpu 0)")
         group.add_argument("--emotions", nargs="*", default=None, help="Filled in from the training set's utt2emo")
+        group.add_argument("--front_end", action=NestedDictAction, default={}, help="Filled in: how speech is encoded")
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
 
@@ -156,6 +87,7 @@ class SECTask(AbsTask):
     def main(cls, args: argparse.Namespace | None = None, cmd: list[str] | None = None) -> None:
         """Train in this process, or in several on this node and on others."""
         args = args or cls.get_parser().parse_args(cmd)
+        check_options(args)
         check_training_data(args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type)
         name_init_file(args)
         nproc = processes_per_node(args)
@@ -170,7 +102,7 @@ class SECTask(AbsTask):
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         """One process of a training; no file that it loads runs code."""
-        with tensors_only(), written_whole():
+        with tensors_only(), config_written_by(portable):
             super().main_worker(args)
 
     @classmethod
@@ -195,15 +127,21 @@ class SECTask(AbsTask):
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool):
-        """Text to token ids; see SECPreprocessor."""
-        if args.model == "align":
-            text_encoder = text_encoder_choices.get_class(args.text_encoder)
-            return SECPreprocessor(
-                train, text_encoder.tokenize(**args.text_encoder_conf), args.emotions, seed=args.seed
-            )
-        tokenizer = build_tokenizer(args.decoder_conf["path"])
-        prompts = [encode_prompt(tokenizer, prompt, args.prompt_bos) for prompt in read_prompts(args.prompts)]
-        return SECPreprocessor(train, tokenizer.encode, prompts=prompts, eos_id=tokenizer.eos_id, seed=args.seed)
+        """Text to token ids, each by the tokenizer of the part that the model names for it; see SECPreprocessor."""
+        texts = CHOICES["model"].get_class(args.model).texts
+        tokenize = {
+            kind: CHOICES[kind].get_class(getattr(args, kind)).tokenize(**getattr(args, f"{kind}_conf"))
+            for kind in dict.fromkeys(texts.values())
+        }
+        encode = {name: tokenize[kind] for name, kind in texts.items()}
+        instructions = []
+        if "instruction" in encode:
+            instructions = [encode["instruction"](prompt) for prompt in read_prompts(args.prompts)]
+            del encode["instruction"]
+        if "end" in args.template_conf:  # known once the model is built
+            plain, end = encode["caption"], args.template_conf["end"]
+            encode["caption"] = lambda text: [*plain(text), end]
+        return SECPreprocessor(train, encode, instructions, args.emotions, seed=args.seed)
 
     @classmethod
     def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None):
@@ -219,83 +157,75 @@ class SECTask(AbsTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:
-        """Builds the parts that `args.model` needs, hands them over, and starts them from `args.align_model`."""
-        needed = ["encoder", "bridge", "text_encoder" if args.model == "align" else "decoder", "model"]
-        optional = [name for name in ("normalize", "specaug") if getattr(args, name) is not None]
-        for name in [*needed, *optional]:
-            _check_conf(name, getattr(args, name), getattr(args, f"{name}_conf"))
-        names = {name for _, name, _ in getattr(args, "train_data_path_and_name_and_type", [])}
-        if args.model == "align" and names:
-            cls._check_align_data(args, names)
+        """Builds the parts that the model declares, hands them over, and starts them from --init_model."""
+        model_class = CHOICES["model"].get_class(args.model)
+        optional = [kind for kind in OPTIONAL if getattr(args, kind) is not None]
+        for kind in ("model", *model_class.parts, *optional):
+            CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf"))
+        cls._check_data(args, model_class)
+        set_input_size(args)
         resumed = args.output_dir and args.resume and (Path(args.output_dir) / "checkpoint.pth").exists()
-        _set_feats_size(args)
-        parts = {name: cls._build(name, args) for name in ["encoder", *optional]}
-        sizes = {"input_size": parts["encoder"].output_size()}
-        if args.model == "align":
-            parts["text_encoder"] = cls._build("text_encoder", args)
-            if args.bridge == "qformer":
-                sizes["text_size"] = parts["text_encoder"].output_size()
-        else:
-            parts["decoder"] = cls._build("decoder", args)
-        if "init" in args.bridge_conf and (args.align_model or resumed):
-            sizes["init"] = None  # what would be read from there is replaced at once
-        parts["bridge"] = cls._build("bridge", args, **sizes)
-        model = cls._build("model", args, **parts)
-        if args.align_model and not resumed:
-            init_from_align(model, args.align_model)
-            logging.info(f"The encoder's and the bridge's trained tensors start from {args.align_model}")
+        parts, given = {}, {}
+        if "init" in args.bridge_conf and (args.init_model or resumed):
+            given["init"] = None  # what would be read from there is replaced at once
+        for kind in dict.fromkeys(("encoder", *optional, *model_class.parts)):
+            parts[kind] = CHOICES[kind].build(getattr(args, kind), getattr(args, f"{kind}_conf"), **given)
+            if kind == "encoder":
+                given["input_size"] = parts[kind].output_size()
+                if not args.front_end:  # a trained model's stays
+                    args.front_end = describe(args, parts[kind])
+            elif kind == "text_encoder":
+                given["text_size"] = parts[kind].output_size()
+        if model_class.makes:
+            decoder = parts["decoder"]
+            template = build_template(
+                args.template, args.template_conf, decoder.tokenizer, model_class.makes, decoder.end_ids
+            )
+            args.template_conf, parts["template"] = template.conf(), template
+        model = CHOICES["model"].build(args.model, args.model_conf, **parts)
+        for source in () if resumed else args.init_model:
+            loaded = init_model(model, source)
+            rest = sorted({key.split(".")[0] for key in model.state_dict()} - set(loaded))
+            logging.info(f"{', '.join(loaded)} start from {source}" + (f"; {', '.join(rest)} do not" if rest else ""))
+        if args.reference_model:
+            cls._add_reference(model, args.reference_model)
         return model
 
     @classmethod
-    def _build(cls, name: str, args: argparse.Namespace, **given):
-        choices = next(c for c in cls.class_choices_list if c.name == name)
+    def _add_reference(cls, model: AbsESPnetModel, path: str) -> None:
         try:
-            return choices.get_class(getattr(args, name))(**{**getattr(args, f"{name}_conf"), **given})
-        except FileNotFoundError as err:  # global_mvn's statistics
-            raise SecError(
-                f"{name}_conf: {err.filename}: no such file; run stage 4 with --feats_normalize {getattr(args, name)}"
-            ) from err
+            model.set_reference(cls.build_model_from_file(None, path)[0])
         except ValueError as err:
             raise err if isinstance(err, SecError) else SecError(str(err)) from err
 
     @classmethod
-    def _check_align_data(cls, args: argparse.Namespace, names: set[str]) -> None:
-        conf = args.model_conf
-        wanted = {"caption": "captions", "emotion": "utt2emo"} if conf.get("sccl_weight", 1.0) else {}
-        if conf.get("mi_weight", 1.0):
-            wanted["text"] = "text"
-        for name, file in wanted.items():
-            if name not in names:
-                switch = "mi_weight" if name == "text" else "sccl_weight"
-                raise SecError(
-                    f"the first stage needs {file} of the training and validation sets (data name {name!r});"
-                    f" add it to the data directories, or set model_conf {switch}: 0"
-                )
-        if "emotion" in names:
-            path = next(p for p, name, _ in args.train_data_path_and_name_and_type if name == "emotion")
-            args.emotions = sorted(set(read_kaldi(path).values()))
+    def _check_data(cls, args: argparse.Namespace, model_class: type) -> None:
+        """See that training and validation set have what the model needs, and read the categories."""
+        needs = model_class.needs(args.model_conf)
+        for split in ("train", "valid"):
+            paths = {name: path for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", [])}
+            for name, need in needs.items():
+                if paths and name not in paths:
+                    switch = f", or set model_conf {need.switch}: 0" if need.switch else ""
+                    raise SecError(
+                        f"--model {args.model} needs {need.file} of the {split} set (data name {name!r});"
+                        f" add it to that set's data directory and run stage 2 again{switch}"
+                    )
+            if split == "train" and "emotion" in paths and "emotion" in needs:
+                args.emotions = sorted(set(read_kaldi(paths["emotion"]).values()))
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model) -> list:
-        """One optimiser over what is trained; the estimator may have its own learning rate."""
-        optim_class = optim_classes.get(args.optim)
-        if optim_class is None:
-            raise SecError(f"optim: {args.optim!r}, expected one of {', '.join(optim_classes)}")
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        estimator = [p for name, p in trained.items() if name.startswith("estimator.")]
-        groups = [{"params": [p for name, p in trained.items() if not name.startswith("estimator.")]}]
-        if estimator:
-            own = {} if args.estimator_lr is None else {"lr": args.estimator_lr}
-            groups.append({"params": estimator, **own})
-        return [optim_class(groups, **args.optim_conf)]
+        """One optimiser over what is trained, in the groups that the model declares."""
+        return [build_optimizer(args, model)]
 
     @classmethod
     def build_task_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str) -> AbsIterFactory:
         """`--iterator_type task`: batches of N categories x K utterances, for training in the first stage."""
         paths = {name: path for path, name, _ in iter_options.data_path_and_name_and_type}
         if "emotion" not in paths:
-            raise SecError("--iterator_type task deals by emotion: give utt2emo as data name 'emotion'")
-        _check_keys("sampler_conf", args.sampler_conf, {"num_categories", "per_category"})
+            raise SecError("--iterator_type task makes batches by emotion: give utt2emo as data name 'emotion'")
+        check_keys("sampler_conf", args.sampler_conf, {"num_categories", "per_category"})
         sampler = NKSampler(read_kaldi(paths["emotion"]), seed=args.seed, **args.sampler_conf)
         return NKIterFactory(
             dataset=cls.build_dataset(args, iter_options),
@@ -317,12 +247,13 @@ class SECTask(AbsTask):
             device: "cpu", "cuda" or "cuda:N".
             dtype: of the decoder's weights, instead of the configuration's.
         """
+        if model_file is not None and not Path(model_file).is_file():
+            raise SecError(f"{model_file}: no such model file; train that stage first")
         config_file = Path(config_file or Path(model_file).parent / "config.yaml")
-        try:
-            args = argparse.Namespace(**(cls.defaults() | read_yaml(config_file)))
-        except FileNotFoundError as err:
-            raise SecError(f"{config_file}: no such file; train the model first (stages 5 and 6)") from err
-        args.align_model = None
+        args = read_config(config_file, cls.defaults())
+        args.init_model, args.reference_model, args.output_dir = [], None, None
+        for split in ("train", "valid"):  # what it was trained on is not looked at again
+            setattr(args, f"{split}_data_path_and_name_and_type", [])
         if dtype is not None:
             args.decoder_conf["dtype"] = dtype
         if model_file is not None:
@@ -336,34 +267,3 @@ class SECTask(AbsTask):
                     f"{model_file}: does not fit {config_file} ({' '.join(str(err).split())[:300]})"
                 ) from err
         return model.to(device).eval(), args
-
-
-def _check_conf(name: str, choice: str, conf: dict) -> None:
-    """Every key of a part's configuration must be known, and the required ones there, before anything is loaded."""
-    choices = next(c for c in SECTask.class_choices_list if c.name == name)
-    if choice not in choices.classes:
-        raise SecError(f"{name}: {choice!r}, expected one of {', '.join(choices.classes)}")
-    parameters = inspect.signature(choices.get_class(choice).__init__).parameters
-    known = {key for key in parameters if key != "self"} - GIVEN[name]
-    _check_keys(f"{name}_conf of {name}: {choice}", conf, known)
-    for key in known - set(conf):
-        if parameters[key].default is inspect.Parameter.empty and not (choice == "feats" and key == "input_size"):
-            raise SecError(f"{name}_conf of {name}: {choice}: {key!r} is missing")
-
-
-def _check_keys(where: str, conf: dict, known: set[str]) -> None:
-    unknown = sorted(set(conf) - known)
-    if unknown:
-        raise SecError(f"{where}: unknown key {', '.join(map(repr, unknown))}; known: {', '.join(sorted(known))}")
-
-
-def _set_feats_size(args: argparse.Namespace) -> None:
-    """The width of dumped features, read from the first line of the shape file and kept in config.yaml."""
-    if args.encoder == "feats" and "input_size" not in args.encoder_conf:
-        if not args.train_shape_file:
-            raise SecError("encoder_conf: input_size is missing, and there is no --train_shape_file to read it from")
-        with open(args.train_shape_file[0], encoding="utf-8") as file:
-            shape = file.readline().split()[1].split(",")
-        if len(shape) != 2:
-            raise SecError(f"{args.train_shape_file[0]}: shapes of raw audio; encoder: feats needs dumped features")
-        args.encoder_conf["input_size"] = int(shape[1])

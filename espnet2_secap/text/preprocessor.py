@@ -1,7 +1,7 @@
 """From the files of a data directory to what the models take, one utterance at a time."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 
@@ -26,45 +26,37 @@ def read_prompts(path: str | None) -> list[str]:
     return prompts
 
 
-def encode_prompt(tokenizer, prompt: str, bos: bool) -> list[int]:
-    """Token ids of an instruction; `bos` puts a BOS before them, as the released SECap does."""
-    return ([tokenizer.bos_id] if bos else []) + tokenizer.encode(prompt)
-
-
 class SECPreprocessor(AbsPreprocessor):
-    """Draws one caption (and one prompt) per utterance and epoch, and turns text into token ids.
+    """Draws one caption and one instruction per utterance and epoch, and turns text into token ids.
 
     In: `speech` as read, `caption` (JSON list of captions), `text` (transcription), `emotion` (category).
-    Out, for the first stage (`prompts` none): `caption`, `text` by `tokenize`; `emotion` as a number.
-    Out, for the second stage: `prompt`, and `caption` ending in `eos_id`.
+    Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `instruction`, where there are any;
+    `emotion` as a number.
 
     Args:
-        train: draw at random; otherwise the first caption and the first prompt are taken, so that validation is the
-            same each time. A draw depends on the seed, the epoch and the utterance alone: not on the number of
+        train: draw at random; otherwise the first caption and the first instruction are taken, so that validation is
+            the same each time. A draw depends on the seed, the epoch and the utterance alone: not on the number of
             processes, nor on whether the epoch was interrupted.
-        tokenize: text -> token ids.
+        encode: data name -> function text -> token ids.
+        instructions: token ids of the instructions to draw from.
         emotions: the categories in order of their numbers.
-        prompts: token ids of the instructions for the second stage.
-        eos_id: ends a caption in the second stage.
         seed: of the draws.
     """
 
     def __init__(
         self,
         train: bool,
-        tokenize: Callable[[str], list[int]],
+        encode: Mapping[str, Callable[[str], list[int]]],
+        instructions: Sequence[list[int]] = (),
         emotions: list[str] | None = None,
-        prompts: list[list[int]] | None = None,
-        eos_id: int | None = None,
         seed: int = 0,
     ):
         super().__init__(train)
         self.seed = seed
         self.epoch = 0
-        self.tokenize = tokenize
+        self.encode = encode
+        self.instructions = [np.array(one, dtype=np.int64) for one in instructions]
         self.numbers = {emotion: i for i, emotion in enumerate(emotions or [])}
-        self.prompts = [np.array(prompt, dtype=np.int64) for prompt in prompts] if prompts else None
-        self.eos_id = eos_id
 
     def set_epoch(self, epoch: int) -> None:
         """Draw anew from now on."""
@@ -74,13 +66,12 @@ class SECPreprocessor(AbsPreprocessor):
         """One utterance; see the class."""
         output = {"speech": np.asarray(data["speech"], dtype=np.float32)}
         draw = random.Random(f"{self.seed}-{self.epoch}-{uid}").choice if self.train else itemgetter(0)
-        if self.prompts is not None:
-            output["prompt"] = draw(self.prompts)
-        if "caption" in data:
-            ids = self.tokenize(draw(self._captions(uid, data["caption"])))
-            output["caption"] = np.array(ids + ([] if self.eos_id is None else [self.eos_id]), dtype=np.int64)
-        if "text" in data:
-            output["text"] = np.array(self.tokenize(data["text"]), dtype=np.int64)
+        if self.instructions:
+            output["instruction"] = draw(self.instructions)
+        for name, encode in self.encode.items():
+            if name in data:
+                text = draw(self._captions(uid, data[name])) if name == "caption" else data[name]
+                output[name] = np.array(encode(text), dtype=np.int64)
         if "emotion" in data:
             if data["emotion"] not in self.numbers:
                 raise SecError(

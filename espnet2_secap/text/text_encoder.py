@@ -1,6 +1,7 @@
 """Embeddings of captions and transcriptions, the input of the Q-Former's text branch in the first stage."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 
@@ -18,6 +19,11 @@ class AbsTextEncoder(torch.nn.Module, ABC):
     @abstractmethod
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, L), (B, L) -> (B, L, output_size)."""
+
+    @classmethod
+    @abstractmethod
+    def tokenize(cls, **conf) -> Callable[[str], list[int]]:
+        """A function text -> token ids, of the same configuration as the constructor; loads no weights."""
 
 
 class BertTextEncoder(AbsTextEncoder):
@@ -40,11 +46,15 @@ class BertTextEncoder(AbsTextEncoder):
         """(B, L), (B, L) -> (B, L, hidden size)."""
         return self.lm.module(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
-    @staticmethod
-    def tokenize(path: str):
-        """A function text -> token ids with the special tokens ([CLS] ... [SEP]) that the encoder was trained with."""
-        tokenizer = build_tokenizer(path)
-        return lambda text: [tokenizer.bos_id, *tokenizer.encode(text)[:510], tokenizer.eos_id]
+    @classmethod
+    def tokenize(cls, path: str) -> Callable[[str], list[int]]:
+        """Text -> token ids with the special tokens ([CLS] ... [SEP]) that the encoder was trained with, cut to what
+        it has positions for."""
+        tokenizer, config = build_tokenizer(path), load_pretrained("AutoConfig", path, "text_encoder_conf path")
+        longest = getattr(config, "max_position_embeddings", None) or 512
+        if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):  # their positions begin after padding
+            longest -= (config.pad_token_id or 0) + 1
+        return lambda text: tokenizer.encode_whole(text, longest)
 
 
 class TokenEmbedding(AbsTextEncoder):
@@ -71,8 +81,8 @@ class TokenEmbedding(AbsTextEncoder):
         """(B, L), (B, L) -> (B, L, embedding_size)."""
         return self.tokens(ids) + self.positions.weight[: ids.size(1)]
 
-    @staticmethod
-    def tokenize(path: str, max_length: int = 256, **_):
-        """A function text -> token ids, at most `max_length`."""
+    @classmethod
+    def tokenize(cls, path: str, max_length: int = 256, **_) -> Callable[[str], list[int]]:
+        """Text -> token ids, at most `max_length`."""
         tokenizer = build_tokenizer(path)
         return lambda text: tokenizer.encode(text)[:max_length]

@@ -24,7 +24,14 @@ from espnet2_secap.train.nbest import average, update_links
 from espnet2_secap.train.saver import Saver
 from espnet2_secap.train.state import NAME, TrainingState, place, save_tensors
 
-UNUSED = ("sharded_ddp", "use_adapter", "create_graph_in_tensorboard", "multiple_iterator", "ddp_comm_hook")
+UNUSED = (
+    "use_deepspeed",
+    "sharded_ddp",
+    "use_adapter",
+    "create_graph_in_tensorboard",
+    "multiple_iterator",
+    "ddp_comm_hook",
+)
 
 
 @dataclasses.dataclass
@@ -32,6 +39,17 @@ class SECTrainerOptions(TrainerOptions):
     """ESPnet's options, and seconds between two checkpoints within an epoch."""
 
     checkpoint_interval: float = 600.0
+
+
+def check_options(args) -> None:
+    """Refuse options of ESPnet's trainer that this one does not have.
+
+    Raises:
+        SecError: which one.
+    """
+    for name in UNUSED:
+        if getattr(args, name, False):
+            raise SecError(f"--{name} {getattr(args, name)}: is not supported here; leave it out")
 
 
 class SECTrainer(Trainer):
@@ -49,14 +67,7 @@ class SECTrainer(Trainer):
 
     @classmethod
     def build_options(cls, args) -> SECTrainerOptions:
-        """From the task's arguments.
-
-        Raises:
-            SecError: an option of ESPnet's trainer that this one does not have.
-        """
-        for name in UNUSED:
-            if getattr(args, name, False):
-                raise SecError(f"{name}: {getattr(args, name)} is not supported here; leave it out")
+        """From the task's arguments."""
         return build_dataclass(SECTrainerOptions, args)
 
     @classmethod

@@ -145,7 +145,7 @@ def test_filterbanks_with_arguments(place):
         ]
     )
     config = json.loads(Path("dump/hubert/test/config.json").read_text())
-    assert (config["upstream"], config["dim"], config["frame_shift_samples"]) == ("fbank_no_cmvn", 240, 160)
+    assert (config["encoder_conf"]["upstream"], config["dim"], config["frame_shift"]) == ("fbank_no_cmvn", 240, 160)
 
 
 def test_missing_list_of_audio_names_the_stage(place, capsys):
@@ -162,7 +162,9 @@ def test_bad_input_leaves_earlier_features_whole(place, capsys, tmp_path):
     assert "no such upstream; did you mean" in fails(capsys, *one, "--upstream", "hf_hubret_custom")
     assert "--layer 9: this upstream has the layers 0 to 2" in fails(capsys, *one, "--layer", "9")
     assert "dump --layer all" in fails(capsys, *one, "--layer", "weighted_sum")
-    assert "wants a JSON object" in fails(capsys, *one, "--upstream_args", "[1]")
+    assert "must be KEY=VALUE, or a JSON object" in fails(capsys, *one, "--encoder_conf", "[1]")
+    assert "unknown key 'layr'" in fails(capsys, *one, "--encoder_conf", "layr=1")
+    assert "reads features" in fails(capsys, *one, "--encoder", "stored", "--encoder_conf", '{"input_size": 6}')
     assert "--job 3 --nj 2" in fails(capsys, *one, "--nj", "2", "--job", "3")
     assert "each once" in fails(capsys, *one, "--sets", "test test")
     if not torch.cuda.is_available():
@@ -238,5 +240,5 @@ def test_no_permission(place):
 
 def test_help_names_every_option():
     text = get_parser().format_help()
-    for name in ("--upstream_args", "--layer", "--dtype", "--combine", "fbank_no_cmvn"):
+    for name in ("--encoder_conf", "--layer", "--dtype", "--combine", "fbank_no_cmvn"):
         assert name in text

@@ -20,5 +20,5 @@ def test_averages_by_hand():
 def test_bad_stride_and_no_text_branch():
     with pytest.raises(ValueError, match="stride=0"):
         LinearBridge(4, stride=0)
-    with pytest.raises(ValueError, match="no text branch"):
+    with pytest.raises(NotImplementedError, match="no text branch"):
         LinearBridge(4).forward_text(torch.zeros(1, 2, 4), torch.ones(1, 2))

@@ -4,19 +4,17 @@ from tiny import make_llama
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from espnet2_secap.decoder.beam_sample import TreeLayer, _likeliest, _processed, beam_sample
+from espnet2_secap.decoder.options import DecodingOptions
+from espnet2_secap.text.template import Segment
 
 EOS = 2
-PLAIN = dict(
-    min_length=1,
-    max_length=12,
-    top_k=0,
-    top_p=1.0,
-    temperature=1.0,
-    repetition_penalty=1.0,
-    no_repeat_ngram_size=0,
-    length_penalty=1.0,
-)
+PLAIN = dict(min_length=1, max_length=12, sampling=True)
 SECAP = dict(min_length=3, max_length=20, top_k=10, top_p=0.95, repetition_penalty=10.0, no_repeat_ngram_size=2)
+
+
+def sample(lm, embeddings, mask, searches, beam_size, options, ends=(EOS,)):
+    given = DecodingOptions(num_candidates=searches, beam_size=beam_size, **options)
+    return beam_sample(lm, embeddings, mask, given, ends)
 
 
 def tiny_lm(kind: str):
@@ -51,7 +49,7 @@ def by_transformers(lm, embeddings, mask, searches, beam_size, options):
         pad_token_id=EOS,
         return_dict_in_generate=True,
         output_scores=True,
-        **{key: value for key, value in options.items() if key not in ("min_length", "max_length")},
+        **{"top_k": 0, **{key: value for key, value in options.items() if key not in PLAIN}},
     )
     short = options["max_length"] - output.sequences.size(1)
     return torch.nn.functional.pad(output.sequences, (0, short), value=EOS), output.sequences_scores
@@ -75,7 +73,7 @@ def test_equals_transformers_when_the_likeliest_are_drawn(kind, beam_size, optio
     monkeypatch.setattr(torch, "multinomial", lambda p, num_samples: p.topk(num_samples).indices)
     lm, options = tiny_lm(kind), PLAIN | options
     embeddings, mask = prefixes(lm)
-    tokens, scores = beam_sample(lm, embeddings, mask, searches=1, beam_size=beam_size, eos=EOS, **options)
+    tokens, scores = sample(lm, embeddings, mask, 1, beam_size, options)
     wanted, wanted_scores = by_transformers(lm, embeddings, mask, 1, beam_size, options)
     assert tokens.tolist() == wanted.tolist()
     torch.testing.assert_close(scores, wanted_scores, rtol=1e-4, atol=1e-5)
@@ -87,7 +85,7 @@ def test_draws_as_often_as_transformers():
     embeddings, mask = prefixes(lm)
     options = PLAIN | dict(top_k=3, max_length=2)
     torch.manual_seed(0)
-    ours, _ = beam_sample(lm, embeddings[:1], mask[:1], searches=4000, beam_size=2, eos=EOS, **options)
+    ours, _ = sample(lm, embeddings[:1], mask[:1], 4000, 2, options)
     theirs, _ = by_transformers(lm, embeddings[:1], mask[:1], 4000, 2, options)
     kinds, index = torch.cat([ours, theirs]).unique(dim=0, return_inverse=True)
     counts = torch.stack([index[:4000].bincount(minlength=len(kinds)), index[4000:].bincount(minlength=len(kinds))])
@@ -100,7 +98,7 @@ def test_draws_as_often_as_transformers():
 def test_top_k_of_one_is_greedy():
     lm = tiny_lm("llama")
     embeddings, mask = prefixes(lm)
-    tokens, _ = beam_sample(lm, embeddings, mask, searches=1, beam_size=3, eos=EOS, **PLAIN | dict(top_k=1))
+    tokens, _ = sample(lm, embeddings, mask, 1, 3, PLAIN | dict(top_k=1))
     greedy = lm.generate(
         inputs_embeds=embeddings, attention_mask=mask.long(), max_new_tokens=12, eos_token_id=EOS, pad_token_id=EOS
     )
@@ -111,7 +109,7 @@ def test_searches_of_a_row_differ_and_rows_are_neighbours():
     lm = tiny_lm("llama")
     embeddings, mask = prefixes(lm)
     torch.manual_seed(0)
-    tokens, scores = beam_sample(lm, embeddings, mask, searches=3, beam_size=2, eos=EOS, **PLAIN | dict(min_length=8))
+    tokens, scores = sample(lm, embeddings, mask, 3, 2, PLAIN | dict(min_length=8))
     assert tokens.shape == (6, 12) and scores.shape == (6,)
     assert len({tuple(row) for row in tokens.tolist()}) > 3
     assert all(EOS not in row[:8] for row in tokens.tolist())
@@ -123,7 +121,7 @@ def test_same_seed_same_captions():
     runs = []
     for _ in range(2):
         torch.manual_seed(5)
-        runs.append(beam_sample(lm, embeddings, mask, searches=2, beam_size=2, eos=EOS, **PLAIN)[0].tolist())
+        runs.append(sample(lm, embeddings, mask, 2, 2, PLAIN)[0].tolist())
     assert runs[0] == runs[1]
 
 
@@ -131,14 +129,19 @@ def test_penalties_by_hand():
     log_probs = torch.tensor([[[-1.0, -2.0, -3.0, -4.0]]])
     tokens = torch.tensor([[[1, 3, 1]]])
     # 1 and 3 are there: twice as unlikely; 1 was followed by 3: never again; no EOS (0) before the fourth token
-    processed = _processed(log_probs, tokens, 0, 4, 2.0, 2)
+    processed = _processed(
+        log_probs,
+        tokens,
+        torch.tensor([0]),
+        DecodingOptions(min_length=4, repetition_penalty=2.0, no_repeat_ngram_size=2),
+    )
     assert processed.tolist() == [[[-torch.inf, -4.0, -3.0, -torch.inf]]]
     assert log_probs.tolist() == [[[-1.0, -2.0, -3.0, -4.0]]]
 
 
 def test_top_p_keeps_the_token_that_reaches_it():
     log_probs = torch.tensor([[[0.1, 0.5, 0.3, 0.1]]]).log()
-    values, index = _likeliest(log_probs, 3, 0.7, 1.0)  # of the three: 0.5, 0.3, 0.1 over 0.9
+    values, index = _likeliest(log_probs, DecodingOptions(top_k=3, top_p=0.7))  # of the three: 0.5, 0.3, 0.1 over 0.9
     assert index[0, 0, :2].tolist() == [1, 2]
     torch.testing.assert_close(values[0, 0, :2], torch.tensor([0.5, 0.3]).log())
     assert values[0, 0, 2] == -torch.inf
@@ -151,9 +154,8 @@ def test_stateful_models_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(type(decoder.lm.module), "_is_stateful", True)
     ones = torch.ones(1, 2, dtype=torch.bool)
     with pytest.raises(ValueError, match="LlamaForCausalLM cannot be sampled within beams; set beam_size to 1"):
-        decoder.generate(
-            torch.randn(1, 2, 32), ones, torch.ones(1, 2, dtype=torch.long), ones, beam_size=2, sampling=True
-        )
+        segments = [Segment(torch.randn(1, 2, 32), ones)]
+        decoder.generate(segments, DecodingOptions(beam_size=2, sampling=True), (EOS,))
 
 
 def test_searches_that_are_done_leave_the_batch_and_change_nothing(monkeypatch):
@@ -165,10 +167,10 @@ def test_searches_that_are_done_leave_the_batch_and_change_nothing(monkeypatch):
     torch.manual_seed(2)
     embeddings, mask = torch.randn(8, 5, lm.config.hidden_size), torch.ones(8, 5, dtype=torch.bool)
     options = PLAIN | dict(max_length=40, top_k=5)
-    tokens, scores = beam_sample(lm, embeddings, mask, searches=1, beam_size=2, eos=58, **options)
+    tokens, scores = sample(lm, embeddings, mask, 1, 2, options, (58,))
     assert sorted(set(kept)) == [2, 4]  # 58 is a token that ends some searches early, others late
     for i in range(8):
-        alone, score = beam_sample(lm, embeddings[[i]], mask[[i]], searches=1, beam_size=2, eos=58, **options)
+        alone, score = sample(lm, embeddings[[i]], mask[[i]], 1, 2, options, (58,))
         assert alone[0].tolist() == tokens[i].tolist()
         torch.testing.assert_close(score[0], scores[i], rtol=1e-4, atol=1e-5)
 
@@ -178,7 +180,8 @@ def test_sixteen_bits_and_lora(tmp_path):
 
     folder = str(make_llama(tmp_path / "llm"))
     ones = torch.ones(2, 3, dtype=torch.bool)
-    options = dict(beam_size=2, sampling=True, num_candidates=2, top_k=4, max_length=6)
+    options = DecodingOptions(beam_size=2, sampling=True, num_candidates=2, top_k=4, max_length=6)
+    segments = [Segment(torch.randn(2, 3, 32), ones), Segment(torch.full((2, 3), 7), ones)]
     for decoder in (CausalLMDecoder(folder, dtype="bfloat16"), CausalLMDecoder(folder, lora={"r": 2})):
-        tokens, scores = decoder.generate(torch.randn(2, 3, 32), ones, torch.full((2, 3), 7), ones, **options)
+        tokens, scores = decoder.generate(segments, options, (EOS,))
         assert [len(some) for some in tokens] == [2, 2] and all(a >= b for a, b in scores)

@@ -1,9 +1,19 @@
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from tiny import make_qwen
 from transformers import AutoModelForCausalLM
 
+from espnet2_secap.decoder import causal_lm
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
+from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.errors import SecError
+from espnet2_secap.text.template import Segment, build_template
+
+EOS = 2
 
 
 @pytest.fixture(scope="module")
@@ -12,77 +22,196 @@ def decoder(tiny_llama):
 
 
 def random_batch(decoder, lengths=((3, 4, 5), (1, 2, 2))):
-    """Utterances of different numbers of speech vectors, prompt tokens and caption tokens, padded with rubbish."""
+    """BOS, speech and prompt of utterances of different lengths, and their captions, padded with rubbish."""
     torch.manual_seed(1)
     sizes = [max(column) for column in zip(*lengths, strict=True)]
     speech = torch.randn(len(lengths), sizes[0], decoder.embedding_size())
     ids = [torch.randint(3, 360, (len(lengths), size)) for size in sizes[1:]]
     masks = [torch.arange(size) < torch.tensor([one[i] for one in lengths])[:, None] for i, size in enumerate(sizes)]
     speech[~masks[0]] = 1e3
-    ids = [torch.where(mask, one, -1) for one, mask in zip(ids, masks[1:], strict=True)]
-    return speech, masks[0], ids[0], masks[1], ids[1], masks[2]
+    ids = [torch.where(mask, one, 5) for one, mask in zip(ids, masks[1:], strict=True)]
+    bos = Segment.constant([decoder.tokenizer.bos_id], len(lengths), speech.device)
+    return [bos, Segment(speech, masks[0]), Segment(ids[0], masks[1])], Segment(ids[1], masks[2])
+
+
+def alone(segments, i):
+    """The segments of utterance i, without padding."""
+    return [Segment(one.content[i : i + 1, one.mask[i]], one.mask[i : i + 1, one.mask[i]]) for one in segments]
+
+
+def embedded(decoder, segments):
+    """One utterance's segments as transformers takes them, (P, H)."""
+    embed = decoder.lm.module.get_input_embeddings()
+    return torch.cat([embed(one.content[0]) if one.is_ids else one.content[0] for one in segments])
+
+
+def check_log_probs(decoder, lm):
+    segments, caption = random_batch(decoder)
+    output = decoder.log_probs(segments, caption)
+    for i in range(len(output)):
+        own = caption.content[i, caption.mask[i]]
+        sequence = torch.cat([embedded(decoder, alone(segments, i)), lm.get_input_embeddings()(own)])
+        log_probs = lm(inputs_embeds=sequence[None]).logits[0].log_softmax(-1)
+        start = len(sequence) - len(own) - 1
+        expected = [log_probs[start + k, token].item() for k, token in enumerate(own)]
+        assert output[i, caption.mask[i]].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        assert (output[i, ~caption.mask[i]] == 0).all()
 
 
 def test_log_probabilities_equal_transformers(decoder, tiny_llama):
-    speech, speech_mask, prompt, prompt_mask, caption, caption_mask = random_batch(decoder)
-    output = decoder(speech, speech_mask, prompt, prompt_mask, caption, caption_mask)
-    lm = AutoModelForCausalLM.from_pretrained(tiny_llama).eval()
-    embed = lm.get_input_embeddings()
-    for i in range(len(speech)):
-        own_caption = caption[i, caption_mask[i]]
-        sequence = torch.cat(
-            [
-                embed(torch.tensor([decoder.tokenizer.bos_id])),
-                speech[i, speech_mask[i]],
-                embed(prompt[i, prompt_mask[i]]),
-                embed(own_caption),
-            ]
-        )
-        log_probs = lm(inputs_embeds=sequence[None]).logits[0].log_softmax(-1)
-        start = len(sequence) - len(own_caption) - 1
-        expected = [log_probs[start + k, token].item() for k, token in enumerate(own_caption)]
-        assert output[i, caption_mask[i]].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
-        assert (output[i, ~caption_mask[i]] == 0).all()
+    check_log_probs(decoder, AutoModelForCausalLM.from_pretrained(tiny_llama).eval())
+
+
+def test_log_probabilities_in_blocks(decoder, monkeypatch):
+    """With room for few logits in float32 at once: the same values and gradients."""
+    segments, caption = random_batch(decoder)
+    segments[1].content.requires_grad_(True)
+    whole = decoder.log_probs(segments, caption)
+    (wanted,) = torch.autograd.grad(whole.sum(), segments[1].content)
+    monkeypatch.setattr(causal_lm, "BLOCK", 2 * 400 * 2)  # two utterances, two positions
+    heads = []
+    head = decoder.lm.module.get_output_embeddings()
+    hook = head.register_forward_hook(lambda module, args, output: heads.append(output.size(1)))
+    parts = decoder.log_probs(segments, caption)
+    (found,) = torch.autograd.grad(parts.sum(), segments[1].content)
+    hook.remove()
+    assert max(heads) == 2 and len(heads) == 6, "three blocks, computed again in the backward pass"
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_logits_in_blocks_are_what_the_log_probabilities_come_from(decoder):
+    segments, caption = random_batch(decoder)
+    blocks = list(decoder.logits(segments, caption, block=2))
+    assert [part.size(1) for part in blocks] == [2, 2, 1]
+    logits = torch.cat(blocks, dim=1)
+    torch.testing.assert_close(logits, next(decoder.logits(segments, caption)))
+    log_probs = logits.log_softmax(-1).gather(2, caption.content[..., None]).squeeze(2) * caption.mask
+    torch.testing.assert_close(log_probs, decoder.log_probs(segments, caption))
+
+
+def test_an_lm_that_caps_its_logits(tmp_path, tiny_llama):
+    """Gemma 2's logits are not its output embedding of its states: no part of the LM may be passed over."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    shutil.copy(Path(tiny_llama) / "tokenizer.model", tmp_path)
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, head_dim=8)
+    config = Gemma2Config(vocab_size=400, num_key_value_heads=2, final_logit_softcapping=0.5, **sizes)
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    decoder = CausalLMDecoder(str(tmp_path)).eval()
+    check_log_probs(decoder, decoder.lm.module)
+    assert decoder.splits is False
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_a_batch_decodes_as_its_utterances_one_by_one(decoder, beam_size):
-    speech, speech_mask, prompt, prompt_mask, *_ = random_batch(decoder, ((3, 4, 1), (1, 2, 1), (2, 4, 1)))
-    options = dict(beam_size=beam_size, num_candidates=beam_size, min_length=3, max_length=9)
-    together, scores = decoder.generate(speech, speech_mask, prompt, prompt_mask, **options)
-    for i in range(len(speech)):
-        alone, alone_scores = decoder.generate(
-            speech[i : i + 1, speech_mask[i]],
-            speech_mask[i : i + 1, speech_mask[i]],
-            prompt[i : i + 1, prompt_mask[i]],
-            prompt_mask[i : i + 1, prompt_mask[i]],
-            **options,
-        )
-        assert together[i] == alone[0]
-        assert scores[i] == pytest.approx(alone_scores[0], rel=1e-3)
+    segments, _ = random_batch(decoder, ((3, 4, 1), (1, 2, 1), (2, 4, 1)))
+    options = DecodingOptions(beam_size=beam_size, num_candidates=beam_size, min_length=3, max_length=9)
+    together, scores = decoder.generate(segments, options, (EOS,))
+    for i in range(3):
+        own, own_scores = decoder.generate(alone(segments, i), options, (EOS,))
+        assert together[i] == own[0]
+        assert scores[i] == pytest.approx(own_scores[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_the_last_segment_may_be_vectors_with_padding(decoder, beam_size):
+    segments, _ = random_batch(decoder, ((3, 4, 1), (1, 2, 1)))
+    segments = [segments[0], segments[2], segments[1]]
+    options = DecodingOptions(beam_size=beam_size, max_length=6)
+    together, _ = decoder.generate(segments, options, (EOS,))
+    assert together == [decoder.generate(alone(segments, i), options, (EOS,))[0][0] for i in range(2)]
+
+
+@pytest.mark.parametrize("sampling, beam_size", [(False, 1), (False, 2), (True, 1), (True, 2)])
+def test_any_of_several_ids_ends_a_caption(decoder, sampling, beam_size):
+    segments, _ = random_batch(decoder)
+    torch.manual_seed(0)
+    options = DecodingOptions(sampling=sampling, beam_size=beam_size, min_length=2, max_length=12)
+    ends = list(range(3, 200))
+    candidates, _ = decoder.generate(segments, options, ends)
+    for (ids,) in candidates:
+        assert 2 <= len(ids) <= 12 and not set(ids) & set(ends)
+    assert any(len(ids) < 12 for (ids,) in candidates)
 
 
 def test_greedy_score_is_the_mean_log_probability(decoder):
-    speech, speech_mask, prompt, prompt_mask, *_ = random_batch(decoder)
-    (first, *_), (score, *_) = (
-        part[0] + [None] for part in decoder.generate(speech, speech_mask, prompt, prompt_mask, max_length=6)
-    )
-    tokens = torch.tensor([first + ([decoder.tokenizer.eos_id] if len(first) < 6 else [])])
-    log_probs = decoder(
-        speech[:1], speech_mask[:1], prompt[:1], prompt_mask[:1], tokens, torch.ones_like(tokens, dtype=torch.bool)
-    )
+    segments, _ = random_batch(decoder)
+    plain = DecodingOptions(min_length=0, max_length=6)
+    first, score = (part[0][0] for part in decoder.generate(segments, plain, (EOS,)))
+    tokens = torch.tensor([first + ([EOS] if len(first) < 6 else [])])
+    log_probs = decoder.log_probs(alone(segments, 0), Segment(tokens, torch.ones_like(tokens, dtype=torch.bool)))
     assert score == pytest.approx(log_probs.mean().item(), rel=1e-4)
 
 
 def test_candidates_of_sampling_and_their_number(decoder):
-    batch = random_batch(decoder)[:4]
+    segments, _ = random_batch(decoder)
     torch.manual_seed(0)
-    candidates, scores = decoder.generate(*batch, sampling=True, num_candidates=4, max_length=6)
+    options = DecodingOptions(sampling=True, num_candidates=4, max_length=6)
+    candidates, scores = decoder.generate(segments, options, (EOS,))
     assert [len(one) for one in candidates] == [4, 4]
     assert all(one == sorted(one, reverse=True) for one in scores)
     assert len({tuple(ids) for ids in candidates[0]}) > 1
-    with pytest.raises(SecError, match="4 candidates of beam_size 2"):
-        decoder.generate(*batch, num_candidates=4, beam_size=2)
+
+
+def test_an_lm_without_bos_is_a_decoder(tmp_path):
+    decoder = CausalLMDecoder(str(make_qwen(tmp_path))).eval()
+    assert decoder.tokenizer.bos_id is None and decoder.end_ids == [1, 0]
+    template = build_template("plain", {}, decoder.tokenizer, ("queries", "instruction"), decoder.end_ids)
+    assert template.order == ("queries", "instruction") and template.ends == (1, 0)
+    check_log_probs_of_template(decoder, template)
+
+
+def test_the_lms_own_decoding_settings_do_not_count(tmp_path):
+    """Qwen's generation_config.json asks for sampling with temperature 0.7, top-k 20 and a repetition penalty."""
+    folder = make_qwen(tmp_path)
+    segments, options = None, DecodingOptions(max_length=8)
+    found = []
+    for change in ({}, {"repetition_penalty": 50.0, "do_sample": True, "top_k": 1, "temperature": 9.0}):
+        conf = json.loads((folder / "generation_config.json").read_text()) | change
+        (folder / "generation_config.json").write_text(json.dumps(conf))
+        decoder = CausalLMDecoder(str(folder)).eval()
+        segments = segments or [Segment(torch.randn(2, 3, 32), torch.ones(2, 3, dtype=torch.bool))]
+        found.append(decoder.generate(segments, options, (1,)))
+    assert found[0] == found[1]
+
+
+def check_log_probs_of_template(decoder, template):
+    ids = Segment(torch.randint(5, 60, (2, 4)), torch.ones(2, 4, dtype=torch.bool))
+    vectors = Segment(torch.randn(2, 3, 32), torch.ones(2, 3, dtype=torch.bool))
+    segments = template.arrange({"queries": vectors, "instruction": ids})
+    assert torch.isfinite(decoder.log_probs(segments, ids)).all()
+    candidates, _ = decoder.generate(segments, DecodingOptions(max_length=5), template.ends)
+    assert len(candidates) == 2
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_the_implementation_of_attention_can_be_chosen(tiny_llama, decoder, implementation):
+    chosen = CausalLMDecoder(tiny_llama, attn_implementation=implementation).eval()
+    assert chosen.lm.module.config._attn_implementation == implementation
+    torch.testing.assert_close(
+        chosen.log_probs(*random_batch(decoder)), decoder.log_probs(*random_batch(decoder)), rtol=1e-4, atol=1e-4
+    )
+    with pytest.raises(SecError, match="attn_implementation"):
+        CausalLMDecoder(tiny_llama, attn_implementation="no_such")
+
+
+def test_gradient_checkpointing_computes_a_frozen_lm_again(tiny_llama, decoder):
+    saving = CausalLMDecoder(tiny_llama, gradient_checkpointing=True)
+    runs = []
+    saving.log_probs(*random_batch(decoder))  # the first time it tries the LM out
+    saving.lm.module.model.layers[0].self_attn.register_forward_hook(lambda *_: runs.append(1))
+    for training, times in ((True, 2), (False, 1)):
+        runs.clear()
+        saving.train(training)
+        assert not saving.lm.module.training
+        segments, caption = random_batch(decoder)
+        segments[1].content.requires_grad_(True)
+        log_probs = saving.log_probs(segments, caption)
+        log_probs.sum().backward()
+        assert len(runs) == times
+        torch.testing.assert_close(log_probs, decoder.log_probs(*random_batch(decoder)))
 
 
 def test_frozen_keeps_its_dtype_and_mode(tiny_llama):
@@ -96,7 +225,7 @@ def test_lora_trains_its_own_tensors_only(tiny_llama):
     decoder = CausalLMDecoder(tiny_llama, lora={"r": 2, "target_modules": ["q_proj", "v_proj"]})
     trained = [name for name, p in decoder.named_parameters() if p.requires_grad]
     assert len(trained) == 2 * 2 * 2 and all("lora_" in name for name in trained)
-    output = decoder(*random_batch(decoder))
+    output = decoder.log_probs(*random_batch(decoder))
     output.sum().backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in decoder.parameters())
     with pytest.raises(SecError, match="lora: .*rank"):
@@ -106,7 +235,7 @@ def test_lora_trains_its_own_tensors_only(tiny_llama):
 def test_the_whole_lm_is_trained_where_it_is_not_frozen(tiny_llama):
     decoder = CausalLMDecoder(tiny_llama, freeze=False).train()
     assert all(p.requires_grad for p in decoder.parameters()) and decoder.lm.module.training
-    decoder(*random_batch(decoder)).sum().backward()
+    decoder.log_probs(*random_batch(decoder)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in decoder.parameters())
 
 

@@ -2,11 +2,11 @@ import pytest
 
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
-from espnet2_secap.encoder.stored import FeatsEncoder
+from espnet2_secap.encoder.stored import StoredEncoder
 
 
 def test_the_encoders_keep_to_the_interface():
-    assert issubclass(FeatsEncoder, AbsEncoder) and issubclass(S3PRLEncoder, AbsEncoder)
+    assert issubclass(StoredEncoder, AbsEncoder) and issubclass(S3PRLEncoder, AbsEncoder)
 
 
 def test_both_methods_are_wanted():

@@ -8,7 +8,7 @@ import torch
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
-from espnet2_secap.encoder.stored import FeatsEncoder
+from espnet2_secap.encoder.stored import StoredEncoder
 from espnet2_secap.errors import SecError
 
 TOLERANCE = 1e-5
@@ -141,7 +141,7 @@ def test_weighted_sum_learns_its_weights_only(tmp_path, make_model, wavs, pad):
     assert (feats[0, : lengths[0]] - torch.einsum("l,ltd->td", weights, layers)).abs().max() < TOLERANCE
     # the same from stored features
     stored, frames = S3PRLEncoder("hf_hubert_custom", str(tmp_path), layer="all")(*pad(wavs))
-    mixture = FeatsEncoder(stored.size(2), num_layers=4, layer="weighted_sum")
+    mixture = StoredEncoder(stored.size(2), num_layers=4, layer="weighted_sum")
     mixture.mix.load_state_dict(encoder.mix.state_dict())
     assert (mixture(stored, frames)[0] - feats).abs().max() < TOLERANCE
 

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from espnet2_secap.encoder.stored import FeatsEncoder, WeightedSum
+from espnet2_secap.encoder.stored import StoredEncoder, WeightedSum
 from espnet2_secap.errors import SecError
 
 
 def test_passes_features_on_and_clears_the_padding():
-    encoder = FeatsEncoder(6)
+    encoder = StoredEncoder(6)
     feats = torch.randn(2, 5, 6)
     out, lengths = encoder(feats, torch.tensor([3, 4]))
     assert encoder.output_size() == 6 and list(encoder.parameters()) == []
@@ -16,11 +16,11 @@ def test_passes_features_on_and_clears_the_padding():
 
 
 def test_layers_stay_side_by_side_without_a_mixture():
-    assert FeatsEncoder(6, num_layers=3).output_size() == 6
+    assert StoredEncoder(6, num_layers=3).output_size() == 6
 
 
 def test_weighted_sum_by_hand():
-    encoder = FeatsEncoder(6, num_layers=3, layer="weighted_sum")
+    encoder = StoredEncoder(6, num_layers=3, layer="weighted_sum")
     assert encoder.output_size() == 2
     feats = torch.tensor([[[1.0, 2.0, 10.0, 20.0, 100.0, 200.0]]])  # three layers of two values
     assert torch.allclose(encoder(feats, torch.tensor([1]))[0], torch.tensor([[[37.0, 74.0]]]))
@@ -35,8 +35,8 @@ def test_weighted_sum_in_half_precision_keeps_it():
 
 def test_bad_arguments():
     with pytest.raises(SecError, match="input_size 7 is no multiple of num_layers 3"):
-        FeatsEncoder(7, num_layers=3)
+        StoredEncoder(7, num_layers=3)
     with pytest.raises(SecError, match="layer is 'last'"):
-        FeatsEncoder(6, layer="last")
+        StoredEncoder(6, layer="last")
     with pytest.raises(SecError, match="input_size is 6"):
-        FeatsEncoder(6)(torch.randn(2, 5, 4), torch.tensor([5, 5]))
+        StoredEncoder(6)(torch.randn(2, 5, 4), torch.tensor([5, 5]))

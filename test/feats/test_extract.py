@@ -12,6 +12,7 @@ from espnet2_secap.encoder.s3prl import S3PRLEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.feats.extract import combine, make_batches, read_audio, run_job
 from espnet2_secap.feats.shards import Settings, Utt, plan
+from espnet2_secap.tasks.parts import CHOICES
 
 LENGTHS = [4000, 9000, 400, 4000, 6001, 12000] * 10  # 60 utterances: two shards
 
@@ -35,12 +36,21 @@ def work(tmp_path_factory, make_model):
     return top
 
 
+def settings_of(model, layer, dtype) -> Settings:
+    conf = {"upstream": "hf_hubert_custom", "path": str(model), "layer": layer}
+    return Settings("s3prl", conf, dtype)
+
+
+def builder(settings):
+    return lambda: CHOICES["encoder"].build(settings.encoder, settings.conf)
+
+
 def dump(work, output, model="hubert", nj=1, batch_seconds=2.0, layer="last", dtype="float32"):
     """Run all jobs, combine, and read what is there."""
-    settings = Settings("hf_hubert_custom", str(work / model), {}, layer, dtype)
+    settings = settings_of(work / model, layer, dtype)
     shards = plan(work / "dump", ["train"], output, settings)
     for job in range(1, nj + 1):
-        run_job(shards, nj, job, batch_seconds, "cpu")
+        run_job(shards, nj, job, batch_seconds, "cpu", builder(settings))
     combine(shards, nj)
     return dict(kaldiio.load_scp(str(output / "train" / "feats.scp")))
 
@@ -66,15 +76,13 @@ def test_the_arks_hold_what_the_encoder_gives(work, tmp_path, model, layer):
     assert frames == {utt: str(len(value)) for utt, value in want.items()}
     config = json.loads((tmp_path / "train" / "config.json").read_text())
     assert config == {
-        "upstream": "hf_hubert_custom",
-        "path": str(work / model),
-        "upstream_args": {},
-        "layer": layer,
+        "encoder": "s3prl",
+        "encoder_conf": {"upstream": "hf_hubert_custom", "path": str(work / model), "layer": layer},
         "dtype": "float32",
         "num_layers": 4 if layer == "all" else 1,
         "dim": 32,
-        "frame_shift_samples": 320,
-        "fs": 16000,
+        "frame_shift": 320,
+        "sampling_rate": 16000,
     }
 
 
@@ -130,9 +138,9 @@ def test_too_large_for_half_precision(work, tmp_path):
     (tmp_path / "large" / "preprocessor_config.json").write_bytes(
         (work / "hubert" / "preprocessor_config.json").read_bytes()
     )
-    settings = Settings("hf_hubert_custom", str(tmp_path / "large"), {}, "last", "float16")
+    settings = settings_of(tmp_path / "large", "last", "float16")
     with pytest.raises(SecError, match="u.*too large for float16; use --dtype float32"):
-        run_job(plan(work / "dump", ["train"], tmp_path / "out", settings), 1, 1, 2.0, "cpu")
+        run_job(plan(work / "dump", ["train"], tmp_path / "out", settings), 1, 1, 2.0, "cpu", builder(settings))
 
 
 def test_finished_parts_are_kept_and_others_made_anew(work, tmp_path, capsys):
@@ -163,19 +171,19 @@ def test_finished_parts_are_kept_and_others_made_anew(work, tmp_path, capsys):
 
 def test_another_setting_needs_all_jobs_before_it_is_combined(work, tmp_path):
     dump(work, tmp_path)
-    settings = Settings("hf_hubert_custom", str(work / "hubert"), {}, "1", "float32")
+    settings = settings_of(work / "hubert", "1", "float32")
     shards = plan(work / "dump", ["train"], tmp_path, settings)
     with pytest.raises(SecError, match=r"2 part\(s\) are made with other settings.* job\(s\) 1, 2 of 2 again"):
         combine(shards, 2)
     assert (tmp_path / "train" / "feats.scp").is_file()  # the earlier ones, still whole
-    run_job(shards, 2, 1, 2.0, "cpu")
+    run_job(shards, 2, 1, 2.0, "cpu", builder(settings))
     assert not (tmp_path / "train" / "feats.scp").exists()  # it would point into both
     with pytest.raises(SecError, match=r"1 part\(s\) are made with other .* job\(s\) 2 of 2 again"):
         combine(shards, 2)
     (tmp_path / "train" / "data" / "feats.2.json").unlink()
     with pytest.raises(SecError, match=r"train: 1 part\(s\) are missing; run stage 3's job\(s\) 2 of 2 again"):
         combine(shards, 2)
-    run_job(shards, 2, 2, 2.0, "cpu")
+    run_job(shards, 2, 2, 2.0, "cpu", builder(settings))
     combine(shards, 2)
 
 
@@ -188,12 +196,12 @@ def test_a_kill_before_any_change_of_a_file_changes_nothing_in_the_end(work, tmp
     soundfile.write(raw / "short.wav", 0.1 * np.random.default_rng(0).standard_normal(400), 16000)
     (raw / "wav.scp").write_text("".join(f"{utt} {raw}/short.wav\n" for utt in ids))
     (raw / "utt2num_samples").write_text("".join(f"{utt} 400\n" for utt in ids))
-    settings = Settings("hf_hubert_custom", str(work / "hubert"), {}, "last", "float32")
+    settings = settings_of(work / "hubert", "last", "float32")
 
     def stage():
         shards = plan(tmp_path / "dump", ["train"], out, settings)
         for job in (1, 2):
-            run_job(shards, 2, job, 9.0, "cpu")
+            run_job(shards, 2, job, 9.0, "cpu", builder(settings))
         combine(shards, 2)
 
     assert kill_at_every_change(out, stage) > 12

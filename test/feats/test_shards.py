@@ -21,16 +21,8 @@ def raw(tmp_path):
 
 
 def settings(**other):
-    return Settings(
-        **{
-            "upstream": "fbank",
-            "path": None,
-            "upstream_args": {},
-            "layer": "last",
-            "dtype": "float32",
-            **other,
-        }
-    )
+    conf = {"upstream": "fbank", "layer": "last"}
+    return Settings(**{"encoder": "s3prl", "dtype": "float32", "conf": conf | other.pop("conf", {}), **other})
 
 
 def prints(raw, **other):
@@ -74,11 +66,11 @@ def test_fingerprints_follow_what_the_features_depend_on(raw, tmp_path):
     model = tmp_path / "model"
     model.mkdir()
     (model / "weights").write_text("1")
-    variants = [{"layer": "1"}, {"dtype": "float16"}, {"upstream": "mfcc"}, {"upstream_args": {"a": 1}}]
-    every = [before, *(prints(raw, **other) for other in variants), prints(raw, path=str(model))]
+    variants = [{"conf": {"layer": "1"}}, {"dtype": "float16"}, {"encoder": "mfcc"}, {"conf": {"a": {"b": 1}}}]
+    every = [before, *(prints(raw, **other) for other in variants), prints(raw, conf={"path": str(model)})]
     assert len({one for some in every for one in some}) == 8 * len(every)
     (model / "weights").write_text("22")  # trained again
-    assert not set(prints(raw, path=str(model))) & set(every[-1])
+    assert not set(prints(raw, conf={"path": str(model)})) & set(every[-1])
     (raw / "u100.wav").write_bytes(b"longer")  # another recording: its shard only
     after = prints(raw)
     assert [a == b for a, b in zip(after, before, strict=True)] == [True] * 6 + [False, True]

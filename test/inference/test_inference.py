@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tiny_training import random_model
 
 from espnet2_secap.bin import sec_inference
 from espnet2_secap.errors import SecError
@@ -17,24 +17,8 @@ from espnet2_secap.inference.probe import fit_probe
 
 @pytest.fixture(scope="module")
 def model_file(tiny_llama, tmp_path_factory):
-    """A random second-stage model with the files that training leaves."""
-    import yaml
-
-    from espnet2_secap.tasks.sec import SECTask
-
     folder = tmp_path_factory.mktemp("exp")
-    bridge = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
-    args = vars(SECTask.get_parser().parse_args(["--output_dir", str(folder), "--num_att_plot", "0"]))
-    args |= dict(model="caption", encoder="feats", encoder_conf={"input_size": 6}, bridge="qformer", bridge_conf=bridge)
-    args |= dict(decoder="causal_lm", decoder_conf={"path": tiny_llama})
-    torch.manual_seed(0)
-    model = SECTask.build_model(SimpleNamespace(**args))
-    with torch.no_grad():
-        for p in model.bridge.parameters():
-            p.mul_(3.0)  # so that captions differ between utterances
-    (folder / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in args.items() if not callable(v)}))
-    torch.save(model.state_dict(), folder / "valid.loss.best.pth")
-    return folder / "valid.loss.best.pth"
+    return random_model(folder, {"encoder": "stored", "encoder_conf": {"input_size": 6}}, tiny_llama)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +105,7 @@ def test_a_job_that_was_killed_goes_on_where_it_was(model_file, feats, tmp_path,
 
 
 def test_nothing_is_taken_over_from_another_model_or_other_options(model_file, feats, tmp_path, capsys):
-    other = shutil.copytree(model_file.parent, tmp_path / "exp") / model_file.name
+    other = shutil.copytree(model_file.parent, model_file.parent.with_name("copy")) / model_file.name
     decode_in_jobs(other, feats, tmp_path / "o", 1, *SAMPLED)
     for options in ([*SAMPLED, "--seed", "1"], [*SAMPLED, "--seed", "1", "--top_k", "5"]):
         capsys.readouterr()

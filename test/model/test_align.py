@@ -3,8 +3,10 @@ import torch
 
 from espnet2_secap.bridge.linear import LinearBridge
 from espnet2_secap.bridge.qformer import QFormer
-from espnet2_secap.encoder.stored import FeatsEncoder
+from espnet2_secap.encoder.stored import StoredEncoder
+from espnet2_secap.errors import SecError
 from espnet2_secap.loss.estimator import standardise
+from espnet2_secap.loss.sccl import sccl_loss
 from espnet2_secap.model.align import AlignModel
 from espnet2_secap.text.text_encoder import BertTextEncoder, TokenEmbedding
 
@@ -14,7 +16,7 @@ SIZES = dict(num_queries=4, hidden_size=32, num_layers=2, num_heads=4, intermedi
 def build(llama, **options) -> AlignModel:
     torch.manual_seed(0)
     bridge = QFormer(10, **SIZES, dropout=0.0)
-    return AlignModel(FeatsEncoder(10), bridge, TokenEmbedding(llama, 32), estimator_size=16, **options)
+    return AlignModel(StoredEncoder(10), bridge, TokenEmbedding(llama, 32), estimator_size=16, **options)
 
 
 def batch(size=6):
@@ -73,7 +75,7 @@ def test_stmil_removes_what_the_text_tells(tiny_llama):
     torch.manual_seed(0)
     sentences, said, emotion = torch.randint(3, 300, (4, 6)), torch.randn(4, 10), torch.randn(2, 10)
     bridge = QFormer(10, **SIZES, dropout=0.0, initializer_range=0.1)
-    model = AlignModel(FeatsEncoder(10), bridge, TokenEmbedding(tiny_llama, 32), sccl_weight=0.0, estimator_size=64)
+    model = AlignModel(StoredEncoder(10), bridge, TokenEmbedding(tiny_llama, 32), sccl_weight=0.0, estimator_size=64)
     estimator = [p for name, p in model.named_parameters() if name.startswith("estimator.")]
     others = [p for name, p in model.named_parameters() if not name.startswith("estimator.")]
     # The estimator has to keep up with embeddings that move: a learning rate ten times theirs.
@@ -113,7 +115,7 @@ def test_retrieval_rate_by_hand(tiny_llama):
 
 
 def test_bert_text_encoder_is_frozen_and_left_out_of_the_state(tiny_bert):
-    model = AlignModel(FeatsEncoder(10), QFormer(10, **SIZES), BertTextEncoder(tiny_bert))
+    model = AlignModel(StoredEncoder(10), QFormer(10, **SIZES), BertTextEncoder(tiny_bert))
     inputs = batch()
     for name in ("caption", "text"):
         inputs[name] = inputs[name] % 30
@@ -122,7 +124,32 @@ def test_bert_text_encoder_is_frozen_and_left_out_of_the_state(tiny_bert):
     assert all(p.grad is None for p in model.text_encoder.parameters())
 
 
-def test_linear_bridge_has_no_text_branch(tiny_llama):
-    model = AlignModel(FeatsEncoder(10), LinearBridge(10, 32), TokenEmbedding(tiny_llama, 32))
-    with pytest.raises(ValueError, match="no text branch"):
-        model(**batch())
+def test_a_bridge_without_text_branch_is_refused_when_the_model_is_built(tiny_llama):
+    with pytest.raises(SecError, match="LinearBridge has no text branch.*use bridge: qformer"):
+        AlignModel(StoredEncoder(10), LinearBridge(10, 32), TokenEmbedding(tiny_llama, 32))
+
+
+def test_the_estimator_has_a_group_and_a_learning_rate_of_its_own(tiny_llama):
+    others, estimator = build(tiny_llama, estimator_lr=0.5).parameter_groups()
+    assert "lr" not in others and estimator["lr"] == 0.5
+    model = build(tiny_llama, mi_weight=0.0)
+    (group,) = model.parameter_groups()
+    assert len(group["params"]) == sum(1 for p in model.parameters() if p.requires_grad)
+
+
+def test_under_autocast_both_losses_are_in_float32(tiny_llama):
+    """In bfloat16 a cosine near 1 moves in steps of 0.004."""
+    model = build(tiny_llama)
+    inputs = batch()
+    wanted = model(**inputs)[1]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, stats, _ = model(**inputs)
+    assert loss.dtype == torch.float32 and all(stats[key].dtype == torch.float32 for key in ("sccl", "mi"))
+    for key in ("sccl", "mi_log_likelihood"):
+        assert stats[key].item() == pytest.approx(wanted[key].item(), rel=0.1)
+    query = torch.nn.functional.normalize(torch.randn(6, 32), dim=-1).to(torch.bfloat16)
+    near = query.float() + 1e-3 * torch.randn(6, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, terms = sccl_loss(query, near, inputs["emotion"].view(-1), margin=0.9999)
+    exact = 1 - torch.nn.functional.cosine_similarity(query.double(), near.double())
+    assert terms["own"].item() == pytest.approx(exact.sum().item(), rel=1e-3)

@@ -4,10 +4,12 @@ from espnet2.asr.specaug.specaug import SpecAug
 
 from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
-from espnet2_secap.encoder.stored import FeatsEncoder
+from espnet2_secap.encoder.stored import StoredEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.caption import CaptionModel
-from espnet2_secap.model.checkpoint import init_from_align, load_state
+from espnet2_secap.model.checkpoint import init_model, load_state
+from espnet2_secap.model.condition import ids_segment
+from espnet2_secap.text.template import build_template
 
 SIZES = dict(num_queries=4, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, encoder_width=24)
 
@@ -15,7 +17,9 @@ SIZES = dict(num_queries=4, hidden_size=32, num_layers=2, num_heads=4, intermedi
 def build(llama, freeze_bridge=False, **changes) -> CaptionModel:
     torch.manual_seed(0)
     bridge = QFormer(10, **{**SIZES, **changes})
-    return CaptionModel(FeatsEncoder(10), bridge, CausalLMDecoder(llama), freeze_bridge).eval()
+    decoder = CausalLMDecoder(llama)
+    template = build_template("plain", {}, decoder.tokenizer, CaptionModel.makes)
+    return CaptionModel(StoredEncoder(10), bridge, decoder, template, freeze_bridge).eval()
 
 
 def batch(lengths, pad=-1):
@@ -31,8 +35,8 @@ def batch(lengths, pad=-1):
     return dict(
         speech=stack(frames, True, 7.0),
         speech_lengths=torch.tensor(columns[0]),
-        prompt=stack(prompts, True, pad),
-        prompt_lengths=torch.tensor(columns[1]),
+        instruction=stack(prompts, True, pad),
+        instruction_lengths=torch.tensor(columns[1]),
         caption=stack(captions, True, pad),
         caption_lengths=torch.tensor(columns[2]),
     )
@@ -48,8 +52,8 @@ def test_a_batch_gives_the_loss_of_its_utterances_one_by_one(tiny_llama):
         alone = dict(
             speech=whole["speech"][i : i + 1, :frames],
             speech_lengths=torch.tensor([frames]),
-            prompt=whole["prompt"][i : i + 1, :prompt],
-            prompt_lengths=torch.tensor([prompt]),
+            instruction=whole["instruction"][i : i + 1, :prompt],
+            instruction_lengths=torch.tensor([prompt]),
             caption=whole["caption"][i : i + 1, :caption],
             caption_lengths=torch.tensor([caption]),
         )
@@ -129,12 +133,68 @@ def test_starts_from_a_first_stage_that_fits(tiny_llama, tmp_path):
         source.bridge.queries.fill_(0.5)
     torch.save(source.state_dict(), tmp_path / "align.pth")
     model = build(tiny_llama)
-    init_from_align(model, tmp_path / "align.pth")
-    assert (model.bridge.queries == 0.5).all()
+    assert init_model(model, str(tmp_path / "align.pth")) == ["bridge", "projection"]
+    assert (model.bridge.queries == 0.5).all() and torch.equal(model.projection.weight, source.projection.weight)
     with pytest.raises(SecError, match=r"bridge.queries is \(1, 4, 32\) there and \(1, 6, 32\) here"):
-        init_from_align(build(tiny_llama, num_queries=6), tmp_path / "align.pth")
-    with pytest.raises(SecError, match="is absent.*use the same encoder, bridge"):
-        init_from_align(build(tiny_llama, num_layers=3), tmp_path / "align.pth")
+        init_model(build(tiny_llama, num_queries=6), str(tmp_path / "align.pth"))
+    with pytest.raises(SecError, match="is absent.*use the same bridge"):
+        init_model(build(tiny_llama, num_layers=3), str(tmp_path / "align.pth"))
+
+
+def test_starts_from_some_parts_only(tiny_llama, tmp_path):
+    source, model = build(tiny_llama), build(tiny_llama)
+    with torch.no_grad():
+        source.bridge.queries.fill_(0.5)
+        source.projection.weight.fill_(0.25)
+    torch.save(source.state_dict(), tmp_path / "a.pth")
+    assert init_model(model, f"{tmp_path}/a.pth:projection") == ["projection"]
+    assert (model.projection.weight == 0.25).all() and not (model.bridge.queries == 0.5).any()
+    with pytest.raises(SecError, match="the file has no part 'estimator'; it has bridge, projection"):
+        init_model(model, f"{tmp_path}/a.pth:bridge,estimator")
+    torch.save({"estimator.x": torch.zeros(1)}, tmp_path / "b.pth")
+    with pytest.raises(SecError, match="nothing in common"):
+        init_model(model, f"{tmp_path}/b.pth")
+
+
+def test_the_text_branch_of_the_first_stage_is_left_behind(tiny_llama, tmp_path):
+    """A text encoder of another width than the bridge's has a projection that the second stage has no use for."""
+    first = QFormer(10, **SIZES, text_size=48)
+    torch.save({f"bridge.{key}": value for key, value in first.state_dict().items()}, tmp_path / "align.pth")
+    model = build(tiny_llama)
+    assert init_model(model, str(tmp_path / "align.pth")) == ["bridge"]
+    assert torch.equal(model.bridge.queries, first.queries)
+
+
+def test_a_reference_is_compared_in_validation_and_belongs_to_no_state(tiny_llama):
+    model, reference = build(tiny_llama), build(tiny_llama)
+    with torch.no_grad():
+        reference.projection.weight.mul_(3.0)
+    before = set(model.state_dict())
+    model.set_reference(reference)
+    assert set(model.state_dict()) == before and not any(p.requires_grad for p in reference.parameters())
+    inputs = batch([(9, 5, 7), (4, 8, 3)])
+    _, stats, _ = model(**inputs)
+    assert stats["reference_loss"].item() == pytest.approx(reference(**inputs)[0].item())
+    assert stats["reference_loss"] != stats["loss"]
+    assert "reference_loss" not in model.train()(**inputs)[1]
+
+
+def test_every_caption_token_is_trained(tiny_llama):
+    """The released code's shift loses the first one: with a caption of one token its loss would be empty."""
+    model = build(tiny_llama)
+    whole = batch([(9, 5, 3)])
+    log_probs = model.decoder.log_probs(
+        model.segments(**{key: value for key, value in whole.items() if not key.startswith("caption")}),
+        ids_segment(whole["caption"], whole["caption_lengths"]),
+    )
+    loss, _, tokens = model(**whole)
+    assert tokens == 3 and loss.item() == pytest.approx(-log_probs.sum().item() / 3, rel=1e-6)
+    other = {**whole, "caption": whole["caption"].clone()}
+    other["caption"][:, 0] = (other["caption"][:, 0] + 1) % 300
+    one = {key: value[:, :1] if key == "caption" else value for key, value in whole.items()}
+    one["caption_lengths"] = torch.ones_like(whole["caption_lengths"])
+    assert model(**one)[0].item() == pytest.approx(-log_probs[0, 0].item(), rel=1e-5) != 0
+    assert model(**other)[0] != loss
 
 
 def test_bad_model_files_are_named(tmp_path):

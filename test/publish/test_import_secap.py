@@ -10,6 +10,7 @@ import yaml
 
 from espnet2_secap.bin.sec_import_secap import main
 from espnet2_secap.inference.speech2caption import Speech2Caption
+from espnet2_secap.text.template import Segment
 
 
 @pytest.fixture(scope="module")
@@ -63,26 +64,28 @@ def test_every_tensor_of_the_released_code(tiny, speech2caption):
         close(feats[0], expected["hubert_last_hidden_state"])
         close(model.bridge.input_projection(feats)[0], expected["audio_project"])
         close(model.q_embedding(speech, lengths)[0][0], expected["q_embedding"])
-        assert speech2caption.prompt_ids == told["prompt_ids"]
-        prompt = torch.tensor([told["prompt_ids"]])
-        vectors, mask = model.embed_speech(speech, lengths)
-        embeddings, _ = model.decoder._embed(vectors, mask, prompt, prompt >= 0)
+        instruction = speech2caption.instruction
+        assert [tokenizer.bos_id, *instruction[0].tolist()] == told["prompt_ids"]
+        segments = model.segments(
+            speech, lengths, instruction=instruction, instruction_lengths=torch.tensor([instruction.size(1)])
+        )
+        embeddings, _ = model.decoder.join(segments)
         close(embeddings[0], expected["llama_inputs_embeds"])
         logits = model.decoder.lm.module(inputs_embeds=embeddings).logits[0, -1]
         close(logits, expected["first_logits"])
-        caption = tokenizer.encode(told["caption"]) + [tokenizer.eos_id]
+        caption = [*tokenizer.encode(told["caption"]), model.template.end]
         assert caption == expected["caption_ids"].tolist()
         ids = torch.tensor([caption])
-        close(model.decoder(vectors, mask, prompt, prompt >= 0, ids, ids >= 0)[0], expected["caption_logprobs"])
+        close(model.decoder.log_probs(segments, Segment(ids, ids >= 0))[0], expected["caption_logprobs"])
 
 
 def test_greedy_captions(tiny, speech2caption):
     rows = list(utterances(tiny))
-    together = speech2caption([wav for wav, _, _ in rows])
+    together = speech2caption.caption([wav for wav, _, _ in rows])
     for (wav, told, expected), ((text, _),) in zip(rows, together, strict=True):
         ids = [i for i in expected["greedy_ids"].tolist() if i != speech2caption.tokenizer.eos_id]
         assert text == speech2caption.tokenizer.decode(ids).strip() == told["greedy_text"].strip()
-        assert speech2caption([wav])[0][0][0] == text, "alone as in a batch"
+        assert speech2caption.caption([wav])[0][0][0] == text, "alone as in a batch"
 
 
 def test_the_folder_is_an_ordinary_experiment(imported):

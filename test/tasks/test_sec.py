@@ -37,7 +37,7 @@ def aligned(corpus, align_conf, tmp_path_factory):
 def captioned(corpus, caption_conf, aligned, tmp_path_factory):
     output = tmp_path_factory.mktemp("exp") / "caption"
     args = command(corpus, output, caption_conf, [SPEECH, CAPTION])
-    sec_train.main([*args, "--align_model", str(aligned / "valid.loss.best.pth")])
+    sec_train.main([*args, "--init_model", str(aligned / "valid.loss.best.pth")])
     return output
 
 
@@ -51,8 +51,8 @@ def test_first_stage_reports_each_term_and_the_retrieval_rate(aligned):
 
 def test_second_stage_starts_from_the_first(aligned, captioned):
     config = yaml.safe_load((captioned / "config.yaml").read_text())
-    assert config["align_model"] == str(aligned / "valid.loss.best.pth")
-    assert "starts" not in config
+    assert config["init_model"] == [str(aligned / "valid.loss.best.pth")]
+    assert config["template_conf"] == {"order": [[1], "queries", "instruction"], "end": 2, "ends": [2]}
     first = torch.load(aligned / "valid.loss.best.pth", weights_only=True)
     second = torch.load(captioned / "valid.loss.best.pth", weights_only=True)
     shared = [key for key in second if key.startswith("bridge.")]
@@ -83,7 +83,7 @@ def test_normalised_features(corpus, caption_conf, tmp_path, capsys):
 
 
 def test_resuming_goes_on_as_if_nothing_had_happened(corpus, caption_conf, captioned, aligned, tmp_path):
-    start = ["--align_model", str(aligned / "valid.loss.best.pth")]
+    start = ["--init_model", str(aligned / "valid.loss.best.pth")]
     args = [*command(corpus, tmp_path / "exp", caption_conf, [SPEECH, CAPTION]), *start]
     sec_train.main([*args, "--max_epoch", "1"])
     sec_train.main([*args, "--max_epoch", "2"])
@@ -110,6 +110,13 @@ def failure(capsys, args) -> str:
         ({"decoder_conf": {"path": "no/such-llama"}}, "no/such-llama"),
         ({"bridge_conf": {**BRIDGE, "num_heads": 5}}, "num_heads=5"),
         ({"bridge": "qformers"}, "qformers"),
+        ({"use_deepspeed": True}, "--use_deepspeed True: is not supported"),
+        ({"template_conf": {"order": ["bos", "queries", "clues"]}}, "nothing makes 'clues'"),
+        ({"template_conf": {"order": ["queries"]}}, "'instruction', which this model makes"),
+        ({"template": "chat"}, "no chat template"),
+        ({"template": "secab"}, "expected one of"),
+        ({"optim_conf": {"lrr": 1}}, "optim_conf of optim: adamw"),
+        ({"reference_model": "no/such.pth"}, "no/such.pth"),
     ],
 )
 def test_bad_configurations(corpus, caption_conf, tmp_path, capsys, change, message):
@@ -129,15 +136,22 @@ def test_first_stage_that_does_not_fit_the_second(corpus, caption_conf, aligned,
     conf = yaml.safe_load(open(caption_conf))
     conf["bridge_conf"]["num_queries"] = 3
     args = command(corpus, tmp_path / "exp", write(tmp_path / "c.yaml", conf), [SPEECH, CAPTION])
-    line = failure(capsys, [*args, "--align_model", str(aligned / "valid.loss.best.pth")])
+    line = failure(capsys, [*args, "--init_model", str(aligned / "valid.loss.best.pth")])
     assert "bridge.queries is (1, 2, 16) there and (1, 3, 16) here" in line and str(aligned) in line
 
 
 def test_first_stage_without_emotions_or_text(corpus, align_conf, tmp_path, capsys):
     line = failure(capsys, command(corpus, tmp_path / "exp", align_conf, [SPEECH, CAPTION]))
-    assert "utt2emo" in line and "sccl_weight: 0" in line
+    assert "utt2emo of the train set" in line and "sccl_weight: 0" in line
     line = failure(capsys, command(corpus, tmp_path / "exp", align_conf, [SPEECH, CAPTION, ALL[3]]))
     assert "needs text" in line and "mi_weight: 0" in line
+
+
+def test_a_validation_set_without_emotions_is_named_before_the_first_step(corpus, align_conf, tmp_path, capsys):
+    args = command(corpus, tmp_path / "exp", align_conf, ALL)
+    assert args[-1].endswith("utt2emo,emotion,text") and args[-2].startswith("--valid")
+    assert "needs utt2emo of the valid set" in failure(capsys, args[:-2])
+    assert not (tmp_path / "exp" / "1epoch.pth").exists()
 
 
 def test_too_many_categories(corpus, align_conf, tmp_path, capsys):

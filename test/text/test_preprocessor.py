@@ -13,6 +13,10 @@ def cut(text: str) -> list[int]:
     return [ord(c) for c in text]
 
 
+CAPTION = {"caption": lambda text: [*cut(text), 2]}
+TEXT = {"caption": cut, "text": cut}
+
+
 def test_our_prompts_are_thirty_different_ones_in_each_language():
     for language in ("zh", "en"):
         prompts = read_prompts(language)
@@ -20,21 +24,21 @@ def test_our_prompts_are_thirty_different_ones_in_each_language():
     assert all("情" in p or "心" in p or "感受" in p for p in read_prompts("zh"))
 
 
-def test_second_stage_draws_caption_and_prompt_per_utterance():
-    train = SECPreprocessor(True, cut, prompts=[cut("p"), cut("q"), cut("r")], eos_id=2)
+def test_second_stage_draws_caption_and_instruction_per_utterance():
+    train = SECPreprocessor(True, CAPTION, [cut("p"), cut("q"), cut("r")])
     outputs = [train(f"u{i}", {"speech": SPEECH, "caption": '["a", "bc"]'}) for i in range(60)]
     assert {tuple(one["caption"]) for one in outputs} == {(97, 2), (98, 99, 2)}
-    assert {tuple(one["prompt"]) for one in outputs} == {(112,), (113,), (114,)}
-    valid = SECPreprocessor(False, cut, prompts=[cut("p"), cut("q")], eos_id=2)
+    assert {tuple(one["instruction"]) for one in outputs} == {(112,), (113,), (114,)}
+    valid = SECPreprocessor(False, CAPTION, [cut("p"), cut("q")])
     fixed = [valid("u", {"speech": SPEECH, "caption": '["a", "bc"]'}) for _ in range(5)]
-    assert {(tuple(one["caption"]), tuple(one["prompt"])) for one in fixed} == {((97, 2), (112,))}
+    assert {(tuple(one["caption"]), tuple(one["instruction"])) for one in fixed} == {((97, 2), (112,))}
 
 
 def test_a_draw_depends_on_seed_epoch_and_utterance_alone():
     captions = json.dumps([f"{i}" for i in range(50)])
 
     def draws(seed, epoch, utts):
-        train = SECPreprocessor(True, cut, seed=seed)
+        train = SECPreprocessor(True, TEXT, seed=seed)
         train.set_epoch(epoch)
         return {utt: tuple(train(utt, {"speech": SPEECH, "caption": captions})["caption"]) for utt in utts}
 
@@ -46,7 +50,7 @@ def test_a_draw_depends_on_seed_epoch_and_utterance_alone():
 
 
 def test_first_stage():
-    output = SECPreprocessor(True, cut, emotions=["angry", "sad"])(
+    output = SECPreprocessor(True, TEXT, emotions=["angry", "sad"])(
         "u", {"speech": SPEECH, "caption": '["a"]', "text": "xy", "emotion": "sad"}
     )
     assert output["caption"].tolist() == [97] and output["text"].tolist() == [120, 121]
@@ -63,7 +67,7 @@ def test_first_stage():
 )
 def test_bad_lines_are_named(data, message):
     with pytest.raises(SecError, match=message):
-        SECPreprocessor(True, cut, emotions=["sad"])("u7", {"speech": SPEECH, **data})
+        SECPreprocessor(True, TEXT, emotions=["sad"])("u7", {"speech": SPEECH, **data})
 
 
 def test_bad_prompt_files(tmp_path):

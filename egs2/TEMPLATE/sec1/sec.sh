@@ -30,14 +30,17 @@ audio_format=wav      # wav or flac, in dump/raw
 fs=16000              # Hz
 min_wav_duration=0.1  # seconds; training and validation utterances outside of these two are left out
 max_wav_duration=30   # seconds
+format_args=          # further options of sec_format_audio: "--skip_bad_test true --pipe_seconds 60"
 allow_pipes=false     # run the commands (sox ... |) that wav.scp holds: whoever made it runs programs on this machine
 # Speech features
 feats_type=extracted  # extracted: stage 3 writes features; raw: the encoder runs in training
-upstream=hf_hubert_custom # S3PRL's name of it
-upstream_path=        # folder or hub name of its weights
-upstream_layer=last   # last, all (for a learned weighted sum), or a number
+encoder=s3prl         # which encoder of espnet2_secap/tasks/parts.py makes the features
+upstream=hf_hubert_custom # encoder s3prl: S3PRL's name of it
+upstream_path=        # encoder s3prl: folder or hub name of its weights
+upstream_layer=last   # encoder s3prl: last, all (for a learned weighted sum), or a number
 feats_dtype=float32   # float32 or float16
 feats_tag=            # name in dump/ and exp/; made from the upstream and the layer if empty
+extract_args=         # further options of sec_extract_feats: "--encoder_conf KEY=VALUE --allow_pickle true"
 batch_seconds=60      # seconds of speech in a batch of stage 3
 feats_normalize=      # of stored features: global_mvn or utterance_mvn; none if empty
 # Training
@@ -50,7 +53,7 @@ sec_tag=              # name of the experiment; made from the configs' names if 
 align_exp=            # folder of the first stage; made from sec_tag if empty
 sec_exp=              # folder of the second stage; made from sec_tag if empty
 sec_stats_dir=        # folder of lengths
-pretrained_model=     # model file of a first stage to start stage 6 from, instead of stage 5's
+pretrained_model=     # FILE[:part,part] to start stage 6 from instead of stage 5's model: any model file of either stage
 # Decoding and scoring
 inference_config=conf/decode.yaml      # options of sec_inference
 inference_args=                        # further ones
@@ -75,10 +78,11 @@ help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | 
 set -f # what is split at blanks (local_data_opts, align_args, ...) is never matched against files
 [ $# -eq 0 ] || die "unexpected argument '$1'; options are --name value"
 
+[ "${encoder}" = s3prl ] && encoder_name=${upstream} || encoder_name=${encoder}
 if [ "${feats_type}" = raw ]; then
     feats_tag=raw feats_scp=wav.scp feats_file_type=sound
 elif [ "${feats_type}" = extracted ]; then
-    [ -n "${feats_tag}" ] || feats_tag=${upstream}$([ "${upstream_layer}" = last ] || echo "_${upstream_layer}")
+    [ -n "${feats_tag}" ] || feats_tag=${encoder_name}$([ "${upstream_layer}" = last ] || echo "_${upstream_layer}")
     feats_scp=feats.scp feats_file_type=kaldi_ark
 else
     die "--feats_type ${feats_type}: expected extracted or raw"
@@ -126,6 +130,8 @@ if runs 2 "${skip_data_prep}"; then
         format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "${role}"
             --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
             --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n")
+        # shellcheck disable=SC2206
+        format+=(${format_args})
         jobs "${train_cmd}" "$n" "${dumpdir}/raw/${dset}/logs/format.JOB.log" \
             "${format[@]}" --job JOB
         "${format[@]}" --combine true
@@ -133,13 +139,16 @@ if runs 2 "${skip_data_prep}"; then
 fi
 
 if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
-    log "Stage 3: speech features by ${upstream} ${upstream_path} -> ${feats_dir}"
+    log "Stage 3: speech features by ${encoder_name} ${upstream_path} -> ${feats_dir}"
     for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do need "${dumpdir}/raw/${dset}/wav.scp" 2; done
     n=$(at_most "${nj}" "${dumpdir}/raw/${train_set}/wav.scp" --nj)
     extract=(sec_extract_feats --dumpdir "${dumpdir}" --sets "${train_set} ${valid_set} ${test_sets}"
-        --output "${feats_dir}" --upstream "${upstream}" --layer "${upstream_layer}" --dtype "${feats_dtype}"
+        --output "${feats_dir}" --encoder "${encoder}" --dtype "${feats_dtype}"
         --batch_seconds "${batch_seconds}" --device "${device}" --nj "$n")
-    [ -z "${upstream_path}" ] || extract+=(--upstream_path "${upstream_path}")
+    [ "${encoder}" != s3prl ] || extract+=(--upstream "${upstream}" --layer "${upstream_layer}")
+    [ "${encoder}" != s3prl ] || [ -z "${upstream_path}" ] || extract+=(--upstream_path "${upstream_path}")
+    # shellcheck disable=SC2206
+    extract+=(${extract_args})
     jobs "${jobs_cmd}" "$n" "${feats_dir}/logs/extract.JOB.log" "${extract[@]}" --job JOB
     "${extract[@]}" --combine true
 fi
@@ -165,8 +174,8 @@ if runs 6 "${skip_train}"; then
     start=()
     if ! "${skip_align}"; then
         [ -n "${pretrained_model}" ] || pretrained_model=${align_exp}/${align_model}
-        need "${pretrained_model}" 5
-        start=(--align_model "${pretrained_model}")
+        [ -e "${pretrained_model}" ] || need "${pretrained_model%:*}" 5
+        start=(--init_model "${pretrained_model}")
     fi
     train "${sec_exp}" "${caption_config}" "${caption_args}" "caption,captions" --model caption "${start[@]}"
 fi

@@ -1,0 +1,109 @@
+"""The configuration of an experiment's folder: written so that the folder can be moved, and read from any place."""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from espnet2_secap.data.io import atomic_write, read_yaml
+from espnet2_secap.errors import SecError
+
+FORMAT = 2  # of config.yaml; 1 was that of version 0.1.0
+KEY = "sec_format"
+PATHS = ("path", "init", "stats_file", "prompts", "reference_model")  # keys whose values may be files or folders
+KEPT = {"stats_file": "feats_stats.npz", "prompts": "prompts.txt"}  # small files, copied into the experiment
+
+
+def portable(conf: dict, folder: Path) -> dict:
+    """A configuration for `folder`/config.yaml: paths relative to the folder, small files copied into it.
+
+    Paths of files and folders that are there begin with a dot then; what does not is a name.
+    """
+    return _changed(conf, lambda key, value: _relative(key, value, folder)) | {KEY: FORMAT}
+
+
+def _relative(key: str, value: str, folder: Path) -> str:
+    if not os.path.exists(value):
+        return value
+    if key in KEPT and os.path.isfile(value):
+        target = folder / KEPT[key]
+        if not (target.exists() and os.path.samefile(value, target)):
+            with atomic_write(target, "wb") as file, open(value, "rb") as source:
+                shutil.copyfileobj(source, file)
+        value = str(target)
+    relative = os.path.relpath(value, folder)
+    return relative if relative.startswith(".") else f"./{relative}"
+
+
+def located(conf: dict, folder: Path) -> dict:
+    """What `portable` wrote, with paths that this process can open.
+
+    A path that is not there, or that a person wrote without a dot, is looked for in the folder, in those above it
+    (where the recipe lies) and then in the current one: so the folder may also be moved out of its recipe.
+    """
+    return _changed(conf, lambda key, value: _located(value, folder))
+
+
+def _located(value: str, folder: Path) -> str:
+    if os.path.isabs(value):
+        return value
+    if value.startswith(".") and (folder / value).exists():
+        return os.path.relpath(folder / value)
+    name = value.lstrip("./")
+    for place in (folder, *list(folder.resolve().parents)[:3], Path()):
+        if (place / name).exists():
+            return os.path.relpath(place / name)
+    return os.path.relpath(folder / value) if value.startswith(".") else value
+
+
+def _changed(conf: dict, change) -> dict:
+    """`conf` with every path of it changed, also in dictionaries within it."""
+    output = {}
+    for key, value in conf.items():
+        if isinstance(value, dict):
+            output[key] = _changed(value, change)
+        else:
+            output[key] = change(key, value) if key in PATHS and isinstance(value, str) else value
+    return output
+
+
+def read_config(config_file: str | Path, defaults: dict) -> argparse.Namespace:
+    """The configuration of a trained model over the defaults of today.
+
+    Raises:
+        SecError: missing, not YAML, or of a version that this one cannot read.
+    """
+    config_file = Path(config_file)
+    try:
+        conf = read_yaml(config_file)
+    except FileNotFoundError as err:
+        raise SecError(
+            f"{config_file}: no such file; an experiment has config.yaml beside its model files: train the model"
+            " (stages 5 and 6), or copy the whole folder"
+        ) from err
+    old = {"align_model", "prompt_bos"} & set(conf)
+    if old or not isinstance(conf.get(KEY, FORMAT), int) or conf.get(KEY, FORMAT) > FORMAT:
+        version = "0.1.0" if old else f"a newer version (format {conf.get(KEY)})"
+        what = "train or import the model again" if old else "update this package"
+        raise SecError(f"{config_file}: made by {version} of this package, which this one cannot read; {what}")
+    return argparse.Namespace(**(defaults | located(conf, config_file.parent)))
+
+
+def find_model(path: str | Path) -> tuple[Path, Path]:
+    """The config.yaml and the model file of an experiment's folder, or of one of its model files.
+
+    Of a folder it is the average of the best epochs where there is one, else the best by the validation loss, else
+    the last.
+
+    Raises:
+        SecError: there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path.parent / "config.yaml", path
+    if not path.is_dir():
+        raise SecError(f"{path}: no such experiment; give a trained model's folder, such as exp/sec_caption_hubert")
+    for name in ("valid.loss.ave.pth", "valid.loss.best.pth", "latest.pth"):
+        if (path / name).is_file():
+            return path / "config.yaml", path / name
+    raise SecError(f"{path}: has no model file (valid.loss.ave.pth, valid.loss.best.pth or latest.pth); train it first")

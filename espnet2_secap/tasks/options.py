@@ -1,0 +1,26 @@
+"""The training options of this task beside ESPnet's own, once."""
+
+from dataclasses import dataclass
+
+from espnet2_secap.cli_types import option
+from espnet2_secap.text.template import NAMES
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """Options of sec_train; those that hold a list or a dictionary are added in SECTask."""
+
+    reference_model: str | None = option(
+        "Model file to compare with, frozen: --model caption then tells its loss in validation", None
+    )
+    prompts: str = option("File of instructions, one per line; or zh or en: the package's own", "zh")
+    template: str = option(
+        "Order of what the decoder reads: plain (BOS, speech, instruction), secap (with a second BOS before the "
+        "instruction), chat (the LM's chat template), auto (chat where the LM has a chat template, else plain)",
+        "auto",
+        choices=NAMES,
+    )
+    checkpoint_interval: float = option(
+        "Seconds between two checkpoints within an epoch; there is one after each epoch in any case", 600.0
+    )
+    train_nproc: int = option("Training processes per node on CPUs (--ngpu 0)", 1)

@@ -1,0 +1,160 @@
+"""A model trained on stored features captions audio, with the numbers that stored features give."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from tiny_training import random_model
+
+from espnet2_secap.bin import sec_extract_feats
+from espnet2_secap.data.utterances import Utterances
+from espnet2_secap.encoder.stored import StoredEncoder
+from espnet2_secap.errors import SecError
+from espnet2_secap.inference.speech2caption import Speech2Caption
+from espnet2_secap.tasks.front_end import FrontEnd, check_rates, describe, set_input_size
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory, make_model, tiny_llama):
+    """dump/raw/test, its features from the second layer of a HuBERT in 16 bits, and a random model of them."""
+    top = tmp_path_factory.mktemp("recipe")
+    raw = top / "dump" / "raw" / "test"
+    raw.mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    lengths = {"a": 16000, "b": 9000, "c": 24000}
+    for utt, n in lengths.items():
+        soundfile.write(raw / f"{utt}.wav", 0.1 * noise.standard_normal(n), 16000)
+    (raw / "wav.scp").write_text("".join(f"{utt} {raw}/{utt}.wav\n" for utt in lengths))
+    (raw / "utt2num_samples").write_text("".join(f"{utt} {n}\n" for utt, n in lengths.items()))
+    make_model(top / "hubert", do_stable_layer_norm=True)
+    options = ["--dumpdir", str(top / "dump"), "--sets", "test", "--output", str(top / "dump" / "hubert")]
+    options += ["--upstream_path", str(top / "hubert"), "--layer", "2", "--dtype", "float16"]
+    sec_extract_feats.main(options)
+    sec_extract_feats.main([*options, "--combine", "true"])
+    shutil.copytree(tiny_llama, top / "llama")
+    feats = top / "dump" / "hubert" / "test"
+    (top / "shape").write_text("".join(f"{utt} {n},32\n" for utt, n in (("a", 49), ("b", 27), ("c", 74))))
+    data = [(str(feats / "feats.scp"), "speech", "kaldi_ark"), (str(raw / "wav.scp"), "caption", "text")]
+    folder = top / "exp" / "sec_caption_hubert"
+    folder.mkdir(parents=True)
+    conf = {"encoder": "stored", "encoder_conf": {}, "train_shape_file": [str(top / "shape")]}
+    conf |= {f"{split}_data_path_and_name_and_type": data for split in ("train", "valid")}
+    random_model(folder, conf, str(top / "llama"))
+    return top
+
+
+def test_the_front_end_is_in_the_configuration(recipe):
+    config = yaml.safe_load((recipe / "exp" / "sec_caption_hubert" / "config.yaml").read_text())
+    assert config["front_end"] == {
+        "encoder": "s3prl",
+        "encoder_conf": {"upstream": "hf_hubert_custom", "path": "../../hubert", "layer": "2"},
+        "sampling_rate": 16000,
+        "frame_shift": 320,
+        "dtype": "float16",
+        "max_seconds": 1.48,
+    }
+    assert config["encoder_conf"] == {"input_size": 32}
+
+
+def test_audio_gets_the_captions_of_its_stored_features_wherever_the_recipe_lies(recipe, tmp_path, monkeypatch):
+    moved = shutil.copytree(recipe, tmp_path / "moved")
+    shutil.rmtree(moved / "dump")
+    monkeypatch.chdir("/")
+    options = {"min_length": 4, "max_length": 9}
+    speech2caption = Speech2Caption.from_pretrained(moved / "exp" / "sec_caption_hubert", **options)
+    assert (speech2caption.fs, speech2caption.min_samples, speech2caption.max_seconds) == (16000, 400, 1.48)
+    utterances = Utterances(recipe / "dump" / "hubert" / "test")
+    audio = Utterances(recipe / "dump" / "raw" / "test")
+    stored = speech2caption.caption_inputs([utterances.read(utt) for utt in "abc"])
+    heard = speech2caption.caption([audio.read(utt) for utt in "abc"])
+    for utt, wave in ((utt, audio.read(utt)) for utt in "abc"):
+        (feats,) = speech2caption.front_end([wave])
+        assert (feats - torch.from_numpy(utterances.read(utt))).abs().max() <= 4e-3  # one step of 16 bits
+    for ((text, score),), ((wanted, wanted_score),) in zip(heard, stored, strict=True):
+        assert text == wanted and score == pytest.approx(wanted_score, abs=1e-3)
+    assert len({round(some[0][1], 5) for some in heard}) > 1
+
+
+def test_one_file_and_samples_of_any_kind(recipe):
+    speech2caption = Speech2Caption.from_pretrained(recipe / "exp" / "sec_caption_hubert", max_length=6)
+    path = recipe / "dump" / "raw" / "test" / "a.wav"
+    pcm, rate = soundfile.read(path, dtype="int16")
+    wanted = speech2caption(path)
+    assert speech2caption(str(path)) == wanted == speech2caption(pcm, rate)
+    assert speech2caption(torch.from_numpy(pcm.astype(np.float32) / 32768), rate) == wanted
+    assert speech2caption(np.stack([pcm, pcm], axis=1), rate) == wanted
+    with pytest.raises(SecError, match="rate"):
+        speech2caption(pcm)
+
+
+def test_features_of_another_front_end_are_refused(recipe, tmp_path):
+    other = shutil.copytree(recipe / "dump" / "hubert" / "test", tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"sampling_rate": 24000}))
+    data = {
+        f"{split}_data_path_and_name_and_type": [(f"{path}/feats.scp", "speech", "kaldi_ark")]
+        for split, path in (("train", recipe / "dump" / "hubert" / "test"), ("valid", other))
+    }
+    with pytest.raises(SecError, match="other/feats.scp: its features are of another front-end than those of"):
+        describe(SimpleNamespace(**data), StoredEncoder(32))
+    (other / "config.json").write_text("{")
+    with pytest.raises(SecError, match="config.json: broken .*run stage 3 again"):
+        describe(SimpleNamespace(**data), StoredEncoder(32))
+
+
+def test_decoding_refuses_them_too(recipe, tmp_path, capsys):
+    from espnet2_secap.bin import sec_inference
+
+    other = shutil.copytree(recipe / "dump" / "hubert" / "test", tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"encoder_conf": {"upstream": "fbank"}}))
+    model = ["--sec_model_file", str(recipe / "exp" / "sec_caption_hubert" / "valid.loss.best.pth")]
+    for data, message in [
+        (other, "its features have encoder_conf {'upstream': 'fbank'}, the model was trained with"),
+        (recipe / "dump" / "raw" / "test", "holds audio, the model takes stored features"),
+    ]:
+        with pytest.raises(SystemExit):
+            sec_inference.main([*model, "--data_dir", str(data), "--output_dir", str(tmp_path / "out")])
+        assert message in capsys.readouterr().err
+
+
+def test_a_model_of_features_of_unknown_origin_says_so(tmp_path):
+    with pytest.raises(SecError, match="does not say how its features were made"):
+        FrontEnd({}, StoredEncoder(6), tmp_path, "cpu")
+
+
+def test_waveforms_given_to_stored_features():
+    with pytest.raises(SecError, match="reads stored features, and was given waveforms; give it audio through sec_cap"):
+        StoredEncoder(6)(torch.zeros(1, 25120), torch.tensor([25120]))
+
+
+def test_raw_audio_at_another_rate_is_refused_before_the_first_step(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.ones(800) / 2, 8000)
+    (tmp_path / "wav.scp").write_text(f"a {tmp_path}/a.wav\n")
+    with pytest.raises(SecError, match="a: is sampled at 8000 Hz, the encoder takes 16000 Hz; run stage 2 again"):
+        check_rates({"train": [str(tmp_path / "wav.scp")]}, 16000)
+
+
+def test_the_width_of_stored_features(tmp_path):
+    args = SimpleNamespace(encoder="stored", encoder_conf={}, train_shape_file=[])
+    with pytest.raises(SecError, match="input_size is missing, and there is no --train_shape_file"):
+        set_input_size(args)
+    (tmp_path / "shape").write_text("a 16000\n")
+    args.train_shape_file = [str(tmp_path / "shape")]
+    with pytest.raises(SecError, match="shapes of raw audio; encoder: stored needs features"):
+        set_input_size(args)
+    (tmp_path / "shape").write_text("a 10,6\n")
+    set_input_size(args)
+    assert args.encoder_conf == {"input_size": 6}
+
+
+def test_kaldi_arks_of_another_program_have_no_front_end(tmp_path):
+    kaldiio.save_ark(str(tmp_path / "f.ark"), {"a": np.ones((3, 6), np.float32)}, scp=str(tmp_path / "feats.scp"))
+    data = {"train_data_path_and_name_and_type": [(str(tmp_path / "feats.scp"), "speech", "kaldi_ark")]}
+    assert describe(SimpleNamespace(**data), StoredEncoder(6)) == {}
