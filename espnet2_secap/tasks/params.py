@@ -9,7 +9,6 @@ import torch
 from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.errors import SecError
 from espnet2_secap.loss.estimator import GaussianEstimator
-from espnet2_secap.tasks.sec import bridge_choices
 
 ARCHITECTURES = Path(__file__).parent.parent / "architectures"
 
@@ -51,6 +50,8 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
         text_encoder: text BERT, where the configuration has none; the paper's total counts it in both stages.
     """
     from transformers import AutoModel, AutoModelForCausalLM
+
+    from espnet2_secap.tasks.sec import bridge_choices  # imports ESPnet
 
     align = args.model == "align"
     conf = {key: value for key, value in args.bridge_conf.items() if key != "init"}
