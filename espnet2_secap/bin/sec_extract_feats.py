@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     sets = " ".join(args.sets).split()
     if not sets or len(set(sets)) < len(sets):
-        raise SecError(f"--sets {' '.join(sets)!r}: wants one or more sets, each once")
+        raise SecError(f"--sets {' '.join(sets)!r}: must name one or more sets, each once")
     if args.nj < 1 or args.batch_seconds <= 0 or args.num_threads < 1:
         raise SecError("--nj, --batch_seconds and --num_threads must be positive")
     if args.layer == "weighted_sum":
@@ -80,7 +80,7 @@ def _json_object(text: str) -> dict:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise SecError(f"--upstream_args {text}: wants a JSON object, such as '{{\"name\": 1}}'")
+        raise SecError(f"--upstream_args {text}: must be a JSON object, such as '{{\"name\": 1}}'")
     return value
 
 

@@ -1,104 +1,18 @@
 """Reading and writing the text files of a data directory: `id value` lines, UTF-8, sorted by id."""
 
-import errno
-import glob
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.process.processes import start_of
+from espnet2_secap.process.files import atomic_write, make_dir, named_os_errors
+
+__all__ = ["atomic_write", "make_dir", "named_os_errors"]  # of process/files.py, from here too
 
 BOM = b"\xef\xbb\xbf"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff]")  # all but the tab; what UTF-8 has no bytes for
 MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take 255 bytes
-OS_HINTS = {
-    errno.ENOTDIR: "a part of this path is a file, not a folder: choose another path",
-    errno.EEXIST: "there is a file where a folder is wanted: choose another path",
-    errno.EISDIR: "there is a folder where a file is wanted: choose another path",
-    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
-    errno.EFBIG: "the limit for file sizes is reached: raise `ulimit -f`, then run the same command again",
-    errno.EDQUOT: "the quota is used up: free some space, then run the same command again",
-    errno.EPERM: "not permitted here: choose another folder",
-}
-
-
-@contextmanager
-def named_os_errors(path: str | Path) -> Iterator[None]:
-    """Make an OSError of the block name `path`, or turn it into a SecError where we know what to do.
-
-    Errors without a hint here (no space, no permission, ...) stay OSError, for `cli` to print.
-    """
-    try:
-        yield
-    except OSError as err:
-        if err.errno in OS_HINTS:
-            raise SecError(f"{path}: {err.strerror}; {OS_HINTS[err.errno]}") from err
-        err.filename = str(path)
-        raise
-
-
-def make_dir(path: str | Path) -> Path:
-    """Make a folder and its parents where they are missing, and return it."""
-    with named_os_errors(path):
-        Path(path).mkdir(parents=True, exist_ok=True)
-    return Path(path)
-
-
-@contextmanager
-def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterator[IO]:
-    """Open a file beside `path` that takes its place when the block ends well, and is removed otherwise.
-
-    Args:
-        path: what to write. An earlier file of this name stays whole until the new one is complete.
-        mode: "w" (text: UTF-8, newline "\\n") or "wb".
-        sync: have it on the disk before it takes its place, and remove what processes that were killed left of
-            it. Without, it is safe against a kill, not against a power cut, and takes no time in large folders.
-
-    Raises:
-        OSError, SecError: no space, no permission, no such folder, ...; the message names `path`.
-    """
-    assert mode in ("w", "wb"), mode
-    part = f"{path}.tmp.{os.getpid()}"
-    text = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
-    if sync:
-        _remove_left_over(Path(path))
-    with named_os_errors(path):
-        if os.path.lexists(part):  # of a killed process of the same number, or a link that leads elsewhere
-            os.unlink(part)
-        stream = open(part, mode.replace("w", "x"), **text)
-    try:
-        try:
-            yield stream
-            with named_os_errors(path):
-                stream.flush()
-                if sync:
-                    os.fsync(stream.fileno())
-        finally:
-            with named_os_errors(path):
-                stream.close()
-        with named_os_errors(path):
-            os.replace(part, path)
-    except BaseException as err:
-        if os.path.lexists(part):
-            os.unlink(part)
-        # torch.save raises a RuntimeError of its own while it handles a write's error.
-        cause = err.__context__ if isinstance(err, RuntimeError) else err
-        if isinstance(cause, OSError) and cause.errno and cause.filename is None:  # a write inside the block
-            with named_os_errors(path):
-                raise cause from None
-        raise
-
-
-def _remove_left_over(path: Path) -> None:
-    for part in path.parent.glob(f"{glob.escape(path.name)}.tmp.*"):
-        pid = part.name.rsplit(".", 1)[1]
-        if pid.isdigit() and start_of(int(pid)) is None:
-            part.unlink(missing_ok=True)
 
 
 def bad_id(utt_id: str) -> str | None:
@@ -181,7 +95,7 @@ def _split(line: str) -> tuple[str, str]:
     return line[:end], line[end:].strip(" \t")
 
 
-def parse_captions(value: str) -> list[str]:
+def parse_captions(value: str, may_be_empty: bool = False) -> list[str]:
     """The captions in a line's value, a JSON list.
 
     Raises:
@@ -191,13 +105,26 @@ def parse_captions(value: str) -> list[str]:
         parsed = json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError('is not JSON; write id ["caption", ...]') from None
-    if not isinstance(parsed, list) or not all(isinstance(one, str) for one in parsed):
-        raise ValueError('is not a list of sentences; write id ["caption", ...]')
-    if not parsed:
-        raise ValueError("has an empty list of captions; add one or leave the utterance out of all files")
-    if not all(one.strip() for one in parsed):
+    return check_captions(parsed, may_be_empty)
+
+
+def check_captions(captions: object, may_be_empty: bool = False) -> list[str]:
+    """Return an utterance's captions after checking that they are a list of one or more texts.
+
+    Args:
+        captions: anything.
+        may_be_empty: accept empty captions, which a system may write.
+
+    Raises:
+        ValueError: what is wrong with it, and what to do.
+    """
+    if not isinstance(captions, list) or not all(isinstance(one, str) for one in captions):
+        raise ValueError('is not a list of captions; write id ["caption", ...]')
+    if not captions:
+        raise ValueError("has no caption; add one, or leave the utterance out of all files")
+    if not may_be_empty and not all(one.strip() for one in captions):
         raise ValueError("has an empty caption; add its words or remove it")
-    return parsed
+    return captions
 
 
 def good_lines(path: str | Path, may_be_empty: bool = False) -> list[Entry]:
@@ -222,19 +149,43 @@ def read_kaldi(path: str | Path) -> dict[str, str]:
     return {utt_id: value for _, utt_id, value in good_lines(path)}
 
 
-def read_captions(path: str | Path) -> dict[str, list[str]]:
-    """Read a `captions` file: id -> its captions, at least one, none of them empty.
+def read_captions(path: str | Path, may_be_empty: bool = False) -> dict[str, list[str]]:
+    """Read a `captions` file: id -> its captions, at least one.
+
+    Args:
+        path: the file.
+        may_be_empty: accept empty captions, which a system may write.
 
     Raises:
-        SecError: as `read_kaldi`, and where a line is no JSON list of sentences.
+        SecError: as `read_kaldi`, and where a line is not a JSON list of captions.
     """
+    return captions_of(path, good_lines(path), may_be_empty)
+
+
+def captions_of(path: str | Path, entries: list[Entry], may_be_empty: bool = False) -> dict[str, list[str]]:
+    """The captions of lines that were read already, see `read_captions`; `path` is for the message."""
     captions = {}
-    for number, utt_id, value in good_lines(path):
+    for number, utt_id, value in entries:
         try:
-            captions[utt_id] = parse_captions(value)
+            captions[utt_id] = parse_captions(value, may_be_empty)
         except ValueError as err:
             raise SecError(f"{path}:{number}: {shorten(utt_id)}: {err}") from None
     return captions
+
+
+def read_lengths(path: str | Path) -> dict[str, int]:
+    """Read utt2num_frames or utt2num_samples: id -> a positive number.
+
+    Raises:
+        SecError: as `read_kaldi`, and where a value is not a positive number.
+    """
+    lengths = {}
+    for number, utt_id, value in good_lines(path):
+        if not (value.isascii() and value.isdigit() and len(value) < 16 and int(value) > 0):
+            what = f"{shorten(value)!r} is not a positive number; run the stage that makes this file again"
+            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {what}")
+        lengths[utt_id] = int(value)
+    return lengths
 
 
 def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
@@ -255,12 +206,14 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
         stream.writelines(lines)
 
 
-def write_captions(path: str | Path, captions: Mapping[str, list[str]]) -> None:
-    """Write a `captions` file (`id ["caption", ...]`), sorted by id, at once or not at all."""
+def write_captions(path: str | Path, captions: Mapping[str, list[str]], may_be_empty: bool = False) -> None:
+    """Write a `captions` file (`id ["caption", ...]`), sorted by id, at once or not at all; see `read_captions`."""
     for utt_id, sentences in captions.items():
-        if isinstance(sentences, str) or not sentences or not all(one.strip() for one in sentences):
-            raise SecError(f"{path}: {shorten(utt_id)}: wants a list of captions, none empty; mend it")
-    write_kaldi(path, {key: json.dumps(list(value), ensure_ascii=False) for key, value in captions.items()})
+        try:
+            check_captions(sentences, may_be_empty)
+        except ValueError as err:
+            raise SecError(f"{path}: {shorten(utt_id)}: {err}") from None
+    write_kaldi(path, {key: json.dumps(value, ensure_ascii=False) for key, value in captions.items()})
 
 
 def write_json(path: str | Path, content: object) -> None:

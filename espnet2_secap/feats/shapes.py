@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from espnet2_secap.data.io import make_dir, read_kaldi, write_kaldi
+from espnet2_secap.data.io import make_dir, read_lengths, write_kaldi
 from espnet2_secap.errors import SecError
 
 
@@ -19,7 +19,7 @@ def write_shape_file(source_dir: str | Path, output: str | Path) -> dict[str, in
         length of each utterance, in frames or samples.
 
     Raises:
-        SecError: neither file is there, or a line is not a positive number.
+        SecError: neither file is there, or one of them is broken.
     """
     source = Path(source_dir)
     feats, raw = source / "utt2num_frames", source / "utt2num_samples"
@@ -29,24 +29,12 @@ def write_shape_file(source_dir: str | Path, output: str | Path) -> dict[str, in
     elif raw.is_file():
         width, path = "", raw
     else:
-        raise SecError(f"{source}: has neither {feats.name} (stage 3 makes it) nor {raw.name} (stage 2 makes it)")
+        raise SecError(
+            f"{source}: neither {feats.name} (stage 3) nor {raw.name} (stage 2) is there; run these stages first"
+        )
     lengths = read_lengths(path)
     make_dir(Path(output).parent)
     write_kaldi(output, {utt: f"{length}{width}" for utt, length in lengths.items()})
-    return lengths
-
-
-def read_lengths(path: str | Path) -> dict[str, int]:
-    """Read utt2num_frames or utt2num_samples: id -> a positive number.
-
-    Raises:
-        SecError: missing or broken file, a value that is not a positive number.
-    """
-    lengths = {}
-    for utt, value in read_kaldi(path).items():
-        if not (value.isascii() and value.isdigit() and int(value) > 0):
-            raise SecError(f"{path}: {utt}: {value!r} is not a positive number; run the stage that makes it again")
-        lengths[utt] = int(value)
     return lengths
 
 
@@ -55,5 +43,5 @@ def _width(path: Path) -> int:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         return int(config["num_layers"]) * int(config["dim"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as err:
-        raise SecError(f"{path}: missing or broken; run stage 3 again, it writes this file") from err
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as err:
+        raise SecError(f"{path}: missing or broken; run stage 3 again, it makes this file") from err

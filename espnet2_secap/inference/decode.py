@@ -1,8 +1,6 @@
 """Decoding of one job's share of a set."""
 
 import argparse
-import hashlib
-import json
 import random
 import sys
 from pathlib import Path
@@ -13,30 +11,29 @@ from espnet2_secap.data.io import read_yaml
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.consensus import consensus, consensus_of
-from espnet2_secap.inference.outputs import Journal
+from espnet2_secap.inference.outputs import NAME
 from espnet2_secap.inference.speech2caption import DECODING, Speech2Caption
-from espnet2_secap.process.jobs import stamps
+from espnet2_secap.process.jobs import Journal, fingerprint, share, stamps
 from espnet2_secap.progress import progress
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
 
 def decode_set(args: argparse.Namespace) -> None:
-    """Decode every `args.nj`-th batch from `args.job` on; the options are those of sec_inference.
+    """Decode the batches of job `args.job` of `args.nj`; the options are those of sec_inference.
 
     Batches are the whole set's, and each has a seed of its own: what is sampled depends neither on the number of jobs
     nor on whether a job was interrupted. Batches that an interrupted run has left are kept.
     """
     utterances = Utterances(args.data_dir)
-    if not 1 <= args.job <= args.nj:
-        raise SecError(f"--job {args.job} --nj {args.nj}: wants 1 <= job <= nj")
     if not 0 <= args.keep <= args.num_candidates:
         raise SecError(f"--keep {args.keep}: must be from 0 to --num_candidates {args.num_candidates}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise SecError(f"--device {args.device}: no CUDA device here; use --device cpu")
     batches = dict(enumerate(utterances.batches(utterances.ids, args.batch_size)))
-    numbers = list(batches)[args.job - 1 :: args.nj]
+    loads = {number: sum(utterances.lengths[utt] for utt in batch) for number, batch in batches.items()}
+    numbers = share(loads, args.nj, args.job)
     header = {"fingerprint": made_from(args, utterances), "seed": args.seed}
-    journal = Journal(args.output_dir, args.job, args.nj, header, numbers)
+    journal = Journal(args.output_dir, NAME, args.job, args.nj, header, numbers)
     todo = [number for number in numbers if number not in journal.done]
     print(
         f"job {args.job} of {args.nj}: {len(numbers)} batches of up to {args.batch_size} utterances, "
@@ -77,7 +74,7 @@ def made_from(args: argparse.Namespace, utterances: Utterances) -> str:
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
     files = [args.sec_model_file, args.similarity_model or "", *named, *sorted(sounds)]
     content = [options, config, stamps(files), utterances.paths, utterances.lengths]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return fingerprint(content)
 
 
 def _paths(conf: dict) -> list[str]:

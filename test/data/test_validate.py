@@ -60,7 +60,7 @@ def test_files_that_are_no_tables_are_not_read(folder):
         (
             "captions",
             'a ["x"]\nb x\nc []\n',
-            ["captions:2: b: is not JSON", "captions:3: c: has an empty list"],
+            ["captions:2: b: is not JSON", "captions:3: c: has no caption"],
         ),
         (
             "captions",
