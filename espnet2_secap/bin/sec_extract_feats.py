@@ -14,8 +14,8 @@ First every job, then once --combine true, all with the same options:
   for j in 1 2; do sec_extract_feats --sets "train valid" --output dump/hubert --upstream hf_hubert_custom
       --upstream_path pretrained/hubert --nj 2 --job $j; done
   sec_extract_feats ... --nj 2 --combine true
-A job that was interrupted goes on where it was when it is started again; other settings, another model or other
-audio than before make the parts concerned anew. fbank normalises each utterance (mean and variance of every bin),
+Repeat the command to resume an interrupted job. Parts whose settings, model or audio have changed are computed
+again. fbank normalises each utterance (mean and variance of every bin),
 which removes how loud it is; fbank_no_cmvn does not.
 """
 
@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.nj < 1 or args.batch_seconds <= 0 or args.num_threads < 1:
         raise SecError("--nj, --batch_seconds and --num_threads must be positive")
     if args.layer == "weighted_sum":
-        raise SecError("--layer weighted_sum: its weights are learned in training; dump --layer all for it")
+        raise SecError(
+            "--layer weighted_sum: is learned in training; give --layer all (in a recipe: --upstream_layer all)"
+        )
     path = os.path.expanduser(args.upstream_path) if args.upstream_path else None
     settings = Settings(args.upstream, path, _json_object(args.upstream_args), args.layer, args.dtype)
     shards = plan(args.dumpdir, sets, args.output, settings)
@@ -80,7 +82,10 @@ def _json_object(text: str) -> dict:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise SecError(f"--upstream_args {text}: must be a JSON object, such as '{{\"name\": 1}}'")
+        raise SecError(
+            f"--upstream_args {text}: must be a JSON object, such as '{{\"name\":1}}' (in a recipe: --extract_args "
+            "'--upstream_args {\"name\":1}')"
+        )
     return value
 
 

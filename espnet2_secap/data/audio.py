@@ -1,6 +1,6 @@
 """Reading recordings that may be broken, and writing them as mono audio of one sampling rate.
 
-What is wrong with a recording is looked for in its header first, so that a file of hours is refused unread.
+The header is checked first, so that a file of several hours is refused without reading it.
 """
 
 import io
@@ -41,7 +41,7 @@ class Header:
         return self.samples / self.rate
 
     def notes(self, fs: int) -> list[str]:
-        """What has to be done to make it mono audio of `fs` Hz, where that is worth a note."""
+        """What is lost or added when it becomes mono audio of `fs` Hz, for the log."""
         notes = []
         if self.channels > 1:
             notes.append(f"{self.channels} channels averaged to mono")
@@ -51,7 +51,7 @@ class Header:
 
 
 def read_header(source: str | Path | bytes) -> Header:
-    """Look at a sound file, or at the content of one, without reading its samples.
+    """Read the header of a sound file, or of the content of one, without its samples.
 
     Raises:
         BadAudio: missing, empty, cut short, not audio, or without samples.
@@ -109,16 +109,16 @@ def _check_wav_length(stream: io.BufferedReader, file_size: int) -> None:
 
 
 def check_length(header: Header, minimum: float = SHORTEST, maximum: float = LONGEST) -> None:
-    """Refuse what is shorter or longer than the limits (seconds), or than any encoder can take.
+    """Refuse audio that is shorter or longer than the limits (seconds), or than any encoder accepts.
 
     Raises:
-        BadAudio: which limit it breaks.
+        BadAudio: which limit it exceeds.
     """
     seconds = header.seconds
     if seconds < SHORTEST:
         raise BadAudio(f"is too short: {seconds:.4f} s, speech features need {SHORTEST} s; leave it out")
     if seconds > LONGEST:
-        raise BadAudio(f"is too long: {seconds:.0f} s, at most {LONGEST:.0f} s can be taken; cut it into sentences")
+        raise BadAudio(f"is too long: {seconds:.0f} s, must be at most {LONGEST:.0f} s; cut it into sentences")
     if seconds < minimum:
         raise BadAudio(f"is too short: {seconds:.3f} s, --min_wav_duration is {minimum:g} s")
     if seconds > maximum:

@@ -1,4 +1,4 @@
-"""From data/<set> to dump/raw/<set>: checked mono audio of one sampling rate, made by several jobs, then joined.
+"""Formatting data/<set> into dump/raw/<set>: checked mono audio of one sampling rate, by parallel jobs, then joined.
 
 A job writes its audio files one by one, each complete or not at all, and notes each in its journal. A killed job is
 run again and takes over the audio files that are finished. Joining refuses to go on where a job has not finished.
@@ -119,7 +119,7 @@ def format_job(options: FormatOptions, job: int) -> None:
 
 
 def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple[int, list[str]]:
-    """Format one recording, or take over what an earlier run made of it.
+    """Format one recording, or keep the audio that an earlier run made from it.
 
     Returns:
         number of samples at `options.fs`; notes (averaged to mono, upsampled).
@@ -142,7 +142,7 @@ def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple
 
 
 def _format_piped(command: str, target: Path, options: FormatOptions) -> int:
-    """The same for a recording that a command makes; it is run again only where its text has changed."""
+    """The same for a recording that a command makes; the command runs again only if its text has changed."""
     samples = made_samples(target, stamp(command), options.fs)
     if samples is not None:
         _check_length(Header(samples, options.fs, 1), options)
@@ -172,7 +172,7 @@ def combine(options: FormatOptions) -> str:
     """Join the lists of all jobs, and copy the other files of the data directory for the utterances kept.
 
     Returns:
-        what was kept, left out and noted, for a person to read.
+        summary: what was kept, left out and noted.
 
     Raises:
         SecError: a job has not finished, no utterance is left, or a test utterance cannot be used.
@@ -216,7 +216,7 @@ def _refuse(options: FormatOptions, scp: dict[str, str], bad: dict[str, str]) ->
 
 
 def _copy_tables(data_dir: Path, output_dir: Path, keep: dict[str, str]) -> None:
-    """Copy every file with a line per utterance, and the inverse ones; remove those that data_dir lacks."""
+    """Copy every file with a line per utterance, and their inverses; remove those that data_dir lacks."""
     names = [name for name in utterance_files(data_dir) if name not in OURS]
     inverse = [INVERSE[name] for name in names if name in INVERSE and (data_dir / INVERSE[name]).is_file()]
     for name in utterance_files(output_dir) + list(INVERSE.values()):
@@ -255,7 +255,7 @@ def _write_bad(path: Path, bad: dict[str, str]) -> None:
 
 
 def _remove_parts(folder: Path) -> None:
-    """Remove what a killed run left half-written."""
+    """Remove incomplete files of a killed run."""
     for path in folder.iterdir():
         if PART.search(path.name):
             path.unlink(missing_ok=True)

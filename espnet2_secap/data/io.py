@@ -16,9 +16,9 @@ MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take
 
 
 def bad_id(utt_id: str) -> str | None:
-    """Say what keeps `utt_id` from being an utterance's id, or return None where it is a good one.
+    """Say why `utt_id` cannot be an utterance's id, or return None if it can.
 
-    Ids become file names: nothing may lead out of the output folder or look like an option.
+    Ids become file names: none may lead out of the output folder or look like an option.
     """
     if not utt_id or any(c.isspace() or not c.isprintable() for c in utt_id):
         return "an id may not be empty or hold blanks or control characters; rename it"
@@ -35,17 +35,17 @@ Entry = tuple[int, str, str]  # line number, id, value
 
 
 def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry], list[str]]:
-    """Read the `id value` lines of a file and list all that is wrong with them.
+    """Read the `id value` lines of a file and list everything that is wrong with them.
 
     Args:
-        may_be_empty: whether an id without a value is right, as in Kaldi's text.
+        may_be_empty: accept an id without a value, as in Kaldi's text.
 
     Returns:
-        line number, id and value of every line that has an id and can be read, each id once (a value may be
-        missing); problems, each as "file:line: id: what; what to do". Order is not checked here (data.validate).
+        line number, id and value of every readable line with an id, each id once (a value may be missing);
+        problems, each as "file:line: id: what; what to do". Order is not checked here (data.validate).
 
     Raises:
-        OSError: the file is there but cannot be read.
+        OSError: the file exists but cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -78,7 +78,7 @@ def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry
             name = shorten(utt_id) or "blank line"
             problems.append(f"{where}: {name}: ends with CRLF; convert the file with `sed -i 's/\\r$//'`")
         if not utt_id:
-            problems.append(f"{where}: has no id (blank line or leading blank); remove or mend the line")
+            problems.append(f"{where}: has no id (blank line or leading blank); remove or fix the line")
         elif utt_id in seen:
             problems.append(f"{where}: {shorten(utt_id)}: the id is there twice; remove one of the lines")
         else:
@@ -128,7 +128,7 @@ def check_captions(captions: object, may_be_empty: bool = False) -> list[str]:
 
 
 def good_lines(path: str | Path, may_be_empty: bool = False) -> list[Entry]:
-    """The lines of `scan_lines` where nothing is wrong with any.
+    """The lines of a file in which `scan_lines` finds no problem.
 
     Raises:
         SecError: the first problem, and how many more there are.
@@ -159,13 +159,8 @@ def read_captions(path: str | Path, may_be_empty: bool = False) -> dict[str, lis
     Raises:
         SecError: as `read_kaldi`, and where a line is not a JSON list of captions.
     """
-    return captions_of(path, good_lines(path), may_be_empty)
-
-
-def captions_of(path: str | Path, entries: list[Entry], may_be_empty: bool = False) -> dict[str, list[str]]:
-    """The captions of lines that were read already, see `read_captions`; `path` is for the message."""
     captions = {}
-    for number, utt_id, value in entries:
+    for number, utt_id, value in good_lines(path):
         try:
             captions[utt_id] = parse_captions(value, may_be_empty)
         except ValueError as err:
@@ -192,7 +187,7 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
     """Write an `id value` file, sorted by id, at once or not at all.
 
     Raises:
-        SecError: an id or a value that would not be read back as it is.
+        SecError: an id or a value that would not be read back unchanged.
     """
     lines = []
     for utt_id in sorted(mapping):
@@ -200,7 +195,7 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
         if not utt_id or " " in utt_id or "\t" in utt_id or _CONTROL.search(utt_id):
             raise SecError(f"{path}: {shorten(utt_id)!r} cannot be an id: it is empty or holds blanks; rename it")
         if not value or _CONTROL.search(value):
-            raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or holds control characters; mend it")
+            raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or holds control characters; fix it")
         lines.append(f"{utt_id} {value}\n")
     with atomic_write(path) as stream:
         stream.writelines(lines)
@@ -233,8 +228,8 @@ def read_yaml(path: str | Path) -> dict:
 
     try:
         conf = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise SecError(f"{path}: not a YAML file: {' '.join(str(err).split())}") from err
+    except (yaml.YAMLError, ValueError, RecursionError) as err:  # ValueError: a date or number that is none
+        raise SecError(f"{path}: not a YAML file: {' '.join(str(err).split())}; fix it") from err
     if not isinstance(conf or {}, dict):
         raise SecError(f"{path}: not a YAML file of options; write lines `key: value`")
     return conf or {}

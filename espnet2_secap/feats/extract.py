@@ -90,7 +90,7 @@ def _load(settings: Settings, device: str, threads: int) -> "S3PRLEncoder":
         try:
             torch.zeros(1, device=device)
         except (RuntimeError, AssertionError) as err:
-            raise SecError(f"--device {device}: is not available on this machine; use --device cpu") from err
+            raise SecError(f"--device {device}: not available here; use --device cpu") from err
     encoder = S3PRLEncoder(settings.upstream, settings.path, settings.layer, settings.upstream_args)
     return encoder.to(device).eval()
 

@@ -1,4 +1,4 @@
-"""Shape files of stage 4: how long each utterance is, as ESPnet's samplers read it. No torch here."""
+"""Shape files of stage 4: the length of each utterance, as ESPnet's samplers read it. No torch here."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ def write_shape_file(source_dir: str | Path, output: str | Path) -> dict[str, in
 
     Args:
         source_dir: dump/<tag>/<set> with utt2num_frames and config.json (stage 3), or dump/raw/<set> with
-            utt2num_samples (stage 2). Where both are there, the features count.
+            utt2num_samples (stage 2). If both exist, the features are used.
         output: the shape file; its folder is made.
 
     Returns:

@@ -85,7 +85,7 @@ class Shard:
         try:
             index = json.loads(self.index.read_text(encoding="utf-8"))
             return index if self.ark.stat().st_size == index["bytes"] else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
 

@@ -161,7 +161,7 @@ def test_bad_input_leaves_earlier_features_whole(place, capsys, tmp_path):
     assert "no-model: does not exist" in fails(capsys, *one, "--upstream_path", "./no-model")
     assert "no such upstream; did you mean" in fails(capsys, *one, "--upstream", "hf_hubret_custom")
     assert "--layer 9: this upstream has the layers 0 to 2" in fails(capsys, *one, "--layer", "9")
-    assert "dump --layer all" in fails(capsys, *one, "--layer", "weighted_sum")
+    assert "give --layer all" in fails(capsys, *one, "--layer", "weighted_sum")
     assert "must be a JSON object" in fails(capsys, *one, "--upstream_args", "[1]")
     assert "--job 3: must be between 1 and 2" in fails(capsys, *one, "--nj", "2", "--job", "3")
     assert "each once" in fails(capsys, *one, "--sets", "test test")
