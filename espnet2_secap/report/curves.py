@@ -33,6 +33,8 @@ def read_curves(path: str | Path) -> Curves:
         if number == 1 and fields[:1] == ["epoch"]:
             continue
         try:
+            if "\ufffd" in line:  # not UTF-8
+                raise ValueError
             epoch, split, key, value = fields
             point = int(epoch), float(value)
         except ValueError:

@@ -8,6 +8,7 @@ from espnet2_secap.data.io import (
     read_captions,
     read_kaldi,
     read_lengths,
+    read_yaml,
     scan_lines,
     write_captions,
     write_kaldi,
@@ -138,3 +139,11 @@ def test_empty_captions_are_a_systems_own(tmp_path):
     assert read_captions(tmp_path / "captions", may_be_empty=True) == captions
     with pytest.raises(SecError, match="captions:1: a: has an empty caption"):
         read_captions(tmp_path / "captions")
+
+
+@pytest.mark.parametrize("content", ["a: [", "a: 2001-99-99", "- 1", "5", "a: " + "[" * 5000, "\udcff"])
+def test_what_is_not_a_yaml_file_of_options_is_one_line(tmp_path, content):
+    (tmp_path / "conf.yaml").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(SecError, match="conf.yaml: not a YAML file") as err:
+        read_yaml(tmp_path / "conf.yaml")
+    assert "\n" not in str(err.value)
