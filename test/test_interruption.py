@@ -10,7 +10,8 @@ from interruption import differences, outputs, stage_of, stage_seconds
 @pytest.mark.parametrize(
     "stage, path",
     [
-        (2, "dump/raw/train/data/format.1/u1.wav"), (2, "dump/raw/train/.jobs/1.bad"), (3, "dump/fb/train/feats.scp"),
+        (2, "dump/raw/train/data/format.1/u1.wav"), (2, "dump/raw/train/.jobs/format.1of4.jsonl"),
+        (3, "dump/fb/train/feats.scp"),
         (4, "exp/sec_stats_hubert/train/speech_shape"), (5, "exp/sec_align_hubert/checkpoint.pth"),
         (8, "exp/sec_align_hubert/probe.json"), (6, "exp/sec_caption_x/1epoch.pth"), (6, "exp/sec_caption_x/images/a"),
         (7, "exp/sec_caption_x/decode_a/test/captions"), (7, "exp/sec_caption_x/decode/test/.jobs/decoded.1of1.jsonl"),

@@ -1,6 +1,6 @@
 """Whatever change of a file a kill comes before: the same work again leaves the same files, and no others.
 
-The files of stages 2, 4, 7 and 8; those of stage 3 in test/encoder/test_dump.py.
+The files of stages 2, 4, 7 and 8; those of stage 3 in test/feats/test_extract.py.
 """
 
 import json
@@ -16,6 +16,7 @@ from espnet2_secap.bin import sec_baseline, sec_collect_stats, sec_report, sec_s
 from espnet2_secap.data.format import FormatOptions, combine, format_job
 from espnet2_secap.data.io import write_captions, write_kaldi
 from espnet2_secap.inference import outputs
+from espnet2_secap.process.jobs import Journal
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_stage_7(place):
 
     def work():
         for job, numbers in ((1, [0, 2, 4]), (2, [1, 3])):
-            journal = outputs.Journal("out", job, 2, {"fingerprint": "x", "seed": 3}, numbers)
+            journal = Journal("out", outputs.NAME, job, 2, {"fingerprint": "x", "seed": 3}, numbers)
             for number in [number for number in numbers if number not in journal.done]:
                 text = {"text": f"caption {number}", "score": 0.5}
                 journal.add(number, [{"id": f"u{number}", "prompt": "p", "candidates": [text], "kept": 1}])

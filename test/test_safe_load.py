@@ -97,7 +97,7 @@ def test_a_broken_model_file_is_one_clear_error(tmp_path, old_format):
 
 def test_our_own_readers(evil, tmp_path, capsys, marker):
     from espnet2_secap.bin.sec_import_secap import main as import_main
-    from espnet2_secap.feats.shapes import read_lengths
+    from espnet2_secap.data.io import read_lengths
     from espnet2_secap.model.checkpoint import load_state
 
     with pytest.raises(SecError, match=f"^{evil}: not a model file of this project: holds Python objects"):

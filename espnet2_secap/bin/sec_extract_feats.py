@@ -16,8 +16,8 @@ First every job, then once --combine true, all with the same options:
   for j in 1 2; do sec_extract_feats --sets "train valid" --output dump/hubert --upstream hf_hubert_custom
       --upstream_path pretrained/hubert --nj 2 --job $j; done
   sec_extract_feats ... --nj 2 --combine true
-A job that was interrupted goes on where it was when it is started again; other settings, another model or other
-audio than before make the parts concerned anew. fbank normalises each utterance (mean and variance of every bin),
+Repeat the command to resume an interrupted job. Parts whose settings, model or audio have changed are computed
+again. fbank normalises each utterance (mean and variance of every bin),
 which removes how loud it is; fbank_no_cmvn does not.
 """
 
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     sets = " ".join(args.sets).split()
     if not sets or len(set(sets)) < len(sets):
-        raise SecError(f"--sets {' '.join(sets)!r}: wants one or more sets, each once")
+        raise SecError(f"--sets {' '.join(sets)!r}: must name one or more sets, each once")
     if args.nj < 1 or args.batch_seconds <= 0 or args.num_threads < 1:
         raise SecError("--nj, --batch_seconds and --num_threads must be positive")
     settings = Settings(args.encoder, encoder_conf(args), args.dtype)

@@ -41,7 +41,7 @@ def main(argv=None) -> None:
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        raise SecError(f"{args.dir}: {len(problems)} problem(s), listed above; mend them and run this again")
+        raise SecError(f"{args.dir}: {len(problems)} problem(s), listed above; fix them and run this again")
     print(f"{args.dir}: good")
 
 

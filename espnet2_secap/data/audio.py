@@ -1,6 +1,6 @@
 """Reading recordings that may be broken, and writing them as mono audio of one sampling rate.
 
-What is wrong with a recording is looked for in its header first, so that a file of hours is refused unread.
+The header is checked first, so that a file of several hours is refused without reading it.
 """
 
 import io
@@ -41,7 +41,7 @@ class Header:
         return self.samples / self.rate
 
     def notes(self, fs: int) -> list[str]:
-        """What has to be done to make it mono audio of `fs` Hz, where that is worth a note."""
+        """What is lost or added when it becomes mono audio of `fs` Hz, for the log."""
         notes = []
         if self.channels > 1:
             notes.append(f"{self.channels} channels averaged to mono")
@@ -51,7 +51,7 @@ class Header:
 
 
 def read_header(source: str | Path | bytes) -> Header:
-    """Look at a sound file, or at the content of one, without reading its samples.
+    """Read the header of a sound file, or of the content of one, without its samples.
 
     Raises:
         BadAudio: missing, empty, cut short, not audio, or without samples.
@@ -62,16 +62,16 @@ def read_header(source: str | Path | bytes) -> Header:
         else:
             status = os.stat(source)
             if not stat.S_ISREG(status.st_mode):
-                raise BadAudio("is no file; mend the path in wav.scp")
+                raise BadAudio("is not a regular file; fix the path in wav.scp")
             if status.st_size == 0:
                 raise BadAudio("is an empty file; copy it again")
             with open(source, "rb") as stream:
                 _check_wav_length(stream, status.st_size)
         info = sf.info(_for_libsndfile(source))
     except FileNotFoundError:
-        raise BadAudio("does not exist; copy it or mend the path in wav.scp") from None
+        raise BadAudio("does not exist; copy it or fix the path in wav.scp") from None
     except OSError as err:
-        raise BadAudio(f"cannot be read ({err.strerror}); mend the path or its permissions") from err
+        raise BadAudio(f"cannot be read ({err.strerror}); fix the path or its permissions") from err
     except (sf.LibsndfileError, ValueError) as err:
         if isinstance(err, SecError):
             raise
@@ -105,20 +105,20 @@ def _check_wav_length(stream: io.BufferedReader, file_size: int) -> None:
         raise BadAudio("is not audio: no data chunk in it; copy it again")
     there = file_size - start
     if size < STREAMED and there < size:
-        raise BadAudio(f"is cut short: {there} of the {size} bytes its header promises; copy it again")
+        raise BadAudio(f"is cut short: {there} of the {size} bytes in its header; copy it again")
 
 
 def check_length(header: Header, minimum: float = SHORTEST, maximum: float = LONGEST) -> None:
-    """Refuse what is shorter or longer than the limits (seconds), or than any encoder can take.
+    """Refuse audio that is shorter or longer than the limits (seconds), or than any encoder accepts.
 
     Raises:
-        BadAudio: which limit it breaks.
+        BadAudio: which limit it exceeds.
     """
     seconds = header.seconds
     if seconds < SHORTEST:
         raise BadAudio(f"is too short: {seconds:.4f} s, speech features need {SHORTEST} s; leave it out")
     if seconds > LONGEST:
-        raise BadAudio(f"is too long: {seconds:.0f} s, at most {LONGEST:.0f} s can be taken; cut it into sentences")
+        raise BadAudio(f"is too long: {seconds:.0f} s, must be at most {LONGEST:.0f} s; cut it into sentences")
     if seconds < minimum:
         raise BadAudio(f"is too short: {seconds:.3f} s, --min_wav_duration is {minimum:g} s")
     if seconds > maximum:
@@ -137,14 +137,9 @@ def read_audio(source: str | Path | bytes, fs: int, header: Header | None = None
         BadAudio: whatever `read_header` finds, samples that cannot be decoded, NaN or Inf, silence.
     """
     header = header or read_header(source)
-    try:
-        samples, rate = sf.read(_for_libsndfile(source), dtype="float32", always_2d=True)  # (samples, channels)
-    except (sf.LibsndfileError, MemoryError) as err:
-        raise BadAudio("cannot be decoded, it may be cut short; copy it again") from err
+    samples, rate = read_samples(source)
     if len(samples) < header.samples:
-        raise BadAudio(
-            f"is cut short: {len(samples)} of the {header.samples} samples its header promises; copy it again"
-        )
+        raise BadAudio(f"is cut short: {len(samples)} of the {header.samples} samples in its header; copy it again")
     if not np.isfinite(samples).all():
         raise BadAudio("has NaN or infinite samples; convert it again from its source")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
@@ -156,6 +151,21 @@ def read_audio(source: str | Path | bytes, fs: int, header: Header | None = None
     if not pcm.any():
         raise BadAudio("is silent in 16 bits as mono; amplify it or leave it out")
     return pcm
+
+
+def read_samples(source: str | Path | bytes) -> tuple[np.ndarray, int]:
+    """Decode a sound file, or the content of one, as it is.
+
+    Returns:
+        (samples, channels) float32, and the sampling rate in Hz.
+
+    Raises:
+        BadAudio: it cannot be decoded.
+    """
+    try:
+        return sf.read(_for_libsndfile(source), dtype="float32", always_2d=True)
+    except (sf.LibsndfileError, ValueError, MemoryError) as err:
+        raise BadAudio("cannot be decoded, it may be cut short; copy it again") from err
 
 
 def write_audio(path: str | Path, pcm: np.ndarray, fs: int, mtime_ns: int | None = None) -> None:

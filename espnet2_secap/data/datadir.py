@@ -13,7 +13,7 @@ from espnet2_secap.data.validate import INVERSE, require_good_data_dir
 
 @dataclass
 class DataSet:
-    """What goes into data/<set>: tables id -> value that all have the same ids.
+    """The content of data/<set>: tables id -> value that all have the same ids.
 
     Args:
         wav: path of the recording.
@@ -42,7 +42,7 @@ class DataSet:
         """Write the files into a new folder and check it.
 
         Raises:
-            SecError: the tables do not make a good data directory.
+            SecError: the tables do not make a correct data directory.
         """
         make_dir(folder)
         tables = {"wav.scp": self.wav, "utt2spk": self.spk}
@@ -57,10 +57,10 @@ class DataSet:
 
 
 def write_data_dirs(root: str | Path, sets: Mapping[str, DataSet]) -> None:
-    """Write root/<set> for every set: all of them beside the old ones first, then they take their places.
+    """Write root/<set> for every set: first all new folders beside the old ones, then they replace them.
 
     Raises:
-        SecError: a set is not good. OSError: no space, no permission. The old folders stay as they were.
+        SecError: a set has errors. OSError: no space, no permission. The old folders stay unchanged.
     """
     root = make_dir(root)
     for left in root.glob(".new.*"):  # by a run that was killed

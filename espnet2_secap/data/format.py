@@ -1,7 +1,7 @@
-"""From data/<set> to dump/raw/<set>: checked mono audio of one sampling rate, made by several jobs, then joined.
+"""Formatting data/<set> into dump/raw/<set>: checked mono audio of one sampling rate, by parallel jobs, then joined.
 
-A job writes its audio files one by one, each whole or not at all, and its lists at the end; a job that was killed
-is run again and takes over the files that are finished. Joining refuses to go on where a job's lists are missing.
+A job writes its audio files one by one, each complete or not at all, and notes each in its journal. A killed job is
+run again and takes over the audio files that are finished. Joining refuses to go on where a job has not finished.
 """
 
 import os
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet2_secap.cli_types import option
 from espnet2_secap.data.audio import (
     LONGEST,
     SHORTEST,
@@ -27,7 +28,6 @@ from espnet2_secap.data.io import (
     atomic_write,
     invert,
     make_dir,
-    named_os_errors,
     read_captions,
     read_kaldi,
     write_captions,
@@ -37,83 +37,89 @@ from espnet2_secap.data.pipe import run_command, stamp
 from espnet2_secap.data.scp import is_command
 from espnet2_secap.data.validate import INVERSE, require_good_data_dir, utterance_files
 from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.process.jobs import part_of
+from espnet2_secap.process.jobs import Journal, fingerprint, gather, part_of, run_again
 from espnet2_secap.progress import progress
 
 NAMED = 3  # ids named in a message; the list has all
 OURS = ("wav.scp", "utt2num_samples")
+NAME = "format"  # of the journals
 PART = re.compile(r"\.tmp\.\d+$")  # of atomic_write
 
 
 @dataclass
 class FormatOptions:
-    """What to format and how.
+    """What to format and how: the options of sec_format_audio."""
 
-    Args:
-        data_dir: data/<set>, checked first.
-        output_dir: dump/raw/<set>.
-        role: "train" or "valid" (bad utterances are left out) or "test" (they are an error).
-        fs: sampling rate of the output in Hz.
-        audio_format: "wav" or "flac".
-        min_wav_duration, max_wav_duration: limits in seconds, for train and valid.
-        nj: number of jobs.
-        skip_bad_test: leave bad test utterances out, with a warning.
-        allow_pipes: run the commands of wav.scp (`sox x.mp3 -t wav - |`); otherwise they are an error.
-        pipe_seconds: how long each of them may take.
-    """
+    data_dir: str = option("folder to read, such as data/train")
+    output_dir: str = option("folder to write, such as dump/raw/train")
+    role: str = option(
+        "use of the set; in train and valid unusable recordings and those outside the duration limits are left out, "
+        "in test unusable ones are an error and the limits do not apply",
+        choices=("train", "valid", "test"),
+    )
+    fs: int = option("sampling rate to write, in Hz", 16000)
+    audio_format: str = option("format to write; both hold 16 bits", "wav", choices=("wav", "flac"))
+    min_wav_duration: float = option("shortest utterance kept, in seconds", 0.1)
+    max_wav_duration: float = option("longest utterance kept, in seconds", 30.0)
+    nj: int = option("number of jobs", 1)
+    skip_bad_test: bool = option("leave unusable test utterances out, with a warning", False)
+    allow_pipes: bool = option(
+        "run the commands that wav.scp holds in place of files (`sox x.mp3 -t wav - |`): they can do anything, so "
+        "only if you trust the data directory",
+        False,
+    )
+    pipe_seconds: float = option("time limit of each of these commands, in seconds", 300.0)
 
-    data_dir: str
-    output_dir: str
-    role: str
-    fs: int = 16000
-    audio_format: str = "wav"
-    min_wav_duration: float = 0.1
-    max_wav_duration: float = 30.0
-    nj: int = 1
-    skip_bad_test: bool = False
-    allow_pipes: bool = False
-    pipe_seconds: float = 300.0
+    def check(self) -> None:
+        """Raise a SecError if an option is out of range."""
+        if self.fs < 8000:
+            raise SecError(f"--fs {self.fs}: must be 8000 Hz or more, such as 16000")
+        if self.nj < 1:
+            raise SecError(f"--nj {self.nj}: must be 1 or more")
+        if not self.pipe_seconds > 0:
+            raise SecError(f"--pipe_seconds {self.pipe_seconds}: must be more than 0 seconds")
+        if not 0 <= self.min_wav_duration < self.max_wav_duration:
+            raise SecError(
+                f"--min_wav_duration {self.min_wav_duration} --max_wav_duration {self.max_wav_duration}: must be "
+                "seconds with 0 <= min < max"
+            )
+        if self.max_wav_duration > LONGEST:
+            raise SecError(f"--max_wav_duration {self.max_wav_duration}: must be at most {LONGEST:.0f} s")
 
-    def job_file(self, job: int, name: str) -> Path:
-        """List `name` of a job."""
-        return Path(self.output_dir) / ".jobs" / f"{job}.{name}"
+    def made_from(self, wavs: dict[str, str]) -> str:
+        """A fingerprint of all that decides which audio is written, but for the recordings' content."""
+        limits = [self.min_wav_duration, self.max_wav_duration]
+        return fingerprint([wavs, self.role, self.fs, self.audio_format, *limits])
+
+    def audio(self, job: int, utt_id: str) -> str:
+        """Where a job writes an utterance."""
+        return str(Path(self.output_dir) / "data" / f"format.{job}" / f"{utt_id}.{self.audio_format}")
 
 
 def format_job(options: FormatOptions, job: int) -> None:
-    """Format the utterances of one job (1 to nj) and write its lists.
+    """Format the utterances of one job (1 to nj).
 
     Raises:
-        SecError: the data directory is bad. Bad recordings are no error here: they are listed.
+        SecError: the data directory is bad. Unusable recordings are no error here: the journal has the reason.
         OSError: no space, no permission.
     """
     require_good_data_dir(options.data_dir, allow_pipes=options.allow_pipes)
     wavs = read_kaldi(Path(options.data_dir) / "wav.scp")
     ids = part_of(list(wavs), options.nj, job)
     audio_dir = make_dir(Path(options.output_dir) / "data" / f"format.{job}")
-    make_dir(options.job_file(job, "wav.scp").parent)
-    for name in (*OURS, "notes", "bad"):  # what an earlier run said is no longer so
-        with named_os_errors(options.job_file(job, name)):
-            options.job_file(job, name).unlink(missing_ok=True)
+    # Nothing is taken over: `format_utterance` knows finished audio, and unusable recordings may have been replaced.
+    journal = Journal(options.output_dir, NAME, job, options.nj, options.made_from(wavs), ids, resume=False)
     _remove_parts(audio_dir)
-    scp, num_samples, notes, bad = {}, {}, {}, {}
     for utt_id in progress(ids, len(ids), f"format {options.data_dir} {job}/{options.nj}"):
-        target = audio_dir / f"{utt_id}.{options.audio_format}"
         try:
-            num_samples[utt_id], said = format_utterance(wavs[utt_id], target, options)
+            samples, notes = format_utterance(wavs[utt_id], Path(options.audio(job, utt_id)), options)
+            journal.add(utt_id, {"samples": samples, "notes": notes})
         except BadAudio as err:
-            bad[utt_id] = f"{_named(wavs[utt_id])}: {err}"
-            continue
-        scp[utt_id] = str(target)
-        if said:
-            notes[utt_id] = ", ".join(said)
-    write_kaldi(options.job_file(job, "notes"), notes)
-    write_kaldi(options.job_file(job, "utt2num_samples"), num_samples)
-    _write_bad(options.job_file(job, "bad"), bad)
-    write_kaldi(options.job_file(job, "wav.scp"), scp)
+            journal.add(utt_id, {"bad": f"{_named(wavs[utt_id])}: {err}"})
 
 
 def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple[int, list[str]]:
-    """Format one recording, or take over what an earlier run made of it.
+    """Format one recording, or keep the audio that an earlier run made from it.
 
     Returns:
         number of samples at `options.fs`; notes (averaged to mono, upsampled).
@@ -136,7 +142,7 @@ def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple
 
 
 def _format_piped(command: str, target: Path, options: FormatOptions) -> int:
-    """The same for a recording that a command makes; it is run again only where its text has changed."""
+    """The same for a recording that a command makes; the command runs again only if its text has changed."""
     samples = made_samples(target, stamp(command), options.fs)
     if samples is not None:
         _check_length(Header(samples, options.fs, 1), options)
@@ -166,45 +172,31 @@ def combine(options: FormatOptions) -> str:
     """Join the lists of all jobs, and copy the other files of the data directory for the utterances kept.
 
     Returns:
-        what was kept, left out and noted, for a person to read.
+        summary: what was kept, left out and noted.
 
     Raises:
-        SecError: a job is missing, nothing is left, or a test utterance is bad.
+        SecError: a job has not finished, no utterance is left, or a test utterance cannot be used.
     """
     require_good_data_dir(options.data_dir, allow_pipes=options.allow_pipes)
     data_dir, output_dir = Path(options.data_dir), Path(options.output_dir)
-    wavs = read_kaldi(data_dir / "wav.scp")
-    scp, num_samples, notes, bad = {}, {}, {}, {}
-    for job in range(1, options.nj + 1):
-        found_scp, found_bad = _of_job(options, job, part_of(list(wavs), options.nj, job))
-        scp.update(found_scp)
-        bad.update(found_bad)
-        num_samples.update(_read_list(options.job_file(job, "utt2num_samples"), " "))
-        notes.update(_read_list(options.job_file(job, "notes"), " "))
+    made_from = options.made_from(read_kaldi(data_dir / "wav.scp"))
+    _, jobs = gather(output_dir, NAME, options.nj, 2, made_from)
+    results = {utt_id: result for of_job in jobs.values() for utt_id, result in of_job.items()}
+    bad = {utt_id: result["bad"] for utt_id, result in results.items() if "bad" in result}
+    scp = {utt: options.audio(job, utt) for job, of_job in jobs.items() for utt in of_job if utt not in bad}
+    lost = {
+        job: path for job, ids in jobs.items() for utt in ids if utt in scp and not os.path.isfile(path := scp[utt])
+    }
+    if lost:
+        raise run_again(output_dir, 2, options.nj, {job: f"{path} was removed" for job, path in lost.items()})
     _write_bad(output_dir / "bad_utts.tsv", bad)
     _refuse(options, scp, bad)
     _copy_tables(data_dir, output_dir, scp)
+    num_samples = {utt_id: results[utt_id]["samples"] for utt_id in scp}
     write_kaldi(output_dir / "utt2num_samples", num_samples)
     write_kaldi(output_dir / "wav.scp", scp)
     _remove_orphans(output_dir, scp.values())
-    return _summary(options, num_samples, notes, bad)
-
-
-def _of_job(options: FormatOptions, job: int, ids: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """A job's wav.scp and its bad utterances, after making sure that together they are its part."""
-    again = f"run job {job} of stage 2 again"
-    path = options.job_file(job, "wav.scp")
-    if not path.is_file():
-        raise SecError(f"{path}: is missing, job {job} of {options.nj} did not end well; see its log and {again}")
-    scp, bad = _read_list(path, " "), _read_list(options.job_file(job, "bad"), "\t")
-    if sorted([*scp, *bad]) != sorted(ids):
-        raise SecError(f"{path}: is not of this wav.scp and --nj {options.nj}; run all jobs of stage 2 again")
-    for utt_id, audio in scp.items():
-        if not os.path.isfile(audio):
-            raise SecError(f"{audio}: audio of {utt_id} is gone; {again}")
-        if not audio.endswith(f".{options.audio_format}"):
-            raise SecError(f"{path}: is not of --audio_format {options.audio_format}; run all jobs again")
-    return scp, bad
+    return _summary(options, num_samples, [note for utt_id in scp for note in results[utt_id]["notes"]], bad)
 
 
 def _refuse(options: FormatOptions, scp: dict[str, str], bad: dict[str, str]) -> None:
@@ -218,12 +210,13 @@ def _refuse(options: FormatOptions, scp: dict[str, str], bad: dict[str, str]) ->
     if bad and options.role == "test" and not options.skip_bad_test:
         raise SecError(
             f"{options.data_dir}: {len(bad)} of {len(scp) + len(bad)} test utterances cannot be used ({named});"
-            f" mend them (all are listed in {where}) or give --skip_bad_test true"
+            f" fix them (all are listed in {where}), or leave them out with --skip_bad_test true (in a recipe:"
+            ' --format_args "--skip_bad_test true")'
         )
 
 
 def _copy_tables(data_dir: Path, output_dir: Path, keep: dict[str, str]) -> None:
-    """Copy every file with a line per utterance, and the inverse ones; remove those that data_dir lacks."""
+    """Copy every file with a line per utterance, and their inverses; remove those that data_dir lacks."""
     names = [name for name in utterance_files(data_dir) if name not in OURS]
     inverse = [INVERSE[name] for name in names if name in INVERSE and (data_dir / INVERSE[name]).is_file()]
     for name in utterance_files(output_dir) + list(INVERSE.values()):
@@ -243,23 +236,17 @@ def _only(table: dict, keep: dict) -> dict:
     return {utt_id: value for utt_id, value in table.items() if utt_id in keep}
 
 
-def _summary(options: FormatOptions, num_samples: dict, notes: dict, bad: dict) -> str:
-    hours = sum(map(int, num_samples.values())) / options.fs / 3600
+def _summary(options: FormatOptions, num_samples: dict[str, int], notes: list[str], bad: dict[str, str]) -> str:
+    hours = sum(num_samples.values()) / options.fs / 3600
     lines = [f"{options.output_dir}: {len(num_samples)} utterances, {hours:.2f} h at {options.fs} Hz"]
     if bad:
         warning = "warning: " if options.role == "test" else ""
         kinds = Counter(reason.split(": ", 1)[1].split(":")[0].split(";")[0] for reason in bad.values())
         told = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
         lines.append(f"{warning}{len(bad)} left out ({told}), see {options.output_dir}/bad_utts.tsv")
-    for note, count in Counter(one for said in notes.values() for one in said.split(", ")).most_common():
+    for note, count in Counter(notes).most_common():
         lines.append(f"note: {count} {note}")
     return "\n".join(lines)
-
-
-def _read_list(path: Path, separator: str) -> dict[str, str]:
-    """A list that we wrote ourselves; it may be empty."""
-    with path.open(encoding="utf-8") as stream:
-        return dict(line.rstrip("\n").split(separator, 1) for line in stream)
 
 
 def _write_bad(path: Path, bad: dict[str, str]) -> None:
@@ -268,7 +255,7 @@ def _write_bad(path: Path, bad: dict[str, str]) -> None:
 
 
 def _remove_parts(folder: Path) -> None:
-    """Remove what a killed run left half-written."""
+    """Remove incomplete files of a killed run."""
     for path in folder.iterdir():
         if PART.search(path.name):
             path.unlink(missing_ok=True)
@@ -282,20 +269,3 @@ def _remove_orphans(output_dir: Path, used: Iterable[str]) -> None:
             continue
         if path.parts[-2:] not in keep and (path.suffix in (".wav", ".flac") or PART.search(path.name)):
             path.unlink(missing_ok=True)
-
-
-def check_options(options: FormatOptions) -> None:
-    """Raise a SecError where an option makes no sense."""
-    if options.fs < 8000:
-        raise SecError(f"--fs {options.fs}: wants Hz, 8000 or more, such as 16000")
-    if options.nj < 1:
-        raise SecError(f"--nj {options.nj}: wants 1 or more")
-    if not options.pipe_seconds > 0:
-        raise SecError(f"--pipe_seconds {options.pipe_seconds}: wants seconds, more than 0")
-    if not 0 <= options.min_wav_duration < options.max_wav_duration:
-        raise SecError(
-            f"--min_wav_duration {options.min_wav_duration} --max_wav_duration {options.max_wav_duration}:"
-            " want seconds, 0 <= min < max"
-        )
-    if options.max_wav_duration > LONGEST:
-        raise SecError(f"--max_wav_duration {options.max_wav_duration}: at most {LONGEST:.0f} s can be taken")

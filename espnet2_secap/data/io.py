@@ -1,110 +1,24 @@
 """Reading and writing the text files of a data directory: `id value` lines, UTF-8, sorted by id."""
 
-import errno
-import glob
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.process.processes import start_of
+from espnet2_secap.process.files import atomic_write, make_dir, named_os_errors
+
+__all__ = ["atomic_write", "make_dir", "named_os_errors"]  # of process/files.py, from here too
 
 BOM = b"\xef\xbb\xbf"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff]")  # all but the tab; what UTF-8 has no bytes for
 MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take 255 bytes
-OS_HINTS = {
-    errno.ENOTDIR: "a part of this path is a file, not a folder: choose another path",
-    errno.EEXIST: "there is a file where a folder is wanted: choose another path",
-    errno.EISDIR: "there is a folder where a file is wanted: choose another path",
-    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
-    errno.EFBIG: "the limit for file sizes is reached: raise `ulimit -f`, then run the same command again",
-    errno.EDQUOT: "the quota is used up: free some space, then run the same command again",
-    errno.EPERM: "not permitted here: choose another folder",
-}
-
-
-@contextmanager
-def named_os_errors(path: str | Path) -> Iterator[None]:
-    """Make an OSError of the block name `path`, or turn it into a SecError where we know what to do.
-
-    Errors without a hint here (no space, no permission, ...) stay OSError, for `cli` to print.
-    """
-    try:
-        yield
-    except OSError as err:
-        if err.errno in OS_HINTS:
-            raise SecError(f"{path}: {err.strerror}; {OS_HINTS[err.errno]}") from err
-        err.filename = str(path)
-        raise
-
-
-def make_dir(path: str | Path) -> Path:
-    """Make a folder and its parents where they are missing, and return it."""
-    with named_os_errors(path):
-        Path(path).mkdir(parents=True, exist_ok=True)
-    return Path(path)
-
-
-@contextmanager
-def atomic_write(path: str | Path, mode: str = "w", sync: bool = True) -> Iterator[IO]:
-    """Open a file beside `path` that takes its place when the block ends well, and is removed otherwise.
-
-    Args:
-        path: what to write. An earlier file of this name stays whole until the new one is complete.
-        mode: "w" (text: UTF-8, newline "\\n") or "wb".
-        sync: have it on the disk before it takes its place, and remove what processes that were killed left of
-            it. Without, it is safe against a kill, not against a power cut, and takes no time in large folders.
-
-    Raises:
-        OSError, SecError: no space, no permission, no such folder, ...; the message names `path`.
-    """
-    assert mode in ("w", "wb"), mode
-    part = f"{path}.tmp.{os.getpid()}"
-    text = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
-    if sync:
-        _remove_left_over(Path(path))
-    with named_os_errors(path):
-        if os.path.lexists(part):  # of a killed process of the same number, or a link that leads elsewhere
-            os.unlink(part)
-        stream = open(part, mode.replace("w", "x"), **text)
-    try:
-        try:
-            yield stream
-            with named_os_errors(path):
-                stream.flush()
-                if sync:
-                    os.fsync(stream.fileno())
-        finally:
-            with named_os_errors(path):
-                stream.close()
-        with named_os_errors(path):
-            os.replace(part, path)
-    except BaseException as err:
-        if os.path.lexists(part):
-            os.unlink(part)
-        # torch.save raises a RuntimeError of its own while it handles a write's error.
-        cause = err.__context__ if isinstance(err, RuntimeError) else err
-        if isinstance(cause, OSError) and cause.errno and cause.filename is None:  # a write inside the block
-            with named_os_errors(path):
-                raise cause from None
-        raise
-
-
-def _remove_left_over(path: Path) -> None:
-    for part in path.parent.glob(f"{glob.escape(path.name)}.tmp.*"):
-        pid = part.name.rsplit(".", 1)[1]
-        if pid.isdigit() and start_of(int(pid)) is None:
-            part.unlink(missing_ok=True)
 
 
 def bad_id(utt_id: str) -> str | None:
-    """Say what keeps `utt_id` from being an utterance's id, or return None where it is a good one.
+    """Say why `utt_id` cannot be an utterance's id, or return None if it can.
 
-    Ids become file names: nothing may lead out of the output folder or look like an option.
+    Ids become file names: none may lead out of the output folder or look like an option.
     """
     if not utt_id or any(c.isspace() or not c.isprintable() for c in utt_id):
         return "an id may not be empty or hold blanks or control characters; rename it"
@@ -121,17 +35,17 @@ Entry = tuple[int, str, str]  # line number, id, value
 
 
 def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry], list[str]]:
-    """Read the `id value` lines of a file and list all that is wrong with them.
+    """Read the `id value` lines of a file and list everything that is wrong with them.
 
     Args:
-        may_be_empty: whether an id without a value is right, as in Kaldi's text.
+        may_be_empty: accept an id without a value, as in Kaldi's text.
 
     Returns:
-        line number, id and value of every line that has an id and can be read, each id once (a value may be
-        missing); problems, each as "file:line: id: what; what to do". Order is not checked here (data.validate).
+        line number, id and value of every readable line with an id, each id once (a value may be missing);
+        problems, each as "file:line: id: what; what to do". Order is not checked here (data.validate).
 
     Raises:
-        OSError: the file is there but cannot be read.
+        OSError: the file exists but cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -164,7 +78,7 @@ def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry
             name = shorten(utt_id) or "blank line"
             problems.append(f"{where}: {name}: ends with CRLF; convert the file with `sed -i 's/\\r$//'`")
         if not utt_id:
-            problems.append(f"{where}: has no id (blank line or leading blank); remove or mend the line")
+            problems.append(f"{where}: has no id (blank line or leading blank); remove or fix the line")
         elif utt_id in seen:
             problems.append(f"{where}: {shorten(utt_id)}: the id is there twice; remove one of the lines")
         else:
@@ -181,7 +95,7 @@ def _split(line: str) -> tuple[str, str]:
     return line[:end], line[end:].strip(" \t")
 
 
-def parse_captions(value: str) -> list[str]:
+def parse_captions(value: str, may_be_empty: bool = False) -> list[str]:
     """The captions in a line's value, a JSON list.
 
     Raises:
@@ -191,17 +105,30 @@ def parse_captions(value: str) -> list[str]:
         parsed = json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError('is not JSON; write id ["caption", ...]') from None
-    if not isinstance(parsed, list) or not all(isinstance(one, str) for one in parsed):
-        raise ValueError('is not a list of sentences; write id ["caption", ...]')
-    if not parsed:
-        raise ValueError("has an empty list of captions; add one or leave the utterance out of all files")
-    if not all(one.strip() for one in parsed):
+    return check_captions(parsed, may_be_empty)
+
+
+def check_captions(captions: object, may_be_empty: bool = False) -> list[str]:
+    """Return an utterance's captions after checking that they are a list of one or more texts.
+
+    Args:
+        captions: anything.
+        may_be_empty: accept empty captions, which a system may write.
+
+    Raises:
+        ValueError: what is wrong with it, and what to do.
+    """
+    if not isinstance(captions, list) or not all(isinstance(one, str) for one in captions):
+        raise ValueError('is not a list of captions; write id ["caption", ...]')
+    if not captions:
+        raise ValueError("has no caption; add one, or leave the utterance out of all files")
+    if not may_be_empty and not all(one.strip() for one in captions):
         raise ValueError("has an empty caption; add its words or remove it")
-    return parsed
+    return captions
 
 
 def good_lines(path: str | Path, may_be_empty: bool = False) -> list[Entry]:
-    """The lines of `scan_lines` where nothing is wrong with any.
+    """The lines of a file in which `scan_lines` finds no problem.
 
     Raises:
         SecError: the first problem, and how many more there are.
@@ -222,26 +149,45 @@ def read_kaldi(path: str | Path) -> dict[str, str]:
     return {utt_id: value for _, utt_id, value in good_lines(path)}
 
 
-def read_captions(path: str | Path) -> dict[str, list[str]]:
-    """Read a `captions` file: id -> its captions, at least one, none of them empty.
+def read_captions(path: str | Path, may_be_empty: bool = False) -> dict[str, list[str]]:
+    """Read a `captions` file: id -> its captions, at least one.
+
+    Args:
+        path: the file.
+        may_be_empty: accept empty captions, which a system may write.
 
     Raises:
-        SecError: as `read_kaldi`, and where a line is no JSON list of sentences.
+        SecError: as `read_kaldi`, and where a line is not a JSON list of captions.
     """
     captions = {}
     for number, utt_id, value in good_lines(path):
         try:
-            captions[utt_id] = parse_captions(value)
+            captions[utt_id] = parse_captions(value, may_be_empty)
         except ValueError as err:
             raise SecError(f"{path}:{number}: {shorten(utt_id)}: {err}") from None
     return captions
+
+
+def read_lengths(path: str | Path) -> dict[str, int]:
+    """Read utt2num_frames or utt2num_samples: id -> a positive number.
+
+    Raises:
+        SecError: as `read_kaldi`, and where a value is not a positive number.
+    """
+    lengths = {}
+    for number, utt_id, value in good_lines(path):
+        if not (value.isascii() and value.isdigit() and len(value) < 16 and int(value) > 0):
+            what = f"{shorten(value)!r} is not a positive number; run the stage that makes this file again"
+            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {what}")
+        lengths[utt_id] = int(value)
+    return lengths
 
 
 def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
     """Write an `id value` file, sorted by id, at once or not at all.
 
     Raises:
-        SecError: an id or a value that would not be read back as it is.
+        SecError: an id or a value that would not be read back unchanged.
     """
     lines = []
     for utt_id in sorted(mapping):
@@ -249,18 +195,20 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
         if not utt_id or " " in utt_id or "\t" in utt_id or _CONTROL.search(utt_id):
             raise SecError(f"{path}: {shorten(utt_id)!r} cannot be an id: it is empty or holds blanks; rename it")
         if not value or _CONTROL.search(value):
-            raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or holds control characters; mend it")
+            raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or holds control characters; fix it")
         lines.append(f"{utt_id} {value}\n")
     with atomic_write(path) as stream:
         stream.writelines(lines)
 
 
-def write_captions(path: str | Path, captions: Mapping[str, list[str]]) -> None:
-    """Write a `captions` file (`id ["caption", ...]`), sorted by id, at once or not at all."""
+def write_captions(path: str | Path, captions: Mapping[str, list[str]], may_be_empty: bool = False) -> None:
+    """Write a `captions` file (`id ["caption", ...]`), sorted by id, at once or not at all; see `read_captions`."""
     for utt_id, sentences in captions.items():
-        if isinstance(sentences, str) or not sentences or not all(one.strip() for one in sentences):
-            raise SecError(f"{path}: {shorten(utt_id)}: wants a list of captions, none empty; mend it")
-    write_kaldi(path, {key: json.dumps(list(value), ensure_ascii=False) for key, value in captions.items()})
+        try:
+            check_captions(sentences, may_be_empty)
+        except ValueError as err:
+            raise SecError(f"{path}: {shorten(utt_id)}: {err}") from None
+    write_kaldi(path, {key: json.dumps(value, ensure_ascii=False) for key, value in captions.items()})
 
 
 def write_json(path: str | Path, content: object) -> None:
@@ -280,8 +228,8 @@ def read_yaml(path: str | Path) -> dict:
 
     try:
         conf = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise SecError(f"{path}: not a YAML file: {' '.join(str(err).split())}") from err
+    except (yaml.YAMLError, ValueError, RecursionError) as err:  # ValueError: a date or number that is none
+        raise SecError(f"{path}: not a YAML file: {' '.join(str(err).split())}; fix it") from err
     if not isinstance(conf or {}, dict):
         raise SecError(f"{path}: not a YAML file of options; write lines `key: value`")
     return conf or {}

@@ -1,4 +1,4 @@
-"""Recordings that a command makes (`sox x.mp3 -t wav - |` in wav.scp), run only where a person has allowed it."""
+"""Recordings that a command makes (`sox x.mp3 -t wav - |` in wav.scp), run only with --allow_pipes true."""
 
 import contextlib
 import hashlib
@@ -16,14 +16,14 @@ SAID = 2000  # bytes of a command's stderr that are kept, the last ones
 
 
 def run_command(entry: str, limit: float) -> bytes:
-    """Run the command of an entry of wav.scp by bash and return what it writes to its stdout.
+    """Run the command of an entry of wav.scp in bash and return what it writes to stdout.
 
     Args:
         entry: `command |` or `| command`. A pipeline fails where any of its parts does (pipefail).
         limit: seconds; a command that takes longer is killed with all that it started.
 
     Raises:
-        BadAudio: it fails, writes nothing or too much, or takes too long; with the end of its stderr.
+        BadAudio: the command fails, writes nothing or too much, or takes too long; with the end of its stderr.
     """
     command = entry.strip().removesuffix("|").removeprefix("|").strip()
     process = subprocess.Popen(
@@ -39,7 +39,10 @@ def run_command(entry: str, limit: float) -> bytes:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         if isinstance(err, TimeoutError):
-            raise BadAudio(f"its command was ended: it took longer than {limit:g} s (--pipe_seconds)") from None
+            raise BadAudio(
+                f"its command was stopped after {limit:g} s; fix it in wav.scp, or raise --pipe_seconds (in a recipe:"
+                ' --format_args "--pipe_seconds 600")'
+            ) from None
         raise
     finally:
         process.wait()
@@ -47,9 +50,9 @@ def run_command(entry: str, limit: float) -> bytes:
         process.stderr.close()
     told = shorten(" ".join(said.decode("utf-8", "replace").split())[-300:], 300) or "it said nothing"
     if process.returncode != 0:
-        raise BadAudio(f"its command failed: exit status {process.returncode}: {told}; mend it in wav.scp")
+        raise BadAudio(f"its command failed: exit status {process.returncode}: {told}; fix it in wav.scp")
     if not content:
-        raise BadAudio(f"its command wrote nothing: {told}; mend it in wav.scp")
+        raise BadAudio(f"its command wrote nothing: {told}; fix it in wav.scp")
     return content
 
 
@@ -69,7 +72,7 @@ def _read(process: subprocess.Popen, deadline: float) -> tuple[bytes, bytes]:
                 if not block:
                     selector.unregister(key.fileobj)
             if len(content) > MOST:
-                raise BadAudio(f"its command was ended: it wrote more than {MOST} bytes, no recording is that long")
+                raise BadAudio(f"its command was stopped: it wrote more than {MOST} bytes; fix it in wav.scp")
             del said[:-SAID]
     try:
         process.wait(max(0.0, deadline - time.monotonic()))

@@ -1,7 +1,7 @@
-"""What wav.scp and feats.scp may name: files, and in arks plain matrices.
+"""Entries that wav.scp and feats.scp may have: files, and in arks plain matrices.
 
 Kaldi's readers run an entry that begins or ends with `|` as a shell command, and kaldiio unpickles an ark that says so.
-A data directory or a dump can come from anyone, so both are refused before kaldiio or ESPnet sees them.
+A data directory or a dump can come from anyone, so both are refused before kaldiio or ESPnet reads them.
 """
 
 import re
@@ -14,7 +14,7 @@ import numpy as np
 from espnet2_secap.data.io import bad_id, good_lines
 from espnet2_secap.errors import SecError, shorten
 
-_PLACE = re.compile(r"([^|].*):(\d+)")  # FILE:OFFSET
+_PLACE = re.compile(r"([^|].*):([0-9]{1,18})")  # FILE:OFFSET
 _MATRIX = (b"\0B", b"NPY")  # Kaldi's binary matrices; NumPy's arrays, which kaldiio reads without pickles
 
 
@@ -27,7 +27,7 @@ def read_matrix(entry: str) -> np.ndarray:
     """The matrix (T, D) of an entry of feats.scp, float32.
 
     Raises:
-        SecError: the entry is not FILE:OFFSET, or there is something else than a matrix.
+        SecError: the entry is not FILE:OFFSET of a matrix.
         OSError: the file cannot be read.
     """
     from kaldiio.matio import read_kaldi
@@ -38,14 +38,14 @@ def read_matrix(entry: str) -> np.ndarray:
         try:
             matrix = np.array(read_kaldi(ark), dtype=np.float32)
         except (ValueError, TypeError, AssertionError, MemoryError, EOFError, struct.error) as err:
-            raise SecError(f"no whole matrix there ({' '.join(str(err).split())[:100]})") from err
+            raise SecError(f"incomplete or broken matrix ({' '.join(str(err).split())[:100]})") from err
     if matrix.ndim != 2:
-        raise SecError(f"an array of {matrix.ndim} dimensions there, expected frames x values")
+        raise SecError(f"array of {matrix.ndim} dimensions, expected frames x values")
     return matrix
 
 
 def check_feats_scp(path: str | Path) -> None:
-    """See that every entry of a feats.scp is FILE:OFFSET with a matrix there; only its first bytes are read.
+    """Check that every entry of a feats.scp is FILE:OFFSET of a matrix; only its first bytes are read.
 
     Raises:
         SecError: file, line and id of the first entry that is not.
@@ -72,7 +72,7 @@ def check_feats_scp(path: str | Path) -> None:
 
 
 def check_wav_scp(path: str | Path) -> None:
-    """See that no entry of a wav.scp is a command.
+    """Check that no entry of a wav.scp is a command.
 
     Raises:
         SecError: file, line and id of the first entry that is.

@@ -1,4 +1,4 @@
-"""Checking a data directory: every bad line is listed, none is mended here."""
+"""Checking a data directory: every bad line is listed, none is changed."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -20,15 +20,15 @@ def utterance_files(folder: str | Path) -> list[str]:
 
 
 def validate_data_dir(folder: str | Path, require: Iterable[str] = (), allow_pipes: bool = False) -> list[str]:
-    """List all that is wrong with a data directory, as "file:line: id: what; what to do".
+    """List everything that is wrong with a data directory, as "file:line: id: what; what to do".
 
     Args:
-        folder: data/<set> or dump/raw/<set>. wav.scp must be there; every other file is checked where it is.
-        require: names of files that must be there too (captions, text, utt2spk, spk2utt, utt2emo, ...).
+        folder: data/<set> or dump/raw/<set>. wav.scp must exist; every other file is checked if it exists.
+        require: names of files that must exist too (captions, text, utt2spk, spk2utt, utt2emo, ...).
         allow_pipes: whether wav.scp may hold commands.
 
     Returns:
-        problems, none where the directory is good.
+        problems, none if the directory is correct.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -77,14 +77,14 @@ def _order(entries: list[Entry]) -> Iterator[Finding]:
             yield (
                 number,
                 after,
-                f"not in byte order, it stands after {shorten(before)}; sort it (LC_ALL=C sort)",
+                f"not in byte order, it follows {shorten(before)}; sort the file (LC_ALL=C sort)",
             )
 
 
 def _attribute(entries: list[Entry]) -> Iterator[Finding]:
     for number, utt_id, value in entries:
         if len(value.split()) > 1:
-            yield number, utt_id, f"has {len(value.split())} values, wants one; remove the others"
+            yield number, utt_id, f"has {len(value.split())} values, must have one; remove the others"
 
 
 def _captions(entries: list[Entry]) -> Iterator[Finding]:
@@ -109,7 +109,7 @@ def _pipes(entries: list[Entry]) -> Iterator[Finding]:
             yield (
                 number,
                 utt_id,
-                "is a command (pipe), which could do anything; --allow_pipes true runs it where you trust this file",
+                "is a command (pipe), which could do anything; give --allow_pipes true if you trust this file",
             )
 
 
@@ -117,13 +117,13 @@ CHECKS = {"wav.scp": _recordings, "captions": _captions, "text": _nothing}
 
 
 def _same_ids(folder: Path, name: str, tables: dict[str, list[Entry]]) -> Iterator[str]:
-    """What only wav.scp or only the file has."""
+    """Ids that only wav.scp or only the file has."""
     here, wav = ({utt_id: number for number, utt_id, _ in tables[one]} for one in (name, "wav.scp"))
     for utt_id, number in wav.items():
         if utt_id not in here:
             yield (
                 f"{folder / name}: {shorten(utt_id)}: is missing, wav.scp has it in line {number};"
-                " add it here or remove it there"
+                " add it here or remove it from wav.scp"
             )
     for utt_id, number in here.items():
         if wav and utt_id not in wav:
@@ -131,10 +131,10 @@ def _same_ids(folder: Path, name: str, tables: dict[str, list[Entry]]) -> Iterat
 
 
 def _inverse(folder: Path, forward: str, backward: str, entries: list[Entry]) -> list[str]:
-    """Where spk2utt is not the inverse of utt2spk (emo2utt of utt2emo)."""
+    """Lines by which spk2utt is not the inverse of utt2spk (emo2utt of utt2emo)."""
     path = folder / backward
     if not entries:
-        return [f"{path}: there is no good {forward} for it; mend or make {forward} first"]
+        return [f"{path}: needs a correct {forward}; fix or make {forward} first"]
     lines, problems = scan_lines(path)
     if not lines:
         return problems
@@ -151,8 +151,8 @@ def _inverse(folder: Path, forward: str, backward: str, entries: list[Entry]) ->
                 what = ""
             listed.add(utt_id)
             if what:
-                problems.append(f"{path}:{number}: {shorten(key)}: {what}; make the file again from {forward}")
+                problems.append(f"{path}:{number}: {shorten(key)}: {what}; make this file again from {forward}")
     for utt_id in utt2key:
         if utt_id not in listed:
-            problems.append(f"{path}: {shorten(utt_id)}: is missing; make the file again from {forward}")
+            problems.append(f"{path}: {shorten(utt_id)}: is missing; make this file again from {forward}")
     return problems

@@ -151,7 +151,7 @@ def load_upstream(name: str, path: str | None = None, args: dict | None = None) 
         _check_path(name, path)
     if name in TRANSFORMERS:
         if not path or args:
-            raise SecError(f"{name}: wants a path (a transformers folder or a hub name) and no other argument")
+            raise SecError(f"{name}: takes --upstream_path (a transformers folder or a hub name) and no other argument")
         return _load_transformers(entry, name, path)
     try:
         with tensors_only():
@@ -159,7 +159,8 @@ def load_upstream(name: str, path: str | None = None, args: dict | None = None) 
         return OtherUpstream(expert)
     except UnsafeFile as err:
         raise SecError(
-            f"{err} (S3PRL's upstream {name!r}; if you trust it: sec_extract_feats --allow_pickle true)"
+            f"{err} (S3PRL's upstream {name!r}); if you trust its source, give sec_extract_feats "
+            '--allow_pickle true (in a recipe: --extract_args "--allow_pickle true")'
         ) from err
     except Exception as err:
         raise SecError(
@@ -216,7 +217,7 @@ def _check_path(name: str, path: str) -> None:
         return
     raise SecError(
         f"{path}: does not exist, but {name} is to be loaded from it; run the recipe's stage that makes it, "
-        "or give the right --upstream_path"
+        "or fix --upstream_path"
     )
 
 

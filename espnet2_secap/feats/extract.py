@@ -1,24 +1,24 @@
-"""Stage 3: the features of all utterances into arks, in parallel jobs, each part once and whole."""
+"""Stage 3: compute the features of all utterances and store them in arks, by parallel jobs that can be resumed."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from espnet2_secap.data.io import atomic_write, make_dir, write_json, write_kaldi
-from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.feats.shards import Shard, Utt, deal, share
+from espnet2_secap.errors import SecError
+from espnet2_secap.feats.shards import Shard, Utt, loads
+from espnet2_secap.process.jobs import OTHER, UNFINISHED, deal, run_again, share
 from espnet2_secap.progress import progress
 
 if TYPE_CHECKING:
     from espnet2_secap.encoder.abs_encoder import AbsEncoder
 
-FS = 16000  # samples per second
 COMBINED = ("feats.scp", "utt2num_frames", "config.json")
 
 
@@ -31,7 +31,7 @@ def run_job(
     build: Callable[[], "AbsEncoder"],
     threads: int = 1,
 ) -> None:
-    """Make the shards of one job that are not there yet.
+    """Compute the shards of one job that are not finished yet.
 
     Args:
         shards: the plan, the same for all jobs.
@@ -43,29 +43,32 @@ def run_job(
 
     Raises:
         SecError: the encoder cannot be loaded, no such device, an utterance cannot be read or is too short,
-            or its features are not finite. Shards that were finished before stay.
+            or its features are not finite. Finished shards are kept.
     """
-    prints = {shard: shard.fingerprint() for shard in share(shards, nj, job)}
+    prints = {shard: shard.fingerprint() for shard in share(loads(shards), nj, job)}
     todo, other = [], 0
     for shard, fingerprint in prints.items():
         index = shard.load()
         if index is None or index.get("fingerprint") != fingerprint:
             todo.append(shard)
             other += index is not None
-    say = f"job {job} of {nj}: {len(prints)} parts, {len(prints) - len(todo)} of them there already"
+    say = f"job {job} of {nj}: {len(prints)} parts, {len(prints) - len(todo)} of them finished already"
     print(
-        say + (f", {other} made anew: settings, model or audio have changed" if other else ""),
+        say + (f", {other} computed again: settings, model or audio have changed" if other else ""),
         file=sys.stderr,
     )
     if not todo:
         return
     encoder = _load(build, device, threads)
+    rates = {shard.set_dir: shard.audio.stored_rate() for shard in todo}  # Hz, of dump/raw
     for shard in todo:
+        shard.audio.resample_to(encoder.sampling_rate)
+        least = ceil(encoder.min_samples * rates[shard.set_dir] / encoder.sampling_rate)
         for utt in shard.utts:
-            if utt.samples < encoder.min_samples:
+            if utt.samples < least:
                 raise SecError(
-                    f"{utt.path}: {utt.id}: {utt.samples} samples are too short, the upstream needs "
-                    f"{encoder.min_samples}; leave it out with --min_wav_duration in stage 2"
+                    f"{utt.path}: {utt.id}: {utt.samples} samples are too short, the encoder needs {least}; "
+                    "leave it out with --min_wav_duration and run stage 2 again"
                 )
     for set_dir in dict.fromkeys(shard.set_dir for shard in todo):
         make_dir(set_dir / "data")
@@ -76,11 +79,15 @@ def run_job(
 
     def work() -> Iterator[Utt]:
         for shard in todo:
-            yield from write_shard(shard, prints[shard], encoder, batch_seconds, device)
+            most = int(batch_seconds * rates[shard.set_dir])
+            yield from write_shard(shard, prints[shard], encoder, most, device)
 
     for _ in progress(work(), total=len(utts), desc=f"features, job {job} of {nj}"):
         pass
-    seconds, speech = time.monotonic() - start, sum(utt.samples for utt in utts) / FS
+    seconds, speech = (
+        time.monotonic() - start,
+        sum(sum(utt.samples for utt in shard.utts) / rates[shard.set_dir] for shard in todo),
+    )
     print(
         f"job {job} of {nj}: {len(utts)} utterances, {speech:.0f} s of speech in {seconds:.1f} s "
         f"({len(utts) / seconds:.1f} per second, {seconds / speech:.4f} times real time)",
@@ -109,10 +116,8 @@ def _load(build: Callable[[], "AbsEncoder"], device: str, threads: int) -> "AbsE
     return encoder.to(device).eval()
 
 
-def write_shard(
-    shard: Shard, fingerprint: str, encoder: "AbsEncoder", batch_seconds: float, device: str
-) -> Iterator[Utt]:
-    """Write one shard, first its ark, then its index, and yield its utterances as they are done."""
+def write_shard(shard: Shard, fingerprint: str, encoder: "AbsEncoder", max_samples: int, device: str) -> Iterator[Utt]:
+    """Write one shard, first its ark, then its index, and yield each utterance when it is done."""
     import kaldiio
 
     for left in shard.ark.parent.glob(f"feats.{shard.number}.*.tmp.*"):  # of a job that was killed
@@ -120,8 +125,9 @@ def write_shard(
     shard.index.unlink(missing_ok=True)
     places = {}
     with atomic_write(shard.ark, "wb") as ark:
-        for batch in make_batches(shard.utts, int(batch_seconds * FS), encoder.padding_safe):
-            for utt, feats in zip(batch, encode(batch, encoder, device), strict=True):
+        for batch in make_batches(shard.utts, max_samples, encoder.padding_safe):
+            wavs = [shard.audio.read(utt.id) for utt in batch]
+            for utt, feats in zip(batch, encode(wavs, encoder, device), strict=True):
                 feats = _checked(utt, feats, shard.settings.dtype)
                 places[utt.id] = [ark.tell() + len(f"{utt.id} ".encode()), len(feats)]
                 # Kaldi's matrices have no half precision: those are kept as NumPy arrays in the ark.
@@ -168,39 +174,15 @@ def make_batches(utts: Sequence[Utt], max_samples: int, padding_safe: bool) -> l
     return batches
 
 
-def encode(batch: Sequence[Utt], encoder: "AbsEncoder", device: str) -> list[np.ndarray]:
-    """Features (T, L * D) in float32 of each utterance of a batch."""
+def encode(wavs: Sequence[np.ndarray], encoder: "AbsEncoder", device: str) -> list[np.ndarray]:
+    """Features (T, L * D) in float32 of each waveform (samples,) of a batch."""
     import torch
 
-    wavs = [torch.from_numpy(read_audio(utt)) for utt in batch]
     lengths = torch.tensor([len(wav) for wav in wavs], device=device)
     with torch.inference_mode():
-        speech = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True).to(device)
+        speech = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(wav) for wav in wavs], batch_first=True).to(device)
         feats, frames = encoder(speech, lengths)
     return [one[:n].numpy() for one, n in zip(feats.cpu(), frames.tolist(), strict=True)]
-
-
-def read_audio(utt: Utt) -> np.ndarray:
-    """The waveform of an utterance, (samples,) float32.
-
-    Raises:
-        SecError: not audio, not mono 16 kHz, or not as long as stage 2 said.
-    """
-    import soundfile
-
-    try:
-        wav, rate = soundfile.read(utt.path, dtype="float32")
-    except soundfile.LibsndfileError as err:
-        if not os.access(utt.path, os.R_OK):
-            raise SecError(f"{utt.path}: {utt.id}: may not be read; give this user the permission") from err
-        raise SecError(f"{utt.path}: {utt.id}: not readable as audio; run stage 2 again") from err
-    if rate != FS or wav.ndim != 1 or len(wav) != utt.samples:
-        channels = 1 if wav.ndim == 1 else wav.shape[1]
-        raise SecError(
-            f"{utt.path}: {utt.id}: has {len(wav)} samples of {channels} channel(s) at {rate} Hz, expected "
-            f"{utt.samples} of 1 at {FS} Hz; run stage 2 again, with --fs {FS}"
-        )
-    return wav
 
 
 def _checked(utt: Utt, feats: np.ndarray, dtype: str) -> np.ndarray:
@@ -210,7 +192,10 @@ def _checked(utt: Utt, feats: np.ndarray, dtype: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         stored = feats.astype(dtype)
     if not np.isfinite(stored).all():
-        raise SecError(f"{utt.path}: {utt.id}: its features are too large for {dtype}; use --dtype float32")
+        raise SecError(
+            f"{utt.path}: {utt.id}: its features are too large for {dtype}; use --dtype float32"
+            " (in a recipe: --feats_dtype float32)"
+        )
     return np.ascontiguousarray(stored)
 
 
@@ -218,23 +203,17 @@ def combine(shards: Sequence[Shard], nj: int) -> None:
     """Merge what all jobs have made: feats.scp, utt2num_frames and config.json of each set.
 
     Raises:
-        SecError: parts are missing or made from something else; nothing is written then.
+        SecError: parts are missing or made from something else; then nothing is written.
     """
-    indexes, problems = {}, {}
-    job_of = {shard: job for job, mine in enumerate(deal(shards, nj), 1) for shard in mine}
-    for shard in shards:
-        index = shard.load()
-        if index is None or index.get("fingerprint") != shard.fingerprint():
-            what = "missing" if index is None else "made with other settings, model or audio"
-            problems.setdefault(shard.set_dir, []).append((job_of[shard], what))
-        indexes[shard] = index
+    indexes, problems = {shard: shard.load() for shard in shards}, {}
+    job_of = {shard: job for job, mine in enumerate(deal(loads(shards), nj), 1) for shard in mine}
+    for shard, index in indexes.items():
+        if index is None:
+            problems[job_of[shard]] = UNFINISHED
+        elif index.get("fingerprint") != shard.fingerprint():
+            problems.setdefault(job_of[shard], OTHER)
     if problems:
-        set_dir, bad = next(iter(problems.items()))
-        jobs = sorted({job for every in problems.values() for job, _ in every})
-        raise SecError(
-            f"{set_dir}: {len(bad)} part(s) are {bad[0][1]}; run stage 3's job(s) "
-            f"{shorten(', '.join(map(str, jobs)))} of {nj} again, finished parts are kept"
-        )
+        raise run_again(shards[0].set_dir.parent, 3, nj, problems)
     for set_dir in dict.fromkeys(shard.set_dir for shard in shards):
         _combine_set(set_dir, {shard: index for shard, index in indexes.items() if shard.set_dir == set_dir})
 

@@ -1,9 +1,9 @@
-"""Shape files of stage 4: how long each utterance is, as ESPnet's samplers read it. No torch here."""
+"""Shape files of stage 4: the length of each utterance, as ESPnet's samplers read it. No torch here."""
 
 import json
 from pathlib import Path
 
-from espnet2_secap.data.io import make_dir, read_kaldi, write_kaldi
+from espnet2_secap.data.io import make_dir, read_lengths, write_kaldi
 from espnet2_secap.errors import SecError
 
 
@@ -12,14 +12,14 @@ def write_shape_file(source_dir: str | Path, output: str | Path) -> dict[str, in
 
     Args:
         source_dir: dump/<tag>/<set> with utt2num_frames and config.json (stage 3), or dump/raw/<set> with
-            utt2num_samples (stage 2). Where both are there, the features count.
+            utt2num_samples (stage 2). If both exist, the features are used.
         output: the shape file; its folder is made.
 
     Returns:
         length of each utterance, in frames or samples.
 
     Raises:
-        SecError: neither file is there, or a line is not a positive number.
+        SecError: neither file is there, or one of them is broken.
     """
     source = Path(source_dir)
     feats, raw = source / "utt2num_frames", source / "utt2num_samples"
@@ -29,24 +29,12 @@ def write_shape_file(source_dir: str | Path, output: str | Path) -> dict[str, in
     elif raw.is_file():
         width, path = "", raw
     else:
-        raise SecError(f"{source}: has neither {feats.name} (stage 3 makes it) nor {raw.name} (stage 2 makes it)")
+        raise SecError(
+            f"{source}: neither {feats.name} (stage 3) nor {raw.name} (stage 2) is there; run these stages first"
+        )
     lengths = read_lengths(path)
     make_dir(Path(output).parent)
     write_kaldi(output, {utt: f"{length}{width}" for utt, length in lengths.items()})
-    return lengths
-
-
-def read_lengths(path: str | Path) -> dict[str, int]:
-    """Read utt2num_frames or utt2num_samples: id -> a positive number.
-
-    Raises:
-        SecError: missing or broken file, a value that is not a positive number.
-    """
-    lengths = {}
-    for utt, value in read_kaldi(path).items():
-        if not (value.isascii() and value.isdigit() and int(value) > 0):
-            raise SecError(f"{path}: {utt}: {value!r} is not a positive number; run the stage that makes it again")
-        lengths[utt] = int(value)
     return lengths
 
 
@@ -55,5 +43,5 @@ def _width(path: Path) -> int:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         return int(config["num_layers"]) * int(config["dim"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as err:
-        raise SecError(f"{path}: missing or broken; run stage 3 again, it writes this file") from err
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as err:
+        raise SecError(f"{path}: missing or broken; run stage 3 again, it makes this file") from err

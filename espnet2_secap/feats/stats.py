@@ -1,4 +1,4 @@
-"""Sums over all stored frames of a set, from which ESPnet's global_mvn takes mean and variance (stage 4)."""
+"""Sums over all stored frames of a set, from which ESPnet's global_mvn computes mean and variance (stage 4)."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def write_feats_stats(source_dir: str | Path, output: str | Path) -> int:
     utterances = Utterances(source_dir)
     if utterances.raw:
         raise SecError(
-            f"{source_dir}: holds audio; statistics are of stored features (stage 3, without feats_type raw)"
+            f"{source_dir}: holds audio, statistics are of stored features; give the folder that stage 3 wrote"
         )
     count, total, squares = 0, 0.0, 0.0
     for utt in progress(utterances.ids, desc=f"statistics of {source_dir}"):

@@ -1,7 +1,5 @@
 """Decoding of one job's share of a set."""
 
-import hashlib
-import json
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +14,9 @@ from espnet2_secap.data.utterances import Utterances, scp_of
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.consensus import consensus, consensus_of
-from espnet2_secap.inference.outputs import Journal
+from espnet2_secap.inference.outputs import NAME
 from espnet2_secap.inference.speech2caption import Speech2Caption
-from espnet2_secap.process.jobs import stamps
+from espnet2_secap.process.jobs import Journal, fingerprint, share, stamps
 from espnet2_secap.progress import progress
 from espnet2_secap.tasks.experiment import PATHS, located
 from espnet2_secap.tasks.front_end import check_rates, stored_front_end
@@ -44,7 +42,7 @@ class Job:
 
 
 def decode_set(job: Job, options: SetOptions) -> None:
-    """Decode every `nj`-th batch from the job's number on.
+    """Decode the batches of one job.
 
     Batches are the whole set's, and each has a seed of its own: what is sampled depends neither on the number of jobs
     nor on whether a job was interrupted. Batches that an interrupted run has left are kept.
@@ -53,12 +51,11 @@ def decode_set(job: Job, options: SetOptions) -> None:
         SecError: no such job; data, model or options that do not fit each other.
     """
     utterances = Utterances(job.data_dir)
-    if not 1 <= job.job <= job.nj:
-        raise SecError(f"--job {job.job}: must be between 1 and {job.nj} (--nj)")
     batches = dict(enumerate(utterances.batches(utterances.ids, options.batch_size)))
-    numbers = list(batches)[job.job - 1 :: job.nj]
+    loads = {number: sum(utterances.lengths[utt] for utt in batch) for number, batch in batches.items()}
+    numbers = share(loads, job.nj, job.job)
     header = {"fingerprint": made_from(job, options, utterances), "seed": options.seed}
-    journal = Journal(job.output_dir, job.job, job.nj, header, numbers)
+    journal = Journal(job.output_dir, NAME, job.job, job.nj, header, numbers)
     todo = [number for number in numbers if number not in journal.done]
     print(
         f"job {job.job} of {job.nj}: {len(numbers)} batches of up to {options.batch_size} utterances, "
@@ -125,7 +122,7 @@ def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
     files = [job.model_file, options.similarity_model or "", *_paths(config), *sorted(sounds)]
     content = [values, config, stamps(files), utterances.paths, utterances.lengths]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return fingerprint(content)
 
 
 def _paths(conf: dict) -> list[str]:

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from espnet2_secap.data.io import BOM, bad_id, good_lines
+from espnet2_secap.data.io import BOM, bad_id, check_captions, good_lines
 from espnet2_secap.errors import SecError, shorten
 
 Captions = dict[str, list[str]]
 KEYS = ("captions", "caption", "texts", "text")  # of a JSON line with "id", the first that is there
-_FIELD = re.compile(r"(file|origin|result(\d*)): ?(.*)")
+_FIELD = re.compile(r"(file|origin|result([0-9]{0,9})): ?(.*)")
 
 
 class _Fault(Exception):
@@ -65,26 +65,17 @@ def read_texts(path: str | Path, system: bool) -> Captions:
             fault = bad_id(utt) or ("the id is there twice; remove one of them" if utt in captions else None)
             if fault:
                 raise _Fault(fault, line, utt)
-            captions[utt] = _checked(value, system, line, utt)
+            try:
+                captions[utt] = check_captions([value] if isinstance(value, str) else value, may_be_empty=system)
+            except ValueError as err:
+                raise _Fault(str(err), line, utt) from None
     except _Fault as err:
         raise SecError(f"{path}{err}") from None
     return captions
 
 
-def _checked(value: Any, system: bool, line: int, utt: str) -> list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _Fault('is neither a caption nor a JSON list of captions; write id ["caption", ...]', line, utt)
-    if not texts:
-        what = "decode it again, or write an empty one" if system else "add one"
-        raise _Fault(f"has no caption; {what}", line, utt)
-    if not system and not all(text.strip() for text in texts):
-        raise _Fault("has an empty caption; add its words or remove it", line, utt)
-    return texts
-
-
 def _kaldi(path: Path, system: bool) -> Iterator[tuple[int, str, Any]]:
-    """`id ["caption", ...]` where any line has a list, else `id caption`."""
+    """`id ["caption", ...]` if any line has a list, else `id caption`."""
     entries = good_lines(path, may_be_empty=system)
     lists = any(value.startswith('["') for _, _, value in entries)
     for number, utt, value in entries:
@@ -96,7 +87,7 @@ def _parsed(value: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        return None  # _checked says so, with the line's number and id
+        return None  # which check_captions refuses, with the line's number and id
 
 
 def _json(content: str) -> Iterator[tuple[int, str, Any]]:

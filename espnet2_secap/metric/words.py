@@ -101,7 +101,7 @@ def load_words(path_or_language: str | Path) -> dict[str, Categories]:
         raise SecError(f"{path}: no such words file; give a JSON file or one of: {', '.join(languages)}")
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise SecError(f"{path}: not JSON in UTF-8 ({err}); see {WORDS_DIR / 'zh.json'} for the form") from None
     return _read(content, path)
 
@@ -112,7 +112,9 @@ def _read(content, path: Path) -> dict[str, Categories]:
         raise SecError(f"{path}: must be an object attribute -> category -> words; {hint}")
     lists = content.get("_lists", {})
     negations = content.get("_negations", [])
-    for what, words in [("_negations", negations), *(lists.items() if isinstance(lists, dict) else [])]:
+    if not isinstance(lists, dict):
+        raise SecError(f"{path}: _lists: must be an object name -> strings; {hint}")
+    for what, words in [("_negations", negations), *lists.items()]:
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise SecError(f"{path}: {what}: must be a list of strings; {hint}")
     attributes = {}
@@ -138,8 +140,15 @@ def _expand(word: str, lists: dict[str, list[str]], path: Path) -> list[str]:
     for slot in slots:
         if slot not in lists:
             raise SecError(f"{path}: {word}: no list {slot!r} under _lists; add it or take out the braces")
-    template = _SLOT.sub("{}", word)
-    return [template.format(*choice) for choice in itertools.product(*(lists[slot] for slot in slots))]
+    texts = _SLOT.split(word)[::2]  # between the slots
+    words = [_joined(texts, choice) for choice in itertools.product(*(lists[slot] for slot in slots))]
+    if not all(map(str.strip, words)):
+        raise SecError(f"{path}: {word}: with an empty entry of _lists nothing is left of it; add letters to it")
+    return words
+
+
+def _joined(texts: list[str], choice: tuple[str, ...]) -> str:
+    return texts[0] + "".join(filler + text for filler, text in zip(choice, texts[1:], strict=True))
 
 
 def _plain(text: str) -> str:

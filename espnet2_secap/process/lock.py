@@ -106,11 +106,14 @@ def _try(descriptor: int, path: str) -> str:
 
 
 def _read(descriptor: int) -> Owner | None:
-    """What the file says; None where that is nothing, or is being written."""
+    """What the file says; None if that is nothing, or is being written."""
     try:
-        return Owner(**json.loads(os.pread(descriptor, 65536, 0)))
-    except (ValueError, TypeError):
+        owner = Owner(**json.loads(os.pread(descriptor, 65536, 0)))
+    except (ValueError, TypeError, RecursionError):
         return None
+    return (
+        owner if all(isinstance(value, int if key == "pid" else str) for key, value in asdict(owner).items()) else None
+    )
 
 
 def _write(descriptor: int, pid: int) -> str:

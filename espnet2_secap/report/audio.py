@@ -14,15 +14,25 @@ RATE = 16000  # Hz
 QUALITY = 0.8  # libsndfile's compression level of MP3 with a variable bit rate: about 26 kbit/s of speech
 
 
-def find_audio(score: Score) -> dict[str, Path]:
-    """id -> recording, by the wav.scp beside the references; what is no file is left out."""
+def find_audio(score: Score) -> tuple[dict[str, Path], list[str]]:
+    """Recordings that the page may hold, by the wav.scp beside the references.
+
+    The page is made to be shared, and a wav.scp can name any file of this machine: only files below the folder of
+    the wav.scp (dump/raw/<set>) are taken, wherever links lead.
+
+    Returns:
+        id -> recording; ids whose recording lies elsewhere. Ids without a file are in neither.
+    """
     if "ref" not in score.meta:
-        return {}
+        return {}, []
+    scp = Path(score.meta["ref"]).with_name("wav.scp")
     try:
-        paths = read_kaldi(Path(score.meta["ref"]).with_name("wav.scp"))
+        files = {utt: Path(path) for utt, path in read_kaldi(scp).items() if _is_file(path)}
     except (SecError, OSError):
-        return {}
-    return {utt: Path(path) for utt, path in paths.items() if _is_file(path)}
+        return {}, []
+    folder = scp.parent.resolve()
+    inside = {utt: path for utt, path in files.items() if path.resolve().is_relative_to(folder)}
+    return inside, sorted(files.keys() - inside.keys())
 
 
 class Players:
@@ -37,6 +47,7 @@ class Players:
         self.page = page
         self.left = limit * 1e6
         self.embedded = self.linked = 0
+        self.outside: dict[str, None] = {}  # ids whose recordings may not be in the page
 
     def address(self, path: Path) -> str:
         """A data: address, or a relative one."""

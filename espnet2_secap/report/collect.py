@@ -9,6 +9,8 @@ from espnet2_secap.metric.forms import read_texts
 
 BASELINES = ("random_caption", "frequent_caption")
 SHUFFLED = "_shuffled_audio"
+# Types in score_meta.json
+META = {"command": str, "segment": str, "note": str, "ref": str, "hyp": str, "models": dict}
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,7 @@ def find_scores(expdir: str | Path) -> list[Score]:
         *system, dset = path.parent.relative_to(expdir).parts or ("",)
         if not system:
             raise SecError(f"{path}: expected {expdir}/<system>/<set>/score.json; move it there, or remove it")
-        metrics = _read_object(path)
-        for name, value in metrics.items():
-            if not isinstance(value, dict) or "mean" not in value:
-                raise SecError(f"{path}: {name}: has no mean; make the file again with sec_score")
-        meta = path.with_name("score_meta.json")
-        scores.append(Score("/".join(system), dset, metrics, _read_object(meta) if meta.is_file() else {}, path.parent))
+        scores.append(Score("/".join(system), dset, _read_metrics(path), _read_meta(path), path.parent))
     if not scores:
         raise SecError(f"{expdir}: no <system>/<set>/score.json below it; run sec_score (stage 8) first")
     return sorted(scores, key=lambda score: (_rank(score.system), score.system, score.dset))
@@ -96,10 +93,34 @@ def _rank(system: str) -> int:
     return 2 + BASELINES.index(system) if system in BASELINES else 1
 
 
+def _read_metrics(path: Path) -> dict[str, dict]:
+    """score.json: metric -> {"mean", "std", "n", "values"} or {"mean": None, "reason"}."""
+    metrics = _read_object(path)
+    for name, value in metrics.items():
+        if not isinstance(value, dict) or "mean" not in value:
+            raise SecError(f"{path}: {name}: has no mean; make the file again with sec_score")
+        numbers = [value["mean"], value.get("std"), value.get("n")]
+        if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in numbers):
+            raise SecError(f"{path}: {name}: mean, std and n must be numbers; make the file again with sec_score")
+    return metrics
+
+
+def _read_meta(path: Path) -> dict:
+    """score_meta.json beside a score.json, or nothing if it does not exist."""
+    path = path.with_name("score_meta.json")
+    if not path.is_file():
+        return {}
+    meta = _read_object(path)
+    for key, kind in META.items():
+        if not isinstance(meta.get(key, kind()), kind):
+            raise SecError(f"{path}: {key}: must be of type {kind.__name__}; make the file again with sec_score")
+    return meta
+
+
 def _read_object(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise SecError(f"{path}: not JSON ({err}); make it again, or remove it") from None
     if not isinstance(content, dict):
         raise SecError(f"{path}: not a JSON object; make it again, or remove it")

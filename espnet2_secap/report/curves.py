@@ -28,11 +28,13 @@ def read_curves(path: str | Path) -> Curves:
         SecError: a line of another form.
     """
     curves: Curves = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         fields = line.split("\t")
         if number == 1 and fields[:1] == ["epoch"]:
             continue
         try:
+            if "\ufffd" in line:  # not UTF-8
+                raise ValueError
             epoch, split, key, value = fields
             point = int(epoch), float(value)
         except ValueError:

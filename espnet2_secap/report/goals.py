@@ -35,7 +35,7 @@ def read_goals(path: str | Path) -> list[tuple[str, str, str, str, float | str]]
                         raise ValueError(f"{metric}: {sign} {target}")
                     _target(target)
                     goals.append((system, dset, metric, sign, target))
-    except (ValueError, TypeError, AttributeError) as err:
+    except (ValueError, TypeError, AttributeError, RecursionError) as err:
         raise SecError(f"{path}: not goals ({err}); the form is {_FORM}") from None
     return goals
 

@@ -77,7 +77,9 @@ def _captions(scores: list[Score], players: Players) -> dict:
     references, audio = {}, {}
     for score, (captions, _) in shown:
         references = captions | references
-        audio = audio or find_audio(score)
+        if not audio:
+            audio, outside = find_audio(score)
+            players.outside |= dict.fromkeys(outside)
     rows = [
         {
             "id": utt,
@@ -91,6 +93,17 @@ def _captions(scores: list[Score], players: Players) -> dict:
 
 
 def _about_audio(players: Players) -> str:
+    outside = ""
+    if players.outside:
+        named = ", ".join(list(players.outside)[:5]) + (", ..." if len(players.outside) > 5 else "")
+        outside = (
+            f" {len(players.outside)} recordings are not embedded because they are not in the folder of their wav.scp"
+            f" ({named})."
+        )
+    return _found_audio(players) + outside
+
+
+def _found_audio(players: Players) -> str:
     count = players.embedded + players.linked
     if not players.linked:
         return (

@@ -81,7 +81,7 @@ def probe_table(probes: list[dict]) -> Table | None:
         return None
     rows = []
     for probe in probes:
-        cells = [_probe_cell(probe.get(what, {})) for what in whats]
+        cells = [_probe_cell(probe[what] if isinstance(probe.get(what), dict) else {}) for what in whats]
         rows.append([Cell(str(probe["system"]), code=True), Cell(str(probe["set"])), *cells])
     header = ["system", "set", *(f"{what}: accuracy (chance, n)" for what in whats)]
     return Table(header, rows, set(range(2, len(header))))

@@ -94,9 +94,13 @@ class Report:
 
 def title(dset: str, scores: list[Score]) -> str:
     """Heading of a set's table."""
-    counts = sorted({score.meta["utterances"] for score in scores if "utterances" in score.meta})
-    size = f" ({' or '.join(map(str, counts))} utterances)" if counts else ""
+    counts = sorted({str(score.meta["utterances"]) for score in scores if "utterances" in score.meta}, key=_by_number)
+    size = f" ({' or '.join(counts)} utterances)" if counts else ""
     return f"{dset}{size}, per cent"
+
+
+def _by_number(text: str) -> tuple[int, str]:
+    return len(text), text
 
 
 def how(scores: list[Score]) -> str:

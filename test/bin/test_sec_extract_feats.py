@@ -106,9 +106,9 @@ def test_a_killed_job_goes_on_where_it_was(place, capsys):
     assert 1 <= len(done) < 8
     kept = {path: path.stat().st_mtime_ns for path in data.glob("feats.1.*")}
 
-    assert "are missing; run stage 3's job(s) 1 of 1 again" in fails(capsys, *one, "--combine", "true")
+    assert "dump/hubert: job(s) 1 of 1: not finished; run" in fails(capsys, *one, "--combine", "true")
     main(one)
-    assert f"8 parts, {len(done)} of them there already" in capsys.readouterr().err
+    assert f"8 parts, {len(done)} of them finished already" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     main([*one, "--combine", "true"])
     assert content(place / "dump" / "hubert") == undisturbed
@@ -118,7 +118,7 @@ def test_jobs_and_sets(place, capsys):
     both = options("--sets", "train test", "--nj", "2")
     main([*both, "--job", "1"])
     error = fails(capsys, *both, "--combine", "true")
-    assert "dump/hubert/train: 3 part(s) are missing; run stage 3's job(s) 2 of 2 again" in error
+    assert "dump/hubert: job(s) 2 of 2: not finished; run them again (stage 3)" in error
     main([*both, "--job", "2"])
     main([*both, "--combine", "true"])
     out = capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_filterbanks_with_arguments(place):
 
 
 def test_missing_list_of_audio_names_the_stage(place, capsys):
-    assert "dump/raw/valid/wav.scp: does not exist; stage 2 makes it" in fails(capsys, *options("--sets", "valid"))
+    assert "dump/raw/valid/wav.scp: does not exist; run stage 2 first" in fails(capsys, *options("--sets", "valid"))
 
 
 def test_bad_input_leaves_earlier_features_whole(place, capsys, tmp_path):
@@ -165,7 +165,7 @@ def test_bad_input_leaves_earlier_features_whole(place, capsys, tmp_path):
     assert "must be KEY=VALUE, or a JSON object" in fails(capsys, *one, "--encoder_conf", "[1]")
     assert "unknown key 'layr'" in fails(capsys, *one, "--encoder_conf", "layr=1")
     assert "reads features" in fails(capsys, *one, "--encoder", "stored", "--encoder_conf", '{"input_size": 6}')
-    assert "--job 3 --nj 2" in fails(capsys, *one, "--nj", "2", "--job", "3")
+    assert "--job 3: must be between 1 and 2" in fails(capsys, *one, "--nj", "2", "--job", "3")
     assert "each once" in fails(capsys, *one, "--sets", "test test")
     if not torch.cuda.is_available():
         assert "--device cuda: not available" in fails(capsys, *one, "--device", "cuda", "--layer", "1")
@@ -184,7 +184,7 @@ def test_unreadable_audio_is_named_and_the_rest_is_kept(place, capsys):
     kept = wav.read_bytes()
     try:
         wav.write_bytes(kept[:20])
-        assert "dump/raw/train/train150.wav: train150: not readable as audio" in fails(capsys, *one)
+        assert "dump/raw/train/train150.wav: train150: cannot be read as audio; run stage 2" in fails(capsys, *one)
     finally:
         wav.write_bytes(kept)
     data = place / "dump" / "hubert" / "train" / "data"
@@ -192,7 +192,7 @@ def test_unreadable_audio_is_named_and_the_rest_is_kept(place, capsys):
         f"feats.{i}.{end}" for i in range(1, 7) for end in ("ark", "json")
     ]
     main(one)
-    assert "8 parts, 6 of them there already" in capsys.readouterr().err
+    assert "8 parts, 6 of them finished already" in capsys.readouterr().err
 
 
 def test_a_short_utterance_and_nan_are_named(place, capsys):

@@ -70,7 +70,7 @@ def make(kind, path):
     ("kind", "said"),
     [
         ("missing", "does not exist"),
-        ("folder", "is no file"),
+        ("folder", "is not a regular file"),
         ("empty", "is an empty file"),
         ("cut short", "is cut short: 19956 of the 32000 bytes"),
         ("cut in the header", "is cut short"),

@@ -46,7 +46,7 @@ def test_files_that_are_no_tables_are_not_read(folder):
     [
         ("wav.scp", None, ["wav.scp: does not exist"]),
         ("wav.scp", "", ["wav.scp: is empty"]),
-        ("wav.scp", "a x\nc y\nb z\n", ["wav.scp:3: b: not in byte order, it stands after c"]),
+        ("wav.scp", "a x\nc y\nb z\n", ["wav.scp:3: b: not in byte order, it follows c"]),
         ("wav.scp", "a x\nb y\nb z\nc w\n", ["wav.scp:3: b: the id is there twice"]),
         (
             "wav.scp",
@@ -60,7 +60,7 @@ def test_files_that_are_no_tables_are_not_read(folder):
         (
             "captions",
             'a ["x"]\nb x\nc []\n',
-            ["captions:2: b: is not JSON", "captions:3: c: has an empty list"],
+            ["captions:2: b: is not JSON", "captions:3: c: has no caption"],
         ),
         (
             "captions",
@@ -91,7 +91,7 @@ def test_each_bad_line_is_told_once(folder, name, content, said):
 def test_three_fields_in_utt2spk(folder):
     (folder / "utt2spk").write_text("a s1\nb s1 x\nc s2\n")
     (folder / "spk2utt").unlink()
-    assert validate_data_dir(folder) == [f"{folder}/utt2spk:2: b: has 2 values, wants one; remove the others"]
+    assert validate_data_dir(folder) == [f"{folder}/utt2spk:2: b: has 2 values, must have one; remove the others"]
 
 
 @pytest.mark.parametrize("utt_id", ["../x", "-x", "a/b", "字" * 100])
@@ -107,7 +107,7 @@ def test_what_is_required_must_be_there(folder):
         (folder / name).unlink()
     problems = validate_data_dir(folder, ["captions", "utt2emo"])
     assert problems[0].startswith(f"{folder}/captions: does not exist")
-    assert problems[1].startswith(f"{folder}/spk2utt: there is no good utt2spk")
+    assert problems[1].startswith(f"{folder}/spk2utt: needs a correct utt2spk")
     assert len(problems) == 2
 
 

@@ -82,7 +82,7 @@ def test_a_checkpoint_of_another_kind(tmp_path, make_model):
 
 
 def test_arguments(tmp_path):
-    fails("wants a path", "hf_hubert_custom", None)
+    fails("takes --upstream_path", "hf_hubert_custom", None)
     fails("no other argument", "hf_hubert_custom", str(tmp_path), {"layer": 1})
     fails("could not load", "baseline_local", None, {"model_config": str(tmp_path / "none.yaml")})
     (tmp_path / "broken.pt").write_bytes(b"not a checkpoint")

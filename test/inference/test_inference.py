@@ -11,8 +11,9 @@ from tiny_training import random_model
 
 from espnet2_secap.bin import sec_inference
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.outputs import Journal, combine, job_file, other_audio
+from espnet2_secap.inference.outputs import NAME, combine, other_audio
 from espnet2_secap.inference.probe import fit_probe
+from espnet2_secap.process.jobs import Journal, journal_file
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +77,14 @@ def test_samples_are_the_same_in_any_number_of_jobs(model_file, feats, tmp_path,
 
 def test_a_job_that_was_killed_goes_on_where_it_was(model_file, feats, tmp_path, capsys):
     decode_in_jobs(model_file, feats, tmp_path / "whole", 1, *SAMPLED)
-    journal = job_file(tmp_path / "whole", 1, 1).read_bytes()
+    journal = journal_file(tmp_path / "whole", NAME, 1, 1).read_bytes()
     whole = join(feats, tmp_path / "whole", 1)
 
     def killed_after(batches: int) -> bytes:
         """A journal whose next line is cut; its first batch says something else, to be known again."""
         lines = journal.splitlines(keepends=True)
         first = json.loads(lines[1])
-        first["rows"][0]["candidates"][0]["text"] = "kept"
+        first[1][0]["candidates"][0]["text"] = "kept"
         return (
             lines[0] + json.dumps(first).encode() + b"\n" + b"".join(lines[2 : batches + 1]) + lines[batches + 1][:-9]
         )
@@ -91,7 +92,7 @@ def test_a_job_that_was_killed_goes_on_where_it_was(model_file, feats, tmp_path,
     for nj, there in ((1, ["4 batches of up to 2 utterances, 2 of them there already"]),
                       (2, ["2 batches of up to 2 utterances, 1 of them"] * 2)):  # fmt: skip
         output = tmp_path / str(nj)
-        path = job_file(output, 1, 1)
+        path = journal_file(output, NAME, 1, 1)
         path.parent.mkdir(parents=True)
         path.write_bytes(killed_after(2))
         capsys.readouterr()
@@ -118,12 +119,12 @@ def test_nothing_is_taken_over_from_another_model_or_other_options(model_file, f
     assert "4 batches of up to 2 utterances, 4 of them" in capsys.readouterr().err
     # two jobs of different runs
     decode_in_jobs(other, feats, tmp_path / "o", 2, *SAMPLED)
-    first = job_file(tmp_path / "o", 1, 2).read_bytes()
+    first = journal_file(tmp_path / "o", NAME, 1, 2).read_bytes()
     decode_in_jobs(other, feats, tmp_path / "o", 2, *SAMPLED, "--seed", "1")
-    job_file(tmp_path / "o", 1, 2).write_bytes(first)
+    journal_file(tmp_path / "o", NAME, 1, 2).write_bytes(first)
     with pytest.raises(SystemExit):
         join(feats, tmp_path / "o", 2)
-    assert "jobs decoded with different models, data or options" in capsys.readouterr().err
+    assert "job(s) 1, 2 of 2: made from other data, another model or other options" in capsys.readouterr().err
     assert not (tmp_path / "o" / "captions").exists()
 
 
@@ -155,16 +156,16 @@ def test_bad_calls(model_file, feats, tmp_path, capsys):
     assert "no such" in fails("--sec_model_file", str(tmp_path / "none.pth"))
     (tmp_path / "bad.yaml").write_text("beam_sise: 3\n")
     assert "unknown key beam_sise" in fails("--config", str(tmp_path / "bad.yaml"))
-    assert "jobs 1 2 of 2 have not ended" in fails("--nj", "2", "--combine", "true")
+    assert "job(s) 1, 2 of 2: not finished; run them again (stage 7)" in fails("--nj", "2", "--combine", "true")
     assert not (tmp_path / "o" / "captions").exists()
 
 
 def test_an_empty_caption_is_kept(feats, tmp_path):
     rows = [{"id": f"u{i}", "candidates": [{"text": "" if i else "a", "score": 0.0}], "kept": 1} for i in range(7)]
-    Journal(tmp_path, 1, 1, {"fingerprint": "x", "seed": 0}, [0]).add(0, rows)
+    Journal(tmp_path, NAME, 1, 1, {"fingerprint": "x", "seed": 0}, [0]).add(0, rows)
     assert combine(tmp_path, feats, 1) == 7
     assert (tmp_path / "captions").read_text().splitlines()[:2] == ['u0 ["a"]', 'u1 [""]']
-    Journal(tmp_path, 1, 1, {"fingerprint": "x", "seed": 0}, [0]).add(0, rows[:5])
+    Journal(tmp_path, NAME, 1, 1, {"fingerprint": "x", "seed": 0}, [0]).add(0, rows[:5])
     with pytest.raises(SecError, match="2 utterances were not decoded"):
         combine(tmp_path, feats, 1)
 

@@ -141,6 +141,9 @@ def test_a_recipe_brings_its_own_file(tmp_path):
         ('{"emotion": {"happy": [""]}}', "happy: must be a list of non-empty"),
         ('{"emotion": {"happy": ["{nothing}glad"]}}', "no list 'nothing'"),
         ('{"_negations": "not", "emotion": {"happy": ["glad"]}}', "_negations: must be a list"),
+        ('{"_lists": [], "a": {"b": ["c"]}}', "_lists: must be an object"),
+        ('{"_lists": {"d": [""]}, "a": {"b": ["{d}"]}}', "{d}: with an empty entry"),
+        ("[" * 99999, "not JSON"),
     ],
 )
 def test_bad_files_are_named(tmp_path, content, message):
@@ -149,6 +152,11 @@ def test_bad_files_are_named(tmp_path, content, message):
     with pytest.raises(SecError, match=message) as caught:
         load_words(file)
     assert str(file) in str(caught.value)
+
+
+def test_braces_that_are_no_list_are_letters(tmp_path):
+    (tmp_path / "words.json").write_text('{"_lists": {"d": ["", "very "]}, "a": {"b": ["{d}c{x y}d}"]}}')
+    assert load_words(tmp_path / "words.json")["a"] == {"b": ["c{x y}d}", "very c{x y}d}"]}
 
 
 def test_unknown_language_lists_the_known():

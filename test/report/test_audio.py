@@ -1,5 +1,6 @@
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +19,11 @@ def tone(path, seconds=1.0, rate=16000):
 def test_recordings_are_found_beside_the_references(tmp_path):
     there = tone(tmp_path / "a.wav")
     score = Score("x", "test", {}, {"ref": str(tmp_path / "captions")})
-    assert find_audio(score) == {}  # no wav.scp
+    assert find_audio(score) == ({}, [])  # no wav.scp
     long = "cat " + "x" * 5000 + " |"
     (tmp_path / "wav.scp").write_text(f"a {there}\nb {tmp_path / 'gone.wav'}\nc {long}\n")
-    assert find_audio(score) == {"a": there}
-    assert find_audio(Score("x", "test", {})) == {}
+    assert find_audio(score) == ({"a": there}, [])
+    assert find_audio(Score("x", "test", {})) == ({}, [])
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
@@ -53,3 +54,31 @@ def test_what_cannot_be_read_is_linked_too(tmp_path):
     players = Players(tmp_path / "RESULTS.html", 1)
     assert players.address(tmp_path / "a.wav") == "a.wav" and players.linked == 1
     assert players.address(tone(tmp_path / "b.wav")).startswith("data:")
+
+
+def test_only_recordings_below_the_folder_of_the_wav_scp_are_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    private = tone(tmp_path / "private.wav")
+    inside = tone(tmp_path / "dump" / "raw" / "test" / "data" / "a.wav")
+    (inside.parent / "link.wav").symlink_to(private)
+    tone(tmp_path / "dump" / "raw" / "test2" / "e.wav")
+    names = {
+        "a": "dump/raw/test/data/a.wav",
+        "b": str(private),
+        "c": "dump/raw/test/../../../private.wav",
+        "d": "dump/raw/test/data/link.wav",
+        "e": "dump/raw/test2/e.wav",
+        "f": "dump/raw/test/data/gone.wav",
+    }
+    scp = tmp_path / "dump" / "raw" / "test" / "wav.scp"
+    scp.write_text("".join(f"{utt} {name}\n" for utt, name in names.items()))
+    score = Score("x", "test", {}, {"ref": "dump/raw/test/captions"})
+    assert find_audio(score) == ({"a": Path(names["a"])}, ["b", "c", "d", "e"])
+
+
+def test_a_dump_on_another_disk_is_taken(tmp_path):
+    there = tone(tmp_path / "disk" / "raw" / "test" / "a.wav")
+    (tmp_path / "dump").symlink_to(tmp_path / "disk")
+    (there.parent / "wav.scp").write_text(f"a {tmp_path}/dump/raw/test/a.wav\n")
+    score = Score("x", "test", {}, {"ref": str(tmp_path / "dump" / "raw" / "test" / "captions")})
+    assert find_audio(score) == ({"a": tmp_path / "dump" / "raw" / "test" / "a.wav"}, [])

@@ -43,7 +43,17 @@ def test_examples(exp):
 
 @pytest.mark.parametrize(
     "content, message",
-    [("{", "not JSON"), ("[]", "not a JSON object"), ('{"bleu_1": 3}', "bleu_1: has no mean")],
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"bleu_1": 3}', "bleu_1: has no mean"),
+        ("[" * 99999, "not JSON"),
+        *(
+            (f'{{"bleu_1": {{"mean": 1, "n": 1, "{key}": {bad}}}}}', "bleu_1: mean, std and n must be numbers")
+            for key in ("mean", "std", "n")
+            for bad in ('"x"', "[1]", "true", "{}")
+        ),
+    ],
 )
 def test_bad_score_files_are_named(exp, content, message):
     file = exp / "random_caption" / "test" / "score.json"
@@ -51,6 +61,14 @@ def test_bad_score_files_are_named(exp, content, message):
     with pytest.raises(SecError, match=message) as caught:
         find_scores(exp)
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["command", "segment", "note", "ref", "hyp", "models"])
+def test_bad_facts_about_scores_are_named(exp, key):
+    file = exp / "random_caption" / "test" / "score_meta.json"
+    file.write_text(f'{{"{key}": 5}}')
+    with pytest.raises(SecError, match=f"score_meta.json: {key}: must be of type"):
+        find_scores(exp)
 
 
 def test_nothing_to_report(tmp_path):

@@ -24,9 +24,11 @@ def test_picture_shows_the_lines(exp, tmp_path):
     assert imread(output).shape[0] > 2 * small.shape[0]  # five panels need two rows
 
 
-@pytest.mark.parametrize("line", ["1\ttrain\tloss", "x\ttrain\tloss\t1", "1\ttrain\tloss\thigh", ""])
+@pytest.mark.parametrize(
+    "line", ["1\ttrain\tloss", "x\ttrain\tloss\t1", "1\ttrain\tloss\thigh", "", "1\ttrain\t\udcff\t1"]
+)
 def test_bad_lines_are_named(tmp_path, line):
     file = tmp_path / "curves.tsv"
-    file.write_text(f"1\ttrain\tloss\t1\n{line}\n")
+    file.write_bytes(f"1\ttrain\tloss\t1\n{line}\n".encode("utf-8", "surrogateescape"))
     with pytest.raises(SecError, match="curves.tsv:2: expected epoch"):
         read_curves(file)

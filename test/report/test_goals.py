@@ -49,7 +49,7 @@ def test_what_was_not_measured_is_not_met(exp, system, dset, metric):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"a": 1}', '{"a": {"b": {"c": 5}}}', '{"a": {"b": {"c": ["=", 5]}}}',
+    "content", ["{", "[]", "[" * 99999, '{"a": 1}', '{"a": {"b": {"c": 5}}}', '{"a": {"b": {"c": ["=", 5]}}}',
                 '{"a": {"b": {"c": [">", "x * y"]}}}', '{"a": {"b": {"c": [">", true]}}}']
 )  # fmt: skip
 def test_bad_goals_show_the_form(tmp_path, content):

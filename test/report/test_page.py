@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+from pathlib import Path
 
 from espnet2_secap.report.audio import Players
 from espnet2_secap.report.collect import find_probes, find_scores
@@ -69,6 +70,18 @@ def test_it_needs_nothing_but_itself(exp):
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in text and "default-src 'none'" in text
     assert "<!-- " not in text
+
+
+def test_recordings_of_elsewhere_are_named_and_not_in_the_page(scored, tmp_path):
+    score = scored("sec_a", {"a": ["高兴"], "b": ["生气"]}, REFERENCES, ["rouge_l"])
+    folder = Path(score.meta["ref"]).parent
+    for path in (folder / "a.wav", tmp_path / "private.wav"):
+        path.write_bytes(b"RIFF")
+    (folder / "wav.scp").write_text(f"a {folder}/a.wav\nb {tmp_path}/private.wav\n")
+    text = made(tmp_path / "exp")
+    rows = data_of(text)["test"]["utterances"]
+    assert [row["audio"] for row in rows] == ["../dump/test/a.wav", None] and "private" not in text
+    assert "1 recordings are not embedded because they are not in the folder of their wav.scp (b)" in text
 
 
 def test_captions_cannot_leave_the_data(scored, tmp_path):
