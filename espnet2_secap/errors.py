@@ -28,6 +28,8 @@ def _what_to_do(err: OSError) -> str | None:
         errno.EACCES: "make it readable and writable for this user, or choose another folder",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "check the path",
+        errno.EISDIR: "give the path of a file",
+        errno.ENOTDIR: "check the path: a file stands where a folder should be",
     }
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if err.errno not in hints or (err.errno not in full and err.filename is None):

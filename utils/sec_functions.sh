@@ -6,6 +6,34 @@ die() { echo "sec.sh: error: $*" >&2; exit 1; }
 log() { echo "$(date '+%H:%M:%S') $*"; }
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
 runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
+# stage_begins N TITLE: print it, and measure time and memory of stage N until the next one begins or this script ends.
+# However the script ends (kill -9 apart), it then prints a table of its stages.
+stage_begins() {
+    if [ -z "${stages_file:-}" ]; then
+        stages_file=${expdir}/.stages.tsv
+        trap stages_end EXIT
+        case "${train_cmd} ${cuda_cmd} ${decode_cmd}" in
+            *slurm.pl*) ;; # its jobs run on other machines: no memory
+            *) watch_memory & stages_watcher=$! ;;
+        esac
+    fi
+    stages begin --stage "$1" --title "$2" || true # no run fails because it cannot be measured
+    log "Stage $1: $2"
+}
+stages() {
+    local action=$1; shift
+    env -u SEC_RUN python3 -m espnet2_secap.bin.sec_stages "${action}" --file "${stages_file}" --run "${SEC_RUN}" "$@"
+}
+watch_memory() {
+    [ -z "${lock_fd:-}" ] || exec {lock_fd}>&- # it does not keep the lock, nor standard output, from being closed
+    exec env -u SEC_RUN python3 -m espnet2_secap.bin.sec_stages watch --file "${stages_file}" --run "${SEC_RUN}" \
+        --pid $$ < /dev/null > /dev/null
+}
+stages_end() {
+    local status=$?
+    [ -z "${stages_watcher:-}" ] || { kill "${stages_watcher}" && wait "${stages_watcher}"; } 2> /dev/null || true
+    stages end --status "${status}" || true
+}
 # at_most N FILE OPTION: N, the value of OPTION, or the number of FILE's lines where it has fewer
 at_most() {
     local n; n=$(wc -l < "$2")

@@ -62,6 +62,14 @@ def command_of(pid: int) -> str:
     return shlex.join(word.decode("utf-8", "replace") for word in words)
 
 
+def resident(pid: int) -> int:
+    """Its resident set size in bytes, or 0 where that cannot be seen."""
+    try:
+        return int((PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def ancestors(pid: int) -> list[int]:
     """The process and all above it, as far as /proc tells."""
     line = []
