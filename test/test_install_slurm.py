@@ -25,7 +25,8 @@ def install(tmp_path):
         if apt_get is not None:
             (tmp_path / "bin/apt-get").write_text(f"#!{shutil.which('bash')}\n{apt_get}\n")
             (tmp_path / "bin/apt-get").chmod(0o755)
-        done = subprocess.run([SCRIPT], env={"PATH": str(path), **({"SLURM": "1"} if not env else env)}, capture_output=True, text=True, timeout=60)
+        env = {"PATH": str(path), **(env or {"SLURM": "1"})}
+        done = subprocess.run([SCRIPT], env=env, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout + done.stderr
 
     return run
