@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the stages of sec.sh are written with. Sourced there: the options of sec.sh are its variables.
+# Functions for the stages of sec.sh, which sources this file; its variables are the options of sec.sh.
 # shellcheck disable=SC2154 # they are set in sec.sh
 
 die() { echo "sec.sh: error: $*" >&2; exit 1; }
@@ -34,7 +34,7 @@ stages_end() {
     [ -z "${stages_watcher:-}" ] || { kill "${stages_watcher}" && wait "${stages_watcher}"; } 2> /dev/null || true
     stages end --status "${status}" || true
 }
-# at_most N FILE OPTION: N, the value of OPTION, or the number of FILE's lines where it has fewer
+# at_most N FILE OPTION: N, the value of OPTION, or the number of lines of FILE if that is smaller
 at_most() {
     local n; n=$(wc -l < "$2")
     [ "$n" -lt "$1" ] || { echo "$1"; return; }
@@ -43,7 +43,7 @@ at_most() {
 }
 # suffix_of conf/caption_large.yaml caption: _large; of conf/caption.yaml: nothing
 suffix_of() { local name; name=$(basename "$1" .yaml); name=${name#"$2"}; echo "${name:+_${name#_}}"; }
-# jobs CMD N LOG COMMAND ... JOB: run it N times in parallel; if one fails, show what it said
+# jobs CMD N LOG COMMAND ... JOB: run COMMAND N times in parallel; if one fails, print its error messages
 jobs() {
     local cmd=$1 n=$2 logs=$3; shift 3
     # shellcheck disable=SC2086 # cmd holds options
@@ -51,15 +51,15 @@ jobs() {
     find "$(dirname "${logs}")" -name "$(basename "${logs//JOB/*}")" -exec grep -hE ' error: ' {} + | sort -u >&2 || true
     exit 1
 }
-# job CMD LOG COMMAND ...: run it once, and show what it said
+# job CMD LOG COMMAND ...: run COMMAND once, and print its output
 job() {
     local cmd=$1 log=$2; shift 2
     jobs "${cmd}" 1 "${log}" "$@"
     grep -v '^#' "${log}" || true
 }
 
-# train EXP_DIR CONFIG ARGS DATA ...: one training stage through ESPnet's launcher, its progress on this terminal.
-# DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; those that are there are given.
+# train EXP_DIR CONFIG ARGS DATA ...: one training stage by ESPnet's launcher, with its progress on this terminal.
+# DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; missing files are omitted.
 train() {
     local exp=$1 config=$2 args=$3 names=$4 data=() split dset name path threads; shift 4
     [ -f "${config}" ] || die "${config}: no such configuration"
@@ -76,7 +76,7 @@ train() {
         done
     done
     mkdir -p "${exp}"
-    find "${exp}" -maxdepth 1 -name '.dist_init_*' -delete # of a run that was killed
+    find "${exp}" -maxdepth 1 -name '.dist_init_*' -delete # left by a killed run
     threads=${train_threads:+ --num_threads ${train_threads}}
     # shellcheck disable=SC2086
     sec_follow --log "${exp}/train.log" -- \
@@ -86,5 +86,5 @@ train() {
         "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \
         --train_nproc "${train_nproc}" "${data[@]}" "${normalize[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
     grep -hE ' error: |: stopped by ' "${exp}/train.log" | sort -u >&2 || tail -n 15 "${exp}/train.log" "${exp}/launch.log" >&2
-    die "training ended early; the whole log is ${exp}/train.log"
+    die "training ended early; the complete log is ${exp}/train.log"
 }

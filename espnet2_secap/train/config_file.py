@@ -1,4 +1,4 @@
-"""config.yaml, written beside and renamed as all other files are."""
+"""Writes config.yaml atomically, like all other files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from espnet2_secap.data.io import atomic_write
 
 
 class _Path(type(Path())):
-    """A path whose config.yaml is whole at any moment."""
+    """A path whose config.yaml is complete at any time."""
 
     def open(self, mode: str = "r", *args, **options):
         if self.name == "config.yaml" and mode == "w":
@@ -20,7 +20,7 @@ class _Path(type(Path())):
 
 @contextmanager
 def written_whole() -> Iterator[None]:
-    """Within it, ESPnet's task writes config.yaml so; by itself it empties the earlier one before it writes."""
+    """Within it, ESPnet's task writes config.yaml atomically instead of truncating the earlier file first."""
     plain = abs_task.Path
     abs_task.Path = _Path
     try:
