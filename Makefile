@@ -1,15 +1,16 @@
-# Two commands: `make demo` and `make test`. Each sets up all that it needs, on a fresh machine.
+# Two commands: `make demo` and `make test`. Each installs what it needs on a fresh machine.
 #
 #   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 15 to 18 minutes on two cores
-#   make test     lint and all tests, both recipes through every stage included, at most 30 minutes on two cores; where Maven is
-#                 present it gets SPICE's parser first (380 MB), elsewhere SPICE's tests are skipped;
-#                 as root on Debian and the like it installs Slurm's packages (40 MB, no service is started) for the tests of
-#                 slurm.pl, which are skipped elsewhere, and with SEC_NO_SLURM=1
-#   make lint     ruff alone
-#   make env      tools/venv alone
-# TORCH_BACKEND=cpu (or cu128, ...) chooses another build of torch, PYTHON another Python: see tools/Makefile.
+#   make test     lint and all tests, both recipes through every stage included, at most 30 minutes on two cores.
+#                 With Maven it first installs SPICE's parser (380 MB); without, SPICE's tests are skipped.
+#                 SLURM=1 make test, as root on Debian and the like, installs Slurm's packages (40 MB, no service is
+#                 started) for the tests of slurm.pl, which are skipped where Slurm is not installed. Continuous
+#                 integration (CI set in the environment) installs them too; SLURM=0 prevents it.
+#   make lint     ruff only
+#   make env      tools/venv only
+# TORCH_BACKEND=cpu (or cu128, ...) selects another build of torch, PYTHON another Python: see tools/Makefile.
 
-# Two at a time; a machine with more cores and memory can do more: make test PYTEST_OPTIONS="-n 8"
+# Two test processes; with more cores and memory use more: make test PYTEST_OPTIONS="-n 8"
 PYTEST_OPTIONS ?= -n 2
 VENV := tools/venv/bin
 

@@ -1,4 +1,4 @@
-"""Package of the recipes in egs2/: `pip install -e .` where the dependencies are already there."""
+"""The package that the recipes in egs2/ use: `pip install -e .` in an environment that has the dependencies."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,24 @@ PROGRAMS = sorted(path.stem for path in (HERE / "espnet2_secap" / "bin").glob("s
 setup(
     name="espnet2_secap",
     version=VERSION,
-    description="Speech emotion captioning (SECap and its relatives) as ESPnet-style recipes",
+    description="ESPnet-style toolkit for speech emotion captioning (SECap and related systems)",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["speech emotion captioning", "speech emotion recognition", "ESPnet", "SECap", "AlignCap"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     packages=find_packages(include=["espnet2_secap", "espnet2_secap.*"]),
     package_data={"espnet2_secap": ["**/*.js", "**/*.json", "**/*.txt", "report/page.*"]},
     python_requires=">=3.10",

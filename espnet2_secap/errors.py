@@ -1,4 +1,4 @@
-"""The one error for what a user gave us, and how programs print it."""
+"""The error class for user input, and how programs print it."""
 
 import errno
 import functools
@@ -10,17 +10,17 @@ from pathlib import Path
 
 
 class SecError(ValueError):
-    """Bad input. The message is one line: which file or id, what is wrong, what to do."""
+    """Bad input. The message is one line: which file, id or option; what is wrong; what to do."""
 
 
 def shorten(text: str, limit: int = 80) -> str:
-    """Text for a message: on one line and not longer than `limit` characters."""
+    """Text for a message, on one line of at most `limit` characters."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _what_to_do(err: OSError) -> str | None:
-    """The message for an error of the system that a person can mend."""
+    """The message for a system error that the user can fix; None for any other."""
     hints = {
         errno.ENOSPC: "free some space or choose another folder, then run the same command again",
         errno.EDQUOT: "free some space or choose another folder, then run the same command again",
@@ -28,6 +28,8 @@ def _what_to_do(err: OSError) -> str | None:
         errno.EACCES: "make it readable and writable for this user, or choose another folder",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "check the path",
+        errno.EISDIR: "give the path of a file",
+        errno.ENOTDIR: "check the path: a file stands where a folder should be",
     }
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if err.errno not in hints or (err.errno not in full and err.filename is None):
@@ -36,9 +38,9 @@ def _what_to_do(err: OSError) -> str | None:
 
 
 def cli(main: Callable) -> Callable:
-    """Make a program's `main` end on bad input with one clear line and exit status 1.
+    """Make a program's `main` report bad input in one line and exit with status 1.
 
-    Other exceptions are ours to mend and keep their traceback.
+    Other exceptions are bugs of ours and keep their traceback.
     """
 
     @functools.wraps(main)
@@ -53,12 +55,12 @@ def cli(main: Callable) -> Callable:
             if message is None:
                 raise
         except Exception as err:
-            # What safetensors and tokenizers, which are written in Rust, make of an error of the system
+            # safetensors and tokenizers (written in Rust) report system errors in this form
             number = re.search(r"\(os error (\d+)\)", str(err))
             message = _what_to_do(OSError(int(number[1]), os.strerror(int(number[1])))) if number else None
             if message is None:
                 raise
-        message = "".join(char if char.isprintable() else "?" for char in message)  # a name may hold anything
+        message = "".join(char if char.isprintable() else "?" for char in message)  # a file name may contain anything
         print(f"{program}: error: {message}", file=sys.stderr)
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines with rate and time left in a log."""
+"""Progress of long loops: a bar on a terminal, plain lines with rate and time left in a log."""
 
 import sys
 import time
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 
 
 def progress(iterable: Iterable, total: int | None = None, desc: str = "", every: float = 10.0) -> Iterator:
-    """Yield the items of `iterable`, telling on stderr how far it is.
+    """Yield the items of `iterable` and print the progress on stderr.
 
     Args:
-        iterable: what to go through.
-        total: number of items, if `len(iterable)` does not tell.
-        desc: what is being done, a few words.
-        every: seconds between two lines where stderr is not a terminal.
+        iterable: the items.
+        total: number of items, if `len(iterable)` does not give it.
+        desc: a few words on what is being done.
+        every: seconds between two lines if stderr is not a terminal.
     """
     if total is None:
         total = len(iterable) if hasattr(iterable, "__len__") else None

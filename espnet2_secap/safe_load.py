@@ -1,4 +1,4 @@
-"""Reading files of torch without running code from them, also where a library would."""
+"""Reads torch files without running code from them, even in libraries that would."""
 
 import argparse
 import contextlib
@@ -11,22 +11,22 @@ import torch
 
 from espnet2_secap.errors import SecError
 
-_OBJECT = re.compile(r"GLOBAL:? ([\w.]+)|class ([\w.]+)")  # in torch's messages
+_OBJECT = re.compile(r"GLOBAL:? ([\w.]+)|class ([\w.]+)")  # in messages of torch
 _trusted = False
 
 
 class UnsafeFile(SecError):
-    """A file that holds Python objects, whose reading can run code."""
+    """A file with Python objects; loading it can run code."""
 
 
 @contextlib.contextmanager
 def tensors_only() -> Iterator[None]:
-    """Within it, torch.load takes tensors, numbers and strings only, whatever its caller asks for.
+    """Within it, torch.load accepts only tensors, numbers and strings, whatever its caller requests.
 
-    ESPnet's --init_param and some of S3PRL's upstreams give weights_only=False: their files may then run any code.
+    ESPnet's --init_param and some of S3PRL's upstreams use weights_only=False, with which a file can run any code.
 
     Raises:
-        SecError: within it, from torch.load: the file holds something else, or is cut short.
+        SecError: within it, from torch.load: the file has other content or is truncated.
     """
     plain, plain_hub = torch.load, torch.hub.load
 
@@ -34,15 +34,15 @@ def tensors_only() -> Iterator[None]:
         kwargs = {key: value for key, value in kwargs.items() if key != "pickle_module"} | {"weights_only": True}
         try:
             with torch.serialization.safe_globals(HARMLESS):
-                return plain(f, *args[:1], **kwargs)  # the second one by position would be pickle_module
+                return plain(f, *args[:1], **kwargs)  # a third positional argument would be pickle_module
         except OSError:
             raise
-        except Exception as err:  # a broken file can end in almost any
+        except Exception as err:  # a corrupt file can raise almost any
             name = f if isinstance(f, (str, os.PathLike)) else getattr(f, "name", "a checkpoint")
             raise (UnsafeFile if _OBJECT.search(str(err)) else SecError)(f"{name}: {reason(err)}") from err
 
     def load_hub(repo, *args, **kwargs):
-        raise UnsafeFile(f"{repo}: a program for torch.hub, which is not run; give a model's folder instead")
+        raise UnsafeFile(f"{repo}: is code for torch.hub, which is not run; give the folder of a model instead")
 
     if _trusted:
         yield
@@ -56,7 +56,7 @@ def tensors_only() -> Iterator[None]:
 
 @contextlib.contextmanager
 def pickles_allowed(allowed: bool) -> Iterator[None]:
-    """Within it, `tensors_only` forbids nothing if `allowed`: for an option that a person gives on the command line."""
+    """Within it, `tensors_only` has no effect if `allowed`: for an option that the user gives explicitly."""
     global _trusted
     before, _trusted = _trusted, _trusted or allowed
     try:
@@ -66,7 +66,7 @@ def pickles_allowed(allowed: bool) -> Iterator[None]:
 
 
 def reason(err: Exception) -> str:
-    """Why torch.load refused a file; torch's own message is long and proposes to run the file's code."""
+    """Why torch.load refused a file; torch's own message is long and suggests running the file's code."""
     found = _OBJECT.search(str(err))
     if found:
         name = found[1] or found[2]
@@ -76,7 +76,7 @@ def reason(err: Exception) -> str:
 
 
 def _harmless() -> list:
-    """Beyond what torch allows: what checkpoint.pth's statistics and S3PRL's checkpoints hold; plain values only."""
+    """Types of plain values in our checkpoint.pth and in S3PRL's checkpoints that torch does not allow by itself."""
     import numpy as np
 
     scalar = np.float64(0).__reduce__()[0]

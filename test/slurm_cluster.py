@@ -1,6 +1,6 @@
-"""A real Slurm with two nodes of four CPUs and two pretended GPUs each, in one folder; without systemd, as root.
+"""A real Slurm with two nodes of four CPUs and two simulated GPUs each, in one folder; without systemd, as root.
 
-By hand: `python test/slurm_cluster.py` starts one and a shell that uses it, and stops it when the shell ends.
+By hand: `python test/slurm_cluster.py` starts a cluster and a shell that uses it, and stops it when the shell ends.
 """
 
 import contextlib
@@ -73,12 +73,12 @@ GRES = "NodeName=n1 Name=gpu File={folder}/gpu[0-1]\nNodeName=n2 Name=gpu File={
 
 
 def why_not() -> str:
-    """What is missing for a Slurm here; an empty text if nothing."""
+    """What is missing to start a Slurm here, and how to install it; an empty string if nothing."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return "a Slurm of its own needs root"
+        return "starts its own Slurm, which needs root: run the tests as root, with SLURM=1 make test"
     path = f"{os.environ.get('PATH', '')}:{SBIN}"
     missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
-    return f"a Slurm of its own needs {' '.join(missing)}: tools/installers/install_slurm.sh" if missing else ""
+    return f"needs Slurm ({' '.join(missing)}): SLURM=1 make test installs it (Debian and the like)" if missing else ""
 
 
 def free_ports(n: int) -> list[int]:
@@ -90,7 +90,7 @@ def free_ports(n: int) -> list[int]:
 
 
 class SlurmCluster:
-    """Start it, use it with `env` in the environment, stop it. It stops by itself when this process is killed."""
+    """Start it, use it with `env` as the environment, stop it. It also stops when this process is killed."""
 
     def __init__(self, folder=None):
         self.folder = Path(folder or tempfile.mkdtemp(prefix="slurm."))
@@ -101,7 +101,7 @@ class SlurmCluster:
             self.stopper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def start(self) -> None:
-        """Up in about a second; RuntimeError with the end of the daemons' logs if not within 60."""
+        """Start it, in about a second; RuntimeError with the end of the daemons' logs after 60."""
         folder, host = self.folder, socket.gethostname().split(".")[0]
         for name in ("run", "log", "state", "munge"):
             (folder / name).mkdir(mode=0o755)

@@ -12,7 +12,10 @@ SCRIPT = Path(__file__).resolve().parents[1] / "tools/installers/install_slurm.s
 
 @pytest.fixture
 def install(tmp_path):
-    """Run the script where PATH has no Slurm, with this text as apt-get (None: there is none) -> (status, output)."""
+    """Run the script where PATH has no Slurm, with this text as apt-get (None: there is none) -> (status, output).
+
+    It is asked to install Slurm (SLURM=1) unless the environment is given.
+    """
     tmp_path.chmod(0o755)
     (tmp_path / "bin").mkdir()
     for name in ("bash", "id", "mktemp", "chmod", "rm", "grep", "tail", "timeout", "touch"):
@@ -22,7 +25,8 @@ def install(tmp_path):
         if apt_get is not None:
             (tmp_path / "bin/apt-get").write_text(f"#!{shutil.which('bash')}\n{apt_get}\n")
             (tmp_path / "bin/apt-get").chmod(0o755)
-        done = subprocess.run([SCRIPT], env={"PATH": str(path), **env}, capture_output=True, text=True, timeout=60)
+        env = {"PATH": str(path), **(env or {"SLURM": "1"})}
+        done = subprocess.run([SCRIPT], env=env, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -30,14 +34,26 @@ def install(tmp_path):
 
 def refused(result) -> str:
     status, text = result
-    assert status == 1 and text.startswith("install_slurm.sh: no Slurm, so its tests are skipped: ")
+    assert status == 1 and text.startswith("install_slurm.sh: the tests that need Slurm are skipped: ")
     assert text.count("\n") == 1
     return text
 
 
+@pytest.mark.parametrize("env", [{"HOME": "/"}, {"SLURM": "0", "CI": "true"}, {"CI": "false"}, {"CI": ""}])
+def test_it_installs_nothing_unless_asked(install, tmp_path, env):
+    said = refused(install('echo "$@" >> "${0}.calls"', **env))
+    assert "it is not installed; as root, SLURM=1 make test installs slurmctld, slurmd, slurm-client, munge" in said
+    assert not (tmp_path / "bin/apt-get.calls").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("env", [{"SLURM": "1"}, {"CI": "true"}, {"CI": "1", "SLURM": "yes"}])
+def test_it_installs_where_it_is_asked_or_in_continuous_integration(install, env):
+    assert install("exit 0", **env)[0] == 0
+
+
 def test_one_line_says_why_not(install):
-    assert "SEC_NO_SLURM is set" in refused(install(None, SEC_NO_SLURM="1"))
-    assert "there is no apt-get; needs the programs " in refused(install(None))
+    assert "apt-get not found; install the programs " in refused(install(None))
     if os.geteuid() != 0:
         assert "needs root" in refused(install("exit 0"))
 
@@ -47,7 +63,7 @@ def test_what_apt_get_says(install, tmp_path):
     failing = 'echo "$@" >> "${0}.calls"; echo Reading; echo "E: no route" >&2; exit 100'
     status, text = install(failing)
     assert status == 1 and text.splitlines()[1:] == [
-        "install_slurm.sh: no Slurm, so its tests are skipped: apt-get could not install it: E: no route"
+        "install_slurm.sh: the tests that need Slurm are skipped: apt-get could not install it: E: no route"
     ]
     calls = (tmp_path / "bin/apt-get.calls").read_text().splitlines()
     wanted = "install -y -q --no-install-recommends slurmctld slurmd slurm-client munge"
@@ -67,4 +83,4 @@ def test_what_is_there_stays(install):
 
 def test_help():
     done = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "SEC_NO_SLURM=1" in done.stdout
+    assert done.returncode == 0 and "SLURM=1" in done.stdout and "CI is set" in done.stdout

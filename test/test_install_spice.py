@@ -60,14 +60,18 @@ def test_gets_what_spice_wants_and_nothing_twice(install):
     [
         (None, "exit 0", "needs Maven"),
         (FETCH, None, "needs Java"),
-        ("echo INFO; echo '[ERROR] no route'; echo '[ERROR] more'; exit 1", "exit 0", "could not fetch edu.*no route"),
-        ("echo killed; exit 1", "exit 0", "could not fetch edu.*killed"),
+        (
+            "echo INFO; echo '[ERROR] no route'; echo '[ERROR] more'; exit 1",
+            "exit 0",
+            "could not download edu.*no route",
+        ),
+        ("echo killed; exit 1", "exit 0", "could not download edu.*killed"),
     ],
 )
 def test_one_line_says_why_not(install, mvn, java, reason):
     status, out, err, files = install(mvn, java)
     assert status == 1 and not files
-    assert len(err.splitlines()) == 1 and err.startswith("install_spice.sh: no SPICE: ")
+    assert len(err.splitlines()) == 1 and err.startswith("install_spice.sh: SPICE is not installed: ")
     assert re.search(reason, err)
 
 

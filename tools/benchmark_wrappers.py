@@ -16,7 +16,8 @@ DESCRIPTION = """Measure what utils/run.pl and utils/slurm.pl cost per job, in s
 run.pl: its time for a job that does nothing, and for an array of N of them one after the other, less the time of the
 same commands by bash. slurm.pl: from its start to the start of the job, less the same for a bare sbatch; and from the
 end of the job's command to its own end. The jobs have Slurm to themselves. Slurm is one of its own, as the tests'
-(root, tools/installers/install_slurm.sh); with --slurm_conf FILE the cluster on PATH, and that configuration."""
+(as root: SLURM=1 tools/installers/install_slurm.sh); with --slurm_conf FILE the cluster on PATH, and that
+configuration."""
 
 
 def seconds(command: list[str], folder: Path, env=None) -> float:

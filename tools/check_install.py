@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Print what is installed, and what works without the rest: `make -C tools check_install`.
+"""Print what is installed, and what works without the missing parts: `make -C tools check_install`.
 
-Packages are those of tools/requirements.in, looked up without importing them. The exit status is 1 only if something
-is missing that no recipe can do without; the last line then says what to do.
+The packages are those of tools/requirements.in; they are not imported. The exit status is 1 only if something is
+missing that every recipe needs; the last line then says what to do.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from typing import NamedTuple
 TOOLS = Path(__file__).resolve().parent
 VENV_PYTHON = TOOLS / "venv" / "bin" / "python"
 
-# What is lost without a package; those that are not here are needed by every recipe.
+# What works without a package; packages that are not listed are needed by every recipe.
 OPTIONAL = {
     "peft": "all but LoRA",
     "jieba": "all but sec_score --segment jieba",
     "sentence-transformers": "all but the metric SIM2",
-    "espeakng-loader": "all but mini_emospeech, which makes its speech with it (make demo)",
+    "espeakng-loader": "all but mini_emospeech, which synthesizes its speech with it (make demo)",
     "tensorboard": "all, with --use_tensorboard false in training",
     "pytest": "all but make test",
     "pytest-xdist": "all but make test",
@@ -41,7 +41,7 @@ NEEDED_FOR = {
     "humanfriendly": "sizes as '60 MB' in the trainer",
     "pycocoevalcap": "BLEU, METEOR, ROUGE-L, CIDEr, SPICE",
     "scikit-learn": "probes, k-means",
-    "matplotlib": "pictures of training curves",
+    "matplotlib": "plots of training curves",
     "soundfile": "reading audio",
     "soxr": "resampling audio",
     "tqdm": "progress",
@@ -49,7 +49,7 @@ NEEDED_FOR = {
 
 
 class Program(NamedTuple):
-    """A system program: how to ask for its version, what works without it, how to get it (empty: optional)."""
+    """A system program: command for its version, what works without it, its package (empty: optional)."""
 
     name: str
     version_command: list[str]
@@ -59,13 +59,13 @@ class Program(NamedTuple):
 
 PROGRAMS = [
     Program("bash", ["bash", "--version"], "nothing: recipes are bash scripts (4.2 or later)", "bash"),
-    Program("perl", ["perl", "-e", "print substr($^V, 1)"], "nothing: run.pl and its relatives start all jobs", "perl"),
+    Program("perl", ["perl", "-e", "print substr($^V, 1)"], "nothing: run.pl and slurm.pl start all jobs", "perl"),
     Program("make", ["make", "--version"], "./run.sh; but not make demo, make test", ""),
-    Program("git", ["git", "--version"], "all but getting and sharing the code", ""),
+    Program("git", ["git", "--version"], "all but downloading and sharing the code", ""),
     Program(
         "java",
         ["java", "-version"],
-        "all but METEOR and SPICE, which then read n/a (e.g. apt-get install default-jre-headless)",
+        "all but METEOR and SPICE, which are then n/a (e.g. apt-get install default-jre-headless)",
     ),
     Program("sbatch", ["sbatch", "--version"], "all on this machine; cmd_backend=slurm needs Slurm's client programs"),
     Program(

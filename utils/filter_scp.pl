@@ -7,8 +7,8 @@ my $USAGE = <<'END';
 Usage: filter_scp.pl [--exclude] [-f N] IDS [FILE] > OUT
  e.g.: filter_scp.pl data/test/wav.scp data/all/captions > data/test/captions
 
-Prints the lines of FILE (or stdin) whose first field is the first field of some line of IDS, unchanged and in
-their order. With --exclude, the others. -f N looks at the N-th field of FILE's lines instead of the first.
+Prints the lines of FILE (or stdin) whose first field is the first field of a line of IDS, unchanged and in their
+order. --exclude prints the other lines. -f N compares the N-th field of the lines of FILE instead of the first.
 END
 
 sub fail {

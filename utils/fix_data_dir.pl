@@ -7,16 +7,16 @@ my $USAGE = <<'END';
 Usage: fix_data_dir.sh DIR
  e.g.: utils/fix_data_dir.sh data/train
 
-Mends what can be mended without knowing the corpus, in wav.scp (needed), utt2spk, text, captions, feats.scp
+Fixes what can be fixed without knowing the corpus, in wav.scp (required), utt2spk, text, captions, feats.scp
 and every utt2* of DIR: a UTF-8 byte order mark, CRLF, empty lines, order of lines (byte order of ids). Drops
-lines without a value, lines after the first with the same id, and ids that are not in all of those files.
-Makes spk2utt and emo2utt anew from utt2spk and utt2emo. Says what it dropped, and why; the whole list is
-in DIR/.backup/dropped.tsv (id, reason), beside the files as they were before (older ones: .1, .2, ...).
-Files change only if something is wrong; if nothing would be left, none does. What is in the values (audio
-that exists, captions that are JSON) is for validate_data_dir.sh to say.
+lines without a value, repeated lines for an id, and ids that are not in all of these files. Creates spk2utt
+and emo2utt from utt2spk and utt2emo. Prints what it dropped and why; the complete list is
+DIR/.backup/dropped.tsv (id, reason), next to the original files (older ones: .1, .2, ...). Files are changed
+only if something is wrong, and never if no id would remain. The values (whether audio exists, whether
+captions are JSON) are checked by validate_data_dir.sh.
 END
 
-my $SHOWN = 20;    # dropped ids on the screen
+my $SHOWN = 20;    # dropped ids that are printed
 
 sub fail {
     print STDERR "fix_data_dir.sh: error: $_[0]\n";
@@ -36,7 +36,7 @@ sub spit {
     (print $out $content) && close $out or fail("cannot write '$path': $!");
 }
 
-# id -> line of one file; what was mended goes to @$notes, "id<TAB>reason" to @$dropped
+# id -> line of one file; fixes are added to @$notes, "id<TAB>reason" to @$dropped
 sub read_table {
     my ($name, $content, $notes, $dropped) = @_;
     push @$notes, "$name: byte order mark removed" if $content =~ s/\A\xEF\xBB\xBF//;
@@ -76,7 +76,7 @@ sub invert {
     return join '', map { join(' ', $_, @{ $members{$_} }) . "\n" } sort keys %members;
 }
 
-# Moves DIR/.backup/NAME out of the way: NAME.1 is the oldest.
+# Renames an existing DIR/.backup/NAME; NAME.1 is the oldest.
 sub keep_older {
     my ($path) = @_;
     return if !-e $path;
@@ -91,8 +91,8 @@ if (@ARGV && $ARGV[0] =~ /^(-h|--help)$/) {
 }
 @ARGV == 1 && $ARGV[0] !~ /^-/ or fail('one data directory is needed (--help)');
 my $dir = $ARGV[0];
--d $dir or fail("'$dir' is no folder");
--f "$dir/wav.scp" or fail("'$dir/wav.scp' is missing: it names the audio, and is made by the recipe's local/data.sh");
+-d $dir or fail("'$dir' is not a folder; check the path");
+-f "$dir/wav.scp" or fail("'$dir/wav.scp' is missing; it lists the audio, and the recipe's local/data.sh creates it");
 
 my @names = grep { -f "$dir/$_" } qw(wav.scp utt2spk text captions feats.scp);
 opendir my $folder, $dir or fail("cannot read '$dir': $!");
@@ -137,7 +137,7 @@ if (!@changed) {
     exit 0;
 }
 -d "$dir/.backup" or mkdir "$dir/.backup" or fail("cannot make folder '$dir/.backup': $!");
-spit("$dir/.backup/$_.new", $after{$_}) for @changed;    # all are whole before the first one changes
+spit("$dir/.backup/$_.new", $after{$_}) for @changed;    # all are complete before the first one is replaced
 for my $name (@changed) {
     next if !-e "$dir/$name";
     keep_older("$dir/.backup/$name");
@@ -150,7 +150,7 @@ for my $name (@changed) {
 }
 
 print "fix_data_dir.sh: $dir: $kept utterances kept, ", scalar(@missing), ' dropped, ', @dropped - @missing,
-    " bad or repeated lines; the files as they were: $dir/.backup\n";
+    " bad or repeated lines; the original files are in $dir/.backup\n";
 print "  $_\n" for @notes;
 print "  ", s/\t/: /r, "\n" for @dropped[0 .. ($#dropped < $SHOWN ? $#dropped : $SHOWN - 1)];
 print '  ... and ', @dropped - $SHOWN, " more in $dir/.backup/dropped.tsv\n" if @dropped > $SHOWN;

@@ -1,11 +1,11 @@
-# What run.pl and slurm.pl have in common; they load it with require.
+# Functions shared by run.pl and slurm.pl, which load them with require.
 use strict;
 use warnings;
 use File::Basename qw(basename dirname);
 use File::Path qw(make_path);
 use POSIX ();
 
-# (what the wrapper does, its options) -> usage message
+# (summary, options) -> usage message
 sub usage {
     my ($summary, $options) = @_;
     my $text = <<'HEAD' . $summary . <<'NAME' . $options . <<'QUOTING';
@@ -13,20 +13,20 @@ Usage: WRAPPER [options] [NAME=n | NAME=a:b] [options] LOG COMMAND ARGS...
  e.g.: WRAPPER JOB=1:4 exp/log/decode.JOB.log python3 decode.py --job JOB --nj 4
 
 HEAD
-NAME is any identifier; wherever it stands as a whole word (letters, digits and _ belong to a word) in
-LOG and COMMAND, it becomes the number. All jobs run to their end. Exit status 0: all went well; 1: some
-failed: how many, where the log is, and the last lines of the first one's log go to stderr.
+NAME is any identifier; wherever it is a whole word (of letters, digits and _) in LOG and COMMAND, it is
+replaced by the number. All jobs run to their end. Exit status 0: all succeeded; 1: some failed: their
+number, the path of the log and the last lines of the first failed job's log are printed on stderr.
 
-Options (each takes one value; - and _ mean the same in their names):
+Options (each takes one value; - and _ are equivalent in their names):
 NAME
 
-How COMMAND reaches the shell (bash -o pipefail). An argument goes in as it is, to be read by the shell, if it is
+How COMMAND is passed to the shell (bash -o pipefail). An argument is passed unquoted, for the shell to interpret, if it is
   * a plain word: letters, digits, . _ / : = , + @ % ^ ~ - ! * ? [ ] and characters beyond ASCII,
-    with $VAR and ${VAR} in it, which the job expands; one ; may end it; or
+    possibly with $VAR and ${VAR}, which the job expands, and one ; at its end; or
   * an operator: | || && |& ; & ( ) or a redirection such as > >> < 2>&1 >FILE 2>>FILE &>FILE
 Every other argument (with white space, quotes, backslashes, `...`, $(...), braces, ...) is quoted, so that the
-program gets it to the letter. So WRAPPER log sh -c 'echo "$HOME"' runs sh with just those two arguments.
-The command reads nothing from stdin.
+program receives it literally: WRAPPER log sh -c 'echo "$HOME"' runs sh with exactly these two arguments.
+The standard input of the command is empty.
 QUOTING
     my $wrapper = basename($0);
     $text =~ s/WRAPPER/$wrapper/g;
@@ -74,7 +74,7 @@ sub parse_command_line {
             my ($key, $range) = ($1, $2);
             defined $name and fail("two job ranges, '$name=' and '$args[0]'");
             $range =~ /^(\d+)(?::(\d+))?$/a
-                or fail("'$args[0]' is no job range: NAME=n or NAME=a:b (a LOG that begins so: ./$args[0])");
+                or fail("'$args[0]' is not a job range: write NAME=n or NAME=a:b (or ./$args[0] if it is the LOG)");
             ($name, $first, $last) = ($key, int $1, int($2 // $1));
             $first >= 1 && $first <= $last or fail("job range '$args[0]': must be 1 <= first <= last");
             shift @args;
@@ -85,7 +85,7 @@ sub parse_command_line {
     @args >= 2 or fail('LOG and COMMAND are needed (' . basename($0) . ' --help)');
     my $log = shift @args;
     if ($last > $first && put_number($log, $name, 1) eq $log) {
-        fail("log '$log' must hold $name as a whole word, for each job needs its own (e.g. x.$name.log)");
+        fail("log '$log' must contain $name as a whole word, since each job needs its own log (e.g. x.$name.log)");
     }
     return (\%opt, $name, $first, $last, $log, @args);
 }
@@ -99,14 +99,14 @@ sub put_number {
 
 # ---- the shell
 
-# 'TEXT', so that the shell takes it to the letter
+# 'TEXT', quoted for the shell
 sub shell_quote {
     my ($text) = @_;
     $text =~ s/'/'\\''/g;
     return "'$text'";
 }
 
-# One argument, as it goes to the shell: the rules are in usage.
+# One argument as passed to the shell; the rules are in usage.
 sub shell_word {
     my ($word) = @_;
     my $char = '(?:[\w./:=,+@%^~!*?\[\]\x80-\xff-]|\$[A-Za-z_]\w*|\$\{[A-Za-z_]\w*\})';
@@ -133,7 +133,7 @@ sub make_folder {
     return @made;
 }
 
-# the end of a log without our own lines, for the reader's eye
+# the last lines of a log, without the comment lines of the wrapper
 sub log_tail {
     my ($log) = @_;
     open my $in, '<', $log or return ();
@@ -144,7 +144,7 @@ sub log_tail {
     return @lines;
 }
 
-# To stderr: how many of how many failed, which (job number => what is known), and the end of the first one's log.
+# To stderr: number of failed jobs, which ones (job number => reason), and the end of the first one's log.
 sub report_failures {
     my ($name, $first, $last, $log_pattern, $first_failed, %failed) = @_;
     my $one = put_number($log_pattern, $name, $first_failed);
@@ -156,9 +156,9 @@ sub report_failures {
     print STDERR map { "$one: $_\n" } log_tail($one);
 }
 
-# ---- the process that wants the jobs done
+# ---- the process that started the jobs
 
-# Whether SEC_RUN_PID names a process that is gone: what started us was killed and could tell nobody.
+# Whether process SEC_RUN_PID no longer exists: the run that started us was killed.
 sub run_is_gone {
     my $pid = $ENV{SEC_RUN_PID} // return 0;
     return $pid =~ /^\d+$/a && $pid > 0 && !kill(0, $pid) && $!{ESRCH};

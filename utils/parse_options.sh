@@ -6,15 +6,15 @@
 #   help_message="Usage: $0 [--stage N] [--skip_train true|false] FILE"
 #   . utils/parse_options.sh
 #
-# `--a-b v` (or `--a_b v`) sets $a_b to v, to the letter: nothing in a value is evaluated. What follows
-# the options stays in "$@". Rules:
+# `--a-b v` (or `--a_b v`) sets $a_b to v literally: nothing in a value is evaluated. The arguments after
+# the options remain in "$@". Rules:
 #   * the script must have set the variable before (lower-case first letter), else: unknown option;
 #   * every option takes exactly one value; `--a=b` and a missing value are errors;
 #   * a variable that is true or false takes only true or false;
-#   * a value that begins with `--` must hold white space ("--max_epoch 5"), for otherwise it is the next
-#     option and a value was forgotten; write " --x" (a space before it) where one such word is meant;
-#   * --config FILE sources FILE (assignments of known variables, as `beam=5`) before any other option
-#     is applied, wherever it stands: the command line wins over the file;
+#   * a value that begins with `--` must contain white space ("--max_epoch 5"); otherwise it is taken for the
+#     next option, and the value is missing. Write " --x" (with a leading space) for a value of one word;
+#   * --config FILE sources FILE (assignments of known variables, such as `beam=5`) before any other option,
+#     whatever its position: the command line overrides the file;
 #   * --help or -h prints $help_message; `--` ends the options.
 # An error is one line on stderr that names the option; exit status 1. Works under `set -eu`.
 
@@ -23,13 +23,13 @@ _po_die() {
     exit 1
 }
 
-# _po_variable NAME: is it a plain variable that the script has set or declared?
+# _po_variable NAME: true if it is a plain variable that the script has set or declared
 _po_variable() {
     [[ $1 =~ ^[a-z][a-zA-Z0-9_]*$ && $1 != help_message ]] || return 1
     [[ $(declare -p "$1" 2>/dev/null) =~ ^declare\ -[-xlut]+\ ? ]]
 }
 
-# _po_check OPTION [VALUE]: an option of this script with a value that it can take; sets _po_name
+# _po_check OPTION [VALUE]: check that this script has the option and that it accepts the value; sets _po_name
 _po_check() {
     case $1 in
         --*=*) _po_die "write '${1%%=*} VALUE' instead of '${1%%=*}=VALUE'" ;;
@@ -43,11 +43,11 @@ _po_check() {
     fi
     [ $# -eq 2 ] || _po_die "option $1 needs a value"
     if [[ $2 == --* && ! $2 =~ [[:space:]] ]]; then
-        _po_die "option $1 needs a value, but '$2' follows (if that is the value: ' $2', with a space before it)"
+        _po_die "option $1 needs a value, but '$2' follows (if that is the value, write ' $2' with a leading space)"
     fi
 }
 
-# _po_check_bool NAME OLD NEW WHERE: what was true or false must stay so
+# _po_check_bool NAME OLD NEW WHERE: a variable that is true or false must remain one of them
 _po_check_bool() {
     case $2 in
         true | false) ;;
@@ -70,13 +70,13 @@ _po_source_config() {
     done
     case ${_po_file} in
         */*) ;;
-        *) _po_file=./${_po_file} ;; # else `.` looks for it on PATH
+        *) _po_file=./${_po_file} ;; # otherwise `.` would search PATH
     esac
     # shellcheck disable=SC1090
     . "${_po_file}" || _po_die "--config: '${_po_file}' ended with an error"
     for _po_v in $(compgen -v); do
         if [[ ${_po_v} =~ ^[a-z] && $'\n'${_po_before}$'\n' != *$'\n'"${_po_v}"$'\n'* ]]; then
-            _po_die "--config: '${_po_file}' sets '${_po_v}', which is no option of this script"
+            _po_die "--config: '${_po_file}' sets '${_po_v}', which is not an option of this script"
         fi
     done
     for _po_v in "${!_po_bools[@]}"; do
@@ -84,7 +84,7 @@ _po_source_config() {
     done
 }
 
-# First the configuration files, and --help; then the other options.
+# First pass: configuration files and --help; second pass: the other options.
 for _po_pass in config options; do
     _po_args=("$@")
     while [ ${#_po_args[@]} -gt 0 ]; do
@@ -94,7 +94,7 @@ for _po_pass in config options; do
                 break
                 ;;
             --help | -h)
-                printf '%s\n' "${help_message:-${0##*/}: no help is written for this script}"
+                printf '%s\n' "${help_message:-${0##*/}: this script has no help}"
                 exit 0
                 ;;
             -[a-zA-Z]* | --*) ;;

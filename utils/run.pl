@@ -7,23 +7,23 @@ use POSIX qw(:signal_h :sys_wait_h);
 require "$FindBin::RealBin/job_common.pl";
 
 my $USAGE = usage(<<'SUMMARY', <<'OPTIONS');
-Runs COMMAND once, or once for each number from a to b, several at a time, on this machine, with its output in
-LOG. INT, TERM and HUP end the jobs with all that they started; so does the end of process SEC_RUN_PID, where
-that is set.
+Runs COMMAND on this machine, once or once for each number from a to b, several at a time, with its output in
+LOG. INT, TERM and HUP end the jobs and their child processes; so does the end of process SEC_RUN_PID, if that
+is set.
 SUMMARY
   --max_jobs_run N   at most N jobs at a time (default: the number of CPUs)
-  --gpu N            N GPUs for each job, in its CUDA_VISIBLE_DEVICES; as many jobs at a time as there are
-                     GPUs for. They come from CUDA_VISIBLE_DEVICES, or else from nvidia-smi.
+  --gpu N            N GPUs for each job, in its CUDA_VISIBLE_DEVICES; this limits the number of jobs at a
+                     time. The GPUs are those of CUDA_VISIBLE_DEVICES, or else of nvidia-smi.
   --num_threads N    sets OMP_NUM_THREADS=N in the jobs
-  --num_nodes 1      more than one node is an error here
-  --kill_wait S      seconds that jobs have from TERM to KILL (default 30: a training saves its state)
-  others (--mem, --time, --name, ...) are for clusters: accepted, without effect
+  --num_nodes 1      more than one node is an error
+  --kill_wait S      seconds between TERM and KILL (default 30, for a training to save its state)
+  others (--mem, --time, --name, ...) are for clusters: accepted without effect
 OPTIONS
 
-# ---- what the machine has
+# ---- resources of the machine
 
 sub cpu_count {
-    delete local @ENV{qw(OMP_NUM_THREADS OMP_THREAD_LIMIT)};    # nproc would believe them
+    delete local @ENV{qw(OMP_NUM_THREADS OMP_THREAD_LIMIT)};    # nproc would use them
     for my $command ('nproc', 'getconf _NPROCESSORS_ONLN') {
         my $n = `$command 2>/dev/null`;
         return int $1 if defined $n && $n =~ /^(\d+)$/ && $1 > 0;
@@ -48,12 +48,12 @@ my %LEAST = (gpu => 0, num_threads => 1, num_nodes => 1, max_jobs_run => 1, kill
 my ($opt, $name, $first, $last, $log_pattern, @command) = parse_command_line($USAGE, \%LEAST, @ARGV);
 $opt->{gpu} //= 0;
 ($opt->{num_nodes} // 1) == 1
-    or fail("--num_nodes $opt->{num_nodes}: this wrapper runs on one machine (slurm.pl has nodes)");
+    or fail("--num_nodes $opt->{num_nodes}: run.pl uses one machine; use slurm.pl for several nodes");
 my @gpus = $opt->{gpu} ? gpu_names() : ();
 my $slots = $opt->{max_jobs_run} // ($opt->{gpu} ? @gpus : cpu_count());
 if ($opt->{gpu}) {
     my $seen = @gpus;
-    $seen >= $opt->{gpu} or fail("--gpu $opt->{gpu}, but $seen GPUs are seen (nvidia-smi -L, CUDA_VISIBLE_DEVICES)");
+    $seen >= $opt->{gpu} or fail("--gpu $opt->{gpu}, but only $seen GPUs are visible (nvidia-smi -L, CUDA_VISIBLE_DEVICES)");
     my $fit = int($seen / $opt->{gpu});
     $slots = $fit if $slots > $fit;
 }
@@ -93,7 +93,7 @@ sub start_job {
         syswrite STDERR, "run.pl: cannot start bash: $!\n";
         POSIX::_exit(127);
     }
-    POSIX::setpgid($pid, $pid);    # here and there: whoever comes first
+    POSIX::setpgid($pid, $pid);    # in parent and child, whichever runs first
     $running{$pid} = $job;
 }
 
@@ -102,7 +102,7 @@ sub end_job {
     my $job = delete $running{$pid} or return;
     push @gpus, @{ $job->{gpus} };
     my $code = $status & 127 ? 128 + ($status & 127) : $status >> 8;
-    my $signal = $code > 128 && $code < 160 ? '; signal ' . ($code - 128) : '';    # as shells tell it
+    my $signal = $code > 128 && $code < 160 ? '; signal ' . ($code - 128) : '';    # as shells report it
     my $seconds = time - $job->{start};
     if (open my $out, '>>', $job->{log}) {
         print $out "# Accounting: time=$seconds threads=", $opt->{num_threads} // 1, "\n",
@@ -116,8 +116,8 @@ sub reap {
     while ((my $pid = waitpid(-1, WNOHANG)) > 0) { end_job($pid, $?) }
 }
 
-# Does any process of the group run? One that has ended is still there for kill until somebody asks after it, and in
-# a container without an init nobody does.
+# Does any process of the group run? Zombies do not count: kill still finds them, and in a container without an init
+# process they stay.
 sub group_runs {
     my ($group) = @_;
     kill 0, -$group or return 0;
@@ -129,7 +129,7 @@ sub group_runs {
     return !-e '/proc/self/stat';
 }
 
-# TERM to all process groups, and KILL to those that do not heed it
+# TERM to all process groups, and KILL to those that still run
 sub stop_jobs {
     my @groups = keys %running;
     kill 'TERM', map { -$_ } @groups;
@@ -148,7 +148,7 @@ sub stop_jobs {
 
 make_folder(dirname(put_number($log_pattern, $name, $_))) for $first .. $last;
 
-# Signals come only while sigsuspend waits: none is missed, and nothing is polled but SEC_RUN_PID.
+# Signals are delivered only during sigsuspend, so that none is missed; only SEC_RUN_PID is polled.
 my $stop;
 $SIG{CHLD} = $SIG{ALRM} = sub { };
 for my $signal (qw(INT TERM HUP)) {

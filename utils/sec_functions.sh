@@ -1,12 +1,40 @@
 #!/usr/bin/env bash
-# What the stages of sec.sh are written with. Sourced there: the options of sec.sh are its variables.
+# Functions for the stages of sec.sh, which sources this file; its variables are the options of sec.sh.
 # shellcheck disable=SC2154 # they are set in sec.sh
 
 die() { echo "sec.sh: error: $*" >&2; exit 1; }
 log() { echo "$(date '+%H:%M:%S') $*"; }
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
 runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
-# at_most N FILE OPTION: N, the value of OPTION, or the number of FILE's lines where it has fewer
+# stage_begins N TITLE: print it, and measure time and memory of stage N until the next one begins or this script ends.
+# However the script ends (kill -9 apart), it then prints a table of its stages.
+stage_begins() {
+    if [ -z "${stages_file:-}" ]; then
+        stages_file=${expdir}/.stages.tsv
+        trap stages_end EXIT
+        case "${train_cmd} ${cuda_cmd} ${decode_cmd}" in
+            *slurm.pl*) ;; # its jobs run on other machines: no memory
+            *) watch_memory & stages_watcher=$! ;;
+        esac
+    fi
+    stages begin --stage "$1" --title "$2" || true # no run fails because it cannot be measured
+    log "Stage $1: $2"
+}
+stages() {
+    local action=$1; shift
+    env -u SEC_RUN python3 -m espnet2_secap.bin.sec_stages "${action}" --file "${stages_file}" --run "${SEC_RUN}" "$@"
+}
+watch_memory() {
+    [ -z "${lock_fd:-}" ] || exec {lock_fd}>&- # it does not keep the lock, nor standard output, from being closed
+    exec env -u SEC_RUN python3 -m espnet2_secap.bin.sec_stages watch --file "${stages_file}" --run "${SEC_RUN}" \
+        --pid $$ < /dev/null > /dev/null
+}
+stages_end() {
+    local status=$?
+    [ -z "${stages_watcher:-}" ] || { kill "${stages_watcher}" && wait "${stages_watcher}"; } 2> /dev/null || true
+    stages end --status "${status}" || true
+}
+# at_most N FILE OPTION: N, the value of OPTION, or the number of lines of FILE if that is smaller
 at_most() {
     local n; n=$(wc -l < "$2")
     [ "$n" -lt "$1" ] || { echo "$1"; return; }
@@ -15,7 +43,7 @@ at_most() {
 }
 # suffix_of conf/caption_large.yaml caption: _large; of conf/caption.yaml: nothing
 suffix_of() { local name; name=$(basename "$1" .yaml); name=${name#"$2"}; echo "${name:+_${name#_}}"; }
-# jobs CMD N LOG COMMAND ... JOB: run it N times in parallel; if one fails, show what it said
+# jobs CMD N LOG COMMAND ... JOB: run COMMAND N times in parallel; if one fails, print its error messages
 jobs() {
     local cmd=$1 n=$2 logs=$3; shift 3
     # shellcheck disable=SC2086 # cmd holds options
@@ -23,15 +51,15 @@ jobs() {
     find "$(dirname "${logs}")" -name "$(basename "${logs//JOB/*}")" -exec grep -hE ' error: ' {} + | sort -u >&2 || true
     exit 1
 }
-# job CMD LOG COMMAND ...: run it once, and show what it said
+# job CMD LOG COMMAND ...: run COMMAND once, and print its output
 job() {
     local cmd=$1 log=$2; shift 2
     jobs "${cmd}" 1 "${log}" "$@"
     grep -v '^#' "${log}" || true
 }
 
-# train EXP_DIR CONFIG ARGS DATA ...: one training stage through ESPnet's launcher, its progress on this terminal.
-# DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; those that are there are given.
+# train EXP_DIR CONFIG ARGS DATA ...: one training stage by ESPnet's launcher, with its progress on this terminal.
+# DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; missing files are omitted.
 train() {
     local exp=$1 config=$2 args=$3 names=$4 data=() split dset name path threads; shift 4
     [ -f "${config}" ] || die "${config}: no such configuration"
@@ -48,7 +76,7 @@ train() {
         done
     done
     mkdir -p "${exp}"
-    find "${exp}" -maxdepth 1 -name '.dist_init_*' -delete # of a run that was killed
+    find "${exp}" -maxdepth 1 -name '.dist_init_*' -delete # left by a killed run
     threads=${train_threads:+ --num_threads ${train_threads}}
     # shellcheck disable=SC2086
     sec_follow --log "${exp}/train.log" -- \
@@ -58,5 +86,5 @@ train() {
         "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \
         --train_nproc "${train_nproc}" "${data[@]}" "${normalize[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
     grep -hE ' error: |: stopped by ' "${exp}/train.log" | sort -u >&2 || tail -n 15 "${exp}/train.log" "${exp}/launch.log" >&2
-    die "training ended early; the whole log is ${exp}/train.log"
+    die "training ended early; the complete log is ${exp}/train.log"
 }

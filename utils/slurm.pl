@@ -13,35 +13,35 @@ require "$FindBin::RealBin/job_common.pl";
 require "$FindBin::RealBin/slurm_script.pl";
 
 my $USAGE = usage(<<'SUMMARY', <<'OPTIONS');
-Runs COMMAND as a job of Slurm, or as an array of jobs, one for each number from a to b, with its output in LOG; waits
-until all have ended. A job starts in this folder, and sources ./path.sh if that is there. The batch script is in the
-log's folder under q/, with what Slurm itself says. A job that was cancelled, killed, lost, or can never start is noticed
-within 15 seconds, and named with its state. INT, TERM and HUP cancel the jobs (exit status 2); so does the end of
-process SEC_RUN_PID, where that is set. If this program itself was killed with KILL, its jobs go on; the next call with
-the same LOG cancels them first.
+Runs COMMAND as a Slurm job, or as an array of jobs, one for each number from a to b, with its output in LOG, and waits
+until all have ended. A job starts in this folder and sources ./path.sh if it exists. The batch script and Slurm's own
+messages are in the folder q/ next to the log. A job that was cancelled, killed or lost, or can never start, is detected
+within 15 seconds and reported with its state. INT, TERM and HUP cancel the jobs (exit status 2); so does the end of
+process SEC_RUN_PID, if that is set. If this program is killed with KILL, its jobs continue; the next call with the same
+LOG cancels them first.
 
-A COMMAND that ends with status 99 has saved its state and is run again, unless somebody cancelled it; its log is then
-continued. USR1, Slurm's warning before a time limit (see the configuration), is passed on to COMMAND, and ends no program
-that does not ask for it, except those started with srun, which must have a handler.
+A COMMAND that exits with status 99 has saved its state and is run again, unless somebody cancelled it; its log is then
+appended to. USR1, Slurm's warning before a time limit (see the configuration), is forwarded to COMMAND. Programs without
+a handler ignore it, except those started with srun, which need a handler.
 SUMMARY
-  --config FILE      what the options mean on this cluster (default: conf/slurm.conf)
+  --config FILE      the options of this cluster (default: conf/slurm.conf)
   --max_jobs_run N   at most N jobs of an array at a time
   --num_threads N    CPUs for each job; sets OMP_NUM_THREADS=N
   --gpu N            GPUs for each job, on each node
-  --num_nodes N      nodes for each job; COMMAND runs on the first, srun in it on all
-  --name, --mem, --time, ...   what else the configuration declares
-  --kill_wait S      accepted, without effect: Slurm's own KillWait counts
+  --num_nodes N      nodes for each job; COMMAND runs on the first, srun within it on all
+  --name, --mem, --time, ...   other options that the configuration declares
+  --kill_wait S      accepted without effect: Slurm's own KillWait applies
 OPTIONS
 
-my $ENDED_S = 5;         # a task that has ended without a status file is given up after so many seconds,
-my $COMPLETING_S = 10;   # one that Slurm is still clearing away after so many
-my $CANCEL_S = 10;       # how long to wait for the end of a cancelled job
-my $ODD_S = 60;          # when to tell why a job does not start
+my $ENDED_S = 5;         # seconds after which a task that has ended without a status file is given up,
+my $COMPLETING_S = 10;   # ... and one that is still COMPLETING
+my $CANCEL_S = 10;       # seconds to wait for the end of a cancelled job
+my $ODD_S = 60;          # seconds after which the reason is printed why a job does not start
 
-# States of Slurm in which a job still is, or will be, at work; all others are an end
+# Slurm states of jobs that run or will run; all others are final
 my %ALIVE = map { $_ => 1 } qw(PENDING CONFIGURING RUNNING COMPLETING SUSPENDED STOPPED SIGNALING RESIZING STAGE_OUT
     REQUEUED REQUEUE_FED REQUEUE_HOLD SPECIAL_EXIT RESV_DEL_HOLD);
-# Reasons for waiting: those that no waiting helps, and those that nobody wonders about
+# Reasons for PENDING: those that will never go away, and those that are normal
 my $NEVER = qr/^(?:PartitionTimeLimit|PartitionNodeLimit|BadConstraints|JobHeldAdmin|DependencyNeverSatisfied|JobLaunchFailure
     |launch.failed.requeued.held|Invalid\w+|AccountNotAllowed|QOSNotAllowed|\w+(?:PerJob|PerJobLimit|MinCpuNotSatisfied))$/xi;
 my $USUAL = qr/^(?:None|Resources|Priority|BeginTime|Cleaning|JobArrayTaskLimit|Prolog)$/;
@@ -51,14 +51,14 @@ my $USUAL = qr/^(?:None|Resources|Priority|BeginTime|Cleaning|JobArrayTaskLimit|
 # File -> (command words, [[option, value or *, words], ...], {option => default})
 sub read_config {
     my ($file) = @_;
-    open my $in, '<', $file or fail("configuration '$file': $! (--config FILE names another)");
+    open my $in, '<', $file or fail("configuration '$file': $! (--config FILE selects another)");
     my (@command, @rules, %default);
     while (my $line = <$in>) {
         $line =~ s/(?:^|\s)#.*//s;
         next if $line !~ /\S/;
         my $bad = sub { fail("$file, line $.: $_[0]: '" . $line =~ s/^\s+|\s+$//gr . "'") };
         my ($what, @words) = shellwords($line);
-        defined $what or $bad->('quotes that do not close');
+        defined $what or $bad->('unbalanced quotes');
         if ($what eq 'command' && @words) {
             @command and $bad->('a second command');
             @command = @words;
@@ -97,7 +97,7 @@ sub same_file {
 
 # ---- Slurm's programs
 
-# Start a program with its output in files without a name; it does not hear the terminal's signals.
+# Start a program with its output in anonymous files; it does not receive signals from the terminal.
 sub start_program {
     my ($stdout, @command) = @_;
     open my $err, '+>', undef or fail("cannot make a temporary file: $!");
@@ -130,13 +130,13 @@ sub program_ended {
 
 sub run_program {
     my $program = start_program(@_);
-    1 until program_ended($program, 0);    # a signal ends waitpid, not the program
+    1 until program_ended($program, 0);    # a signal interrupts waitpid, not the program
     return $program;
 }
 
 my @QUEUE = ('squeue', '-h', '-r', '-t', 'all', '-o', '%i|%T|%r|%o', '-j');
 
-# an ended squeue -> {task's id => [state, reason, script]}, or undef where Slurm could not be asked
+# an ended squeue -> {task's id => [state, reason, script]}, or undef if Slurm did not answer
 sub queue_of {
     my ($program) = @_;
     return undef if $program->{status} != 0 && $program->{err} !~ /Invalid job id/;
@@ -163,7 +163,7 @@ my $is_array = $last > $first;
 
 my @made = map { make_folder(dirname(put_number($log_pattern, $name, $_))) } $first .. $last;
 my $log_folder = dirname(put_number($log_pattern, $name, $first));
-# The names that the caller uses: where this machine's links lead to may not be on the nodes.
+# The path as the caller wrote it: the targets of this machine's links may not exist on the nodes.
 my $here = same_file($ENV{PWD} // '', '.') ? $ENV{PWD} : getcwd();
 my $q = ($log_folder =~ m{^/} ? '' : "$here/") . "$log_folder/q";
 push @made, make_folder($q);
@@ -171,28 +171,28 @@ my $base = basename($is_array ? $log_pattern : put_number($log_pattern, $name, $
 my ($script, $id_file) = ("$q/$base.sh", "$q/$base.jobid");
 
 my ($stop, $stops) = (undef, 0);
-$SIG{CHLD} = 'DEFAULT';    # ignored by whoever started us, it would hide how programs end
+$SIG{CHLD} = 'DEFAULT';    # if our parent ignores it, exit statuses of programs would be lost
 for my $signal (qw(INT TERM HUP)) {
     next if $signal eq 'HUP' && ($SIG{HUP} // '') eq 'IGNORE';    # nohup
     $SIG{$signal} = sub { $stop //= "SIG$_[0]"; $stops++ };
 }
 
 sub stop_asked {
-    $stop //= 'the end of the run that wanted it' if run_is_gone();
+    $stop //= 'the end of the run that started it' if run_is_gone();
     return defined $stop;
 }
 
 # the files of q/ that belong to this call: number => {status, out}
 sub own_files {
     my %files;
-    opendir my $folder, $q or return {};    # somebody removed it: squeue still tells how the jobs end
+    opendir my $folder, $q or return {};    # somebody removed it: squeue still reports how the jobs end
     for my $file (readdir $folder) {
         $files{$2}{$3} = "$q/$1$2.$3" if $file =~ /^(\Q$base\E\.)(\d+)\.(status|out)$/a;
     }
     return \%files;
 }
 
-# An earlier call with this log may have been killed, and its job still be at work.
+# An earlier call with this log may have been killed while its job still runs.
 sub end_earlier_job {
     open my $in, '<', $id_file or return;
     my ($id) = map { /^(\d+)/a } <$in>;
@@ -201,7 +201,7 @@ sub end_earlier_job {
     my $queue = queue_of(run_program(undef, @QUEUE, $id))
         // fail("cannot ask Slurm whether job $id of an earlier call for this log still runs");
     return if !grep { $ALIVE{ $_->[0] } && same_file($_->[2], $script) } values %$queue;
-    say_error("job $id of an earlier call for this log is still there: cancelling it");
+    say_error("job $id of an earlier call for this log still runs: cancelling it");
     run_program(undef, 'scancel', $id);
     while (job_is_alive($id) // 1) {
         if (stop_asked()) { say_error("stopped by $stop, job $id is still ending"); exit 2 }
@@ -213,7 +213,7 @@ sub end_earlier_job {
 sub submit {
     my %value = (folder => $here, threads => $opt->{num_threads} // '', mark => '');
     my $number = $first;
-    if ($is_array) {    # a number that is nowhere else, for the task's own
+    if ($is_array) {    # a number that does not occur elsewhere, as placeholder of the task number
         $number = 1_000_000_007;
         $number++ while grep { index($_, $number) >= 0 } @command, $log_pattern, $q;
         $value{mark} = $number;
@@ -226,7 +226,7 @@ sub submit {
     $is_written &&= print $out batch_script(%value);
     $is_written && close $out or fail("cannot write '$script': $!");
     my $output = "$q/$base." =~ s/%/%%/gr . ($is_array ? '%a' : $number) . '.out';
-    # sbatch itself writes its answer into the file: killed at any moment, we leave no job without it.
+    # sbatch itself writes the job id into the file: even if we are killed, no job is without it.
     open my $answer, '+>', $id_file or fail("cannot write '$id_file': $!");
     my $program = run_program($answer, @sbatch, '--parsable', "--output=$output", $script);
     my ($id) = $program->{out} =~ /^(\d+)(?:;\S*)?$/m;
@@ -246,7 +246,7 @@ my $job = submit();
 
 # ---- waiting
 
-my %task = map { $_ => {} } $first .. $last;    # those not done; code, since, start: what is known of its end
+my %task = map { $_ => {} } $first .. $last;    # unfinished tasks; code, since, start: what is known of their end
 my (%failed, $first_failed);                    # number => text
 my ($asking, $asked, $next_look, $look_pause, $silent) = (undef, 0, 0, 2, 0);
 
@@ -275,11 +275,11 @@ sub look_at_files {
         $task{$number}{code} = $code;
         $task{$number}{since} = time;
         $task{$number}{start} = $start;
-        $next_look = 0;    # its state is worth a look at once
+        $next_look = 0;    # query its state at once
     }
 }
 
-# Look at a state of squeue; the task is done if it is an end, and has been long enough to have left a status file.
+# Evaluate a state of squeue: the task is finished if the state is final and has lasted long enough for a status file.
 sub judge {
     my ($number, $state, $reason) = @_;
     my $task = $task{$number};
@@ -287,7 +287,7 @@ sub judge {
     my $is_over = !$ALIVE{$state} || $state eq 'COMPLETING';
     my $age = time - ($task->{since} //= time);
     if (defined $task->{code} && $state eq 'PENDING' && $task->{since} < $asked) {
-        delete $task->{code};    # it had ended before squeue looked: that was Slurm's doing, which starts it again
+        delete $task->{code};    # it had ended before squeue ran: Slurm ended it and starts it again
         $task->{start}++;
         $task->{ran} = 1;
     }
@@ -303,12 +303,12 @@ sub judge {
     }
     return if $is_over || !$task{$number};
     if ($state ne 'PENDING') { $task->{ran} = 1; return }
-    if (delete $task->{ran}) { say_error('job ', task_id($number), " is queued again$why; it goes on by itself") }
-    if ($reason =~ $NEVER) { return $task->{never}++ }    # at the second look
+    if (delete $task->{ran}) { say_error('job ', task_id($number), " is requeued$why and will continue") }
+    if ($reason =~ $NEVER) { return $task->{never}++ }    # give up at the second query
     delete $task->{never};
-    if ($reason !~ $USUAL && !$task->{told} && time - ($task->{odd} //= time) >= $ODD_S) {
+    if ($reason !~ $USUAL && !$task->{reported} && time - ($task->{odd} //= time) >= $ODD_S) {
         say_error('job ', task_id($number), " has been waiting for a minute$why");
-        $_->{told} = 1 for values %task;
+        $_->{reported} = 1 for values %task;
     }
     return 0;
 }
@@ -316,14 +316,14 @@ sub judge {
 sub look_at_queue {
     if (!$asking) {
         return if time < $next_look;
-        # makes a network file system look into the folder anew
+        # makes a network file system refresh the folder
         if (open my $touch, '>', "$q/$base.look") { close $touch; unlink "$q/$base.look" }
         ($asking, $asked) = (start_program(undef, @QUEUE, $job), time);
     }
     return if !program_ended($asking);
     my $queue = queue_of($asking);
     if (!$queue) {
-        say_error('Slurm does not answer (' . $asking->{err} =~ s/\s+/ /gr . '); waiting on') if !$silent++;
+        say_error('Slurm does not answer (' . $asking->{err} =~ s/\s+/ /gr . '); still waiting') if !$silent++;
     } elsif ($silent) {
         say_error('Slurm answers again');
         $silent = 0;
@@ -332,7 +332,7 @@ sub look_at_queue {
     $next_look = time + $look_pause;
     $look_pause = min($look_pause * 1.3, 8);
     return if !$queue;
-    look_at_files();    # what has ended before squeue looked has its status file by now
+    look_at_files();    # tasks that ended before squeue ran have their status files by now
     my @never;
     for my $number (sort { $a <=> $b } keys %task) {
         my ($state, $reason) = @{ $queue->{ task_id($number) } // ['LOST', 'Slurm no longer knows it'] };
@@ -358,7 +358,7 @@ if ($asking) {
     program_ended($asking, 0);
 }
 
-# Nothing of ours stays but the script, and what Slurm had to say.
+# Only the script and Slurm's messages remain.
 sub clean_up {
     my $files = own_files();
     for my $file (values %$files) {
@@ -383,7 +383,7 @@ if (%failed) {
     print STDERR map { "Slurm: $_\n" } log_tail($out) if defined $out;
 }
 clean_up();
-# A job whose end is not sure is looked at by the next call.
+# If it is not certain that the job has ended, the next call checks it.
 my $is_alive = %failed ? job_is_alive($job) : 0;
 unlink $id_file if defined $is_alive && !$is_alive;
 exit(%failed ? 1 : 0);

@@ -2,8 +2,8 @@
 use strict;
 use warnings;
 
-# What runs on the node. Its variables come before it, each as NAME='VALUE'; that of slurm_mark stands in them for the
-# task's number. All names begin with slurm_, since path.sh may have names of its own.
+# The part that is the same for all jobs. Its variables precede it, each as NAME='VALUE'; the value of slurm_mark is the
+# placeholder of the task number. All names begin with slurm_, to avoid conflicts with path.sh.
 my $BODY = <<'END';
 slurm_id=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID}}${SLURM_ARRAY_TASK_ID:+_${SLURM_ARRAY_TASK_ID}}
 for slurm_name in slurm_line slurm_log slurm_status; do
@@ -26,10 +26,10 @@ slurm_start=$(date +%s)
     echo "# Started at $(slurm_now)"
     echo "#"
 } >> "${slurm_log}"
-export SLURM_EXPORT_ENV=ALL # else srun passes on what sbatch was told to, and nothing of path.sh
-[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK} # srun no longer looks at the first
+export SLURM_EXPORT_ENV=ALL # otherwise srun exports the variables of sbatch --export, and none of path.sh
+[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK} # srun ignores the former since Slurm 22.05
 
-# slurm_command: path.sh, then what the caller wants
+# slurm_command: path.sh, then the command
 slurm_command() (
     if [ -f ./path.sh ]; then
         trap 'echo "slurm.pl: error: ./path.sh failed, see above"; exit 1' EXIT
@@ -40,8 +40,8 @@ slurm_command() (
     exec bash -o pipefail -c "${slurm_line}"
 )
 
-# slurm_task: the command and its end. TERM comes from Slurm to all processes; this one lives on to tell how it ended,
-# and the command may be dead of it before this one hears it.
+# slurm_task: run the command and record its end. Slurm sends TERM to all processes; this one survives to record the
+# end, and the command may have died of it before this one handles the signal.
 slurm_task() {
     trap 'slurm_term=yes' TERM
     slurm_command >> "${slurm_log}" 2>&1 < /dev/null
@@ -53,7 +53,7 @@ slurm_task() {
             echo "# Ended at $(slurm_now) with status ${slurm_code}: Slurm runs the job again" >> "${slurm_log}"
             return
         fi
-        # Running, out of time, or to make room for a job of higher rank: nobody has cancelled it.
+        # Running, at its time limit, or preempted: nobody has cancelled it.
         slurm_state="$(slurm_field JobState) $(slurm_field PreemptTime) $(slurm_field Reason)"
         if [ "${slurm_code}" -eq 99 ] && [[ ${slurm_state} =~ ^RUNNING|\ [0-9]|TimeLimit$ ]]; then
             echo "# Saved at $(slurm_now) with status 99: asking Slurm to run the job again" >> "${slurm_log}"
@@ -68,16 +68,16 @@ slurm_task() {
         mv -f -- "${slurm_status}.tmp" "${slurm_status}"
 }
 
-# Slurm's warning comes to this script alone, which passes it on to its process group; in all but the programs that
-# want to hear it, it is ignored.
+# Slurm sends its warning to this script only, which forwards it to its process group; programs without a handler
+# ignore it.
 slurm_warn() { trap '' USR1; kill -s USR1 0; trap slurm_warn USR1; }
 trap '' USR1
 slurm_task &
 slurm_pid=$!
 trap slurm_warn USR1
 trap : TERM
-while kill -0 "${slurm_pid}"; do wait "${slurm_pid}" || sleep 0.05; done 2> /dev/null # a signal ends wait
-# Never 99, by which some clusters bring back even a cancelled job.
+while kill -0 "${slurm_pid}"; do wait "${slurm_pid}" || sleep 0.05; done 2> /dev/null # a signal interrupts wait
+# Never 99: some clusters requeue even a cancelled job on it.
 [ -f "${slurm_status}" ] && read -r slurm_code slurm_restarts < "${slurm_status}" && [ "${slurm_code}" = 0 ]
 END
 

@@ -7,7 +7,7 @@ my $USAGE = <<'END';
 Usage: spk2utt_to_utt2spk.pl [SPK2UTT] > UTT2SPK
  e.g.: spk2utt_to_utt2spk.pl data/train/spk2utt > data/train/utt2spk
 
-Reads a file, or stdin. Utterances come out in byte order.
+Reads a file, or stdin. Utterances are written in byte order.
 END
 
 sub fail {
@@ -29,7 +29,7 @@ while (my $line = <$in>) {
     my ($speaker, @utterances) = split ' ', $line;
     @utterances or fail("$file:$.: expected 'speaker utterance ...'");
     for my $utterance (@utterances) {
-        exists $speaker{$utterance} and fail("$file:$.: $utterance: the utterance is there twice");
+        exists $speaker{$utterance} and fail("$file:$.: $utterance: the utterance occurs twice");
         $speaker{$utterance} = $speaker;
     }
 }

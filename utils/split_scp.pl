@@ -7,8 +7,8 @@ my $USAGE = <<'END';
 Usage: split_scp.pl FILE OUT1 OUT2 ...
  e.g.: split_scp.pl data/test/wav.scp log/keys.1.scp log/keys.2.scp
 
-The lines of FILE (- is stdin) in their order, cut into as many parts as there are outputs; the first parts
-hold one line more where they cannot be equal. More parts than lines is an error, and nothing is written.
+Splits the lines of FILE (-: stdin), in their order, into as many parts as there are outputs; if the parts cannot be
+equal, the first ones have one more line. More parts than lines is an error, and nothing is written.
 END
 
 sub fail {
@@ -35,7 +35,7 @@ $have >= $want or fail("'$file' has $have lines, too few for $want parts: ask fo
 $lines[-1] .= "\n" if $lines[-1] !~ /\n\z/;
 
 my $least = int(@lines / @outputs);
-my $longer = @lines % @outputs;    # so many parts have one line more
+my $longer = @lines % @outputs;    # number of parts with one more line
 for my $part (0 .. $#outputs) {
     my $output = $outputs[$part];
     my @slice = splice @lines, 0, $least + ($part < $longer ? 1 : 0);

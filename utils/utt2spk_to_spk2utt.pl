@@ -7,7 +7,7 @@ my $USAGE = <<'END';
 Usage: utt2spk_to_spk2utt.pl [UTT2SPK] > SPK2UTT
  e.g.: utt2spk_to_spk2utt.pl data/train/utt2emo > data/train/emo2utt
 
-Reads a file, or stdin. Speakers come out in byte order, their utterances in the order read.
+Reads a file, or stdin. Speakers are written in byte order, their utterances in the order of the input.
 END
 
 sub fail {
@@ -28,7 +28,7 @@ my (%utterances, %seen);
 while (my $line = <$in>) {
     my ($utterance, $speaker, @more) = split ' ', $line;
     defined $speaker && !@more or fail("$file:$.: expected two fields, 'utterance speaker'");
-    $seen{$utterance}++ and fail("$file:$.: $utterance: the utterance is there twice (fix_data_dir.sh drops one)");
+    $seen{$utterance}++ and fail("$file:$.: $utterance: the utterance occurs twice (fix_data_dir.sh drops one)");
     push @{ $utterances{$speaker} }, $utterance;
 }
 print join(' ', $_, @{ $utterances{$_} }), "\n" for sort keys %utterances;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# List every bad line of a data directory; exit status 1 if there is one. The work is done by sec_validate_data.
+# List every bad line of a data directory; exit status 1 if there is any. Runs sec_validate_data.
 # Usage: utils/validate_data_dir.sh data/train [--require captions utt2emo text] [--allow_pipes true]
 set -euo pipefail
 

@@ -1,4 +1,4 @@
-"""Write captions that were made without listening: sanity rows of the result table."""
+"""Write captions made without the audio: the baselines of the result table."""
 
 import argparse
 from pathlib import Path
@@ -22,15 +22,15 @@ def get_parser() -> argparse.ArgumentParser:
         help="random: training captions drawn for each utterance; frequent: the most frequent training caption",
     )
     parser.add_argument("--train_captions", required=True, help="captions of the training set")
-    parser.add_argument("--ids", required=True, help="any file with the utterances' ids as the first word of a line")
-    parser.add_argument("--output", required=True, help="folder for the file `captions`")
+    parser.add_argument("--ids", required=True, help="any file whose lines begin with the utterances' ids")
+    parser.add_argument("--output", required=True, help="folder in which the file `captions` is written")
     parser.add_argument(
         "--n_candidates",
         type=int,
         default=5,
-        help="captions drawn for each utterance (default: 5); the most frequent caption is written once",
+        help="captions drawn per utterance (default: 5); the most frequent caption is written once",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Run a training command and print a line per epoch, with the time left, from the log that it writes."""
+"""Run a training command and print one line per epoch, with the time left, from its log."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from espnet2_secap.process.follow import follow
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """Options."""
+    """The options of sec_follow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log", type=Path, required=True, help="ESPnet's train.log")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND [ARG ...]")
@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @cli
 def main(argv=None) -> None:
-    """Run and follow; ends with the command's exit status."""
+    """Run the command, follow its log, and exit with its status."""
     args = get_parser().parse_args(argv)
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:

@@ -1,4 +1,4 @@
-"""Take the lock of a recipe folder for a shell script, so that no two runs write the same files."""
+"""Take the lock of a recipe folder for a shell script, so that two runs never write the same files."""
 
 import argparse
 import os
@@ -18,14 +18,19 @@ In the script:
   exec {{lock_fd}}<>"${{lock}}"
   {VARIABLE}=$(sec_lock --fd "${{lock_fd}}" --file "${{lock}}" --pid $$) || exit 1
   export {VARIABLE}
-The script and what it starts hold the lock until the last of them has ended. Where another run holds it, one line
-says which, and the exit status is 1. What a run that was killed with -9 has left behind on this machine (all that
-was started with its {VARIABLE}) is ended first: by TERM, and by KILL after --patience.""",
+The script and its child processes hold the lock until the last of them has ended. If another run holds it, one line
+names that run, and the exit status is 1. Processes on this machine that a killed run (kill -9) has left behind (all
+with its {VARIABLE} in their environment) are ended first: by TERM, and by KILL after --patience.""",
     )
     add = parser.add_argument
-    add("--fd", type=int, required=True, help="the script's descriptor of the file, open for reading and writing")
-    add("--file", required=True, help="the file, for messages")
-    add("--pid", type=int, default=os.getppid(), help="the script's process; default: the one that starts this")
+    add(
+        "--fd",
+        type=int,
+        required=True,
+        help="file descriptor of the lock file in the script, open for reading and writing",
+    )
+    add("--file", required=True, help="path of the lock file, for messages")
+    add("--pid", type=int, default=os.getppid(), help="process id of the script (default: the parent process)")
     add("--patience", type=float, default=45.0, help="seconds between TERM and KILL (default: 45)")
     return parser
 

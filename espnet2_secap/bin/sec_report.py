@@ -1,4 +1,4 @@
-"""Put all scores of an experiment folder into one report, or compare two systems."""
+"""Collect all scores of an experiment folder in one report, or compare two systems."""
 
 import argparse
 import os
@@ -27,22 +27,22 @@ def get_parser() -> argparse.ArgumentParser:
 Collect EXPDIR/<system>/<set>/score.json of every system and set (sec_score writes them), probe.json, and the
 curves.tsv of the trainings; print the result tables and write
   EXPDIR/RESULTS.md                   tables, first captions, training curves, commands
-  EXPDIR/RESULTS.tex                  the result tables for a paper: \\input{RESULTS}, with booktabs and graphicx
+  EXPDIR/RESULTS.tex                  the result tables for a paper: \\input{RESULTS}; needs booktabs and graphicx
   EXPDIR/RESULTS.html                 one file for a browser: sortable tables, a chart with 95% intervals, training
-                                      curves, all captions beside the recordings, with a search; it can be sent as it is
+                                      curves, all captions with their recordings, and a search; it needs no other file
   EXPDIR/results.json                 all means and standard deviations
   EXPDIR/images/training_curves.png""",
         epilog="""\
-Is one system better than another, or is it chance?
+Is the difference between two systems significant?
   sec_report --compare sec_caption_a/decode sec_caption_b/decode
-prints difference, 95% interval and p of every metric and set that both have (systems as the result table names
-them), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report stays as it is.""",
+prints difference, 95% interval and p for every metric and set that both have (names of systems as in the result
+table), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report is not changed.""",
     )
     parser.add_argument("--expdir", default="exp", help="folder of the experiments (default: exp)")
     parser.add_argument(
         "--output",
-        help="Markdown file; those with .tex and .html (of --compare: .json) go beside it (default: EXPDIR/RESULTS.md, "
-        "EXPDIR/compare.md)",
+        help="Markdown file; the .tex and .html files (with --compare: .json) are written next to it (default: "
+        "EXPDIR/RESULTS.md, EXPDIR/compare.md)",
     )
     parser.add_argument(
         "--examples",
@@ -53,40 +53,42 @@ them), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report stays as
     )
     parser.add_argument(
         "--goals",
-        help='JSON file of numbers to reach: {"<system>": {"<set>": {"<metric>": [">=", 85]}}}; the system may be a '
-        'pattern, and "2.5 * random_caption" may stand for the number',
+        help='JSON file of goals: {"<system>": {"<set>": {"<metric>": [">=", 85]}}}; the system may be a '
+        'pattern, and the number may be "2.5 * random_caption"',
     )
     parser.add_argument(
         "--quote",
         choices=quotable(),
-        help="put the rows that a paper reports below ours, marked as quoted, in sets whose name begins with test; "
-        "secap: SECap's Table 2, where the corpus is EMOSpeech",
+        help="append a paper's published results, marked as quoted, to the tables of sets whose name begins with test; "
+        "secap: SECap's Table 2, for the corpus EMOSpeech",
     )
     parser.add_argument(
         "--embed_audio",
         type=float,
         default=20,
         metavar="MB",
-        help="put up to MB of recordings, as MP3 (about 250 s per MB), into the HTML file; the others are linked "
+        help="embed up to MB of recordings, as MP3 (about 250 s per MB), in the HTML file; the others are linked "
         "(default: 20; 0: link all)",
     )
     group = parser.add_argument_group("comparison of two systems")
-    group.add_argument("--compare", nargs=2, metavar=("A", "B"), action="append", help="two systems; can be repeated")
-    group.add_argument("--set", nargs="+", metavar="NAME", help="on these sets (default: all that both have)")
-    group.add_argument("--metrics", nargs="+", metavar="NAME", help="by these metrics (default: all that both have)")
+    group.add_argument("--compare", nargs=2, metavar=("A", "B"), action="append", help="two systems; may be repeated")
+    group.add_argument("--set", nargs="+", metavar="NAME", help="sets to compare on (default: all that both have)")
+    group.add_argument("--metrics", nargs="+", metavar="NAME", help="metrics to compare (default: all that both have)")
     return parser
 
 
 @cli
 def main(argv: list[str] | None = None) -> None:
-    """Write the report, or the comparison, print its tables and where it lies."""
+    """Write the report or the comparison; print its tables and the paths of the files."""
     argv = sys.argv[1:] if argv is None else argv
     args = get_parser().parse_args(argv)
     if (args.set or args.metrics) and not args.compare:
-        raise SecError("--set, --metrics: only with --compare A B; the report has all sets and metrics")
+        raise SecError(
+            "--set, --metrics: can only be used with --compare A B; the report contains all sets and metrics"
+        )
     output = Path(args.output or Path(args.expdir) / ("compare.md" if args.compare else "RESULTS.md"))
     if output.suffix in (".tex", ".html", ".json"):
-        raise SecError(f"--output {output}: names the Markdown file (.md); the others go beside it")
+        raise SecError(f"--output {output}: must be the Markdown file (.md); the others are written next to it")
     scores = find_scores(args.expdir)
     command = shlex.join(["sec_report", *argv])
     if args.compare:
@@ -109,7 +111,7 @@ def write_comparison(scores: list[Score], args: argparse.Namespace, command: str
 
 
 def write_report(scores: list[Score], args: argparse.Namespace, command: str, output: Path) -> None:
-    """Write the report in all its forms, print its tables."""
+    """Write the report in all formats; print its tables."""
     expdir = Path(args.expdir)
     table = results(scores)
     goals = goal_table(read_goals(args.goals), table) if args.goals else None
@@ -129,14 +131,14 @@ def write_report(scores: list[Score], args: argparse.Namespace, command: str, ou
     )
     write_json(expdir / "results.json", table)
     make_dir(output.parent)
-    forms = {
+    texts = {
         output: report.markdown(),
         output.with_suffix(".tex"): report.latex(),
         output.with_suffix(".html"): page(
             report, picture.read_bytes() if curves else None, Players(output, args.embed_audio)
         ),
     }
-    for path, text in forms.items():
+    for path, text in texts.items():
         with atomic_write(path) as stream:
             stream.write(text)
     print(report.text())

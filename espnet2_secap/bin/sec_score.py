@@ -1,4 +1,4 @@
-"""Score a system's captions against the captions that people wrote."""
+"""Score a system's captions against human captions."""
 
 import argparse
 import shlex
@@ -12,11 +12,11 @@ from espnet2_secap.metric.score import read_pairs, read_truth, score_metrics, wr
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.metric.words import load_words
 
-# The metrics that need a model, and which kind of it.
+# The metrics that need a model, and its kind.
 MODELS = {
-    "sim1": "a BERT, whose hidden states are averaged",
-    "sim2": "a model of sentence-transformers",
-    "bertscore": "a BERT; MODEL@LAYER chooses a layer",
+    "sim1": "a BERT whose hidden states are averaged",
+    "sim2": "a sentence-transformers model",
+    "bertscore": "a BERT; MODEL@LAYER selects a layer",
 }
 
 
@@ -24,47 +24,48 @@ def get_parser() -> argparse.ArgumentParser:
     """The options of sec_score."""
     parser = argparse.ArgumentParser(
         prog="sec_score",
-        description="Score captions. Where an utterance has several candidates, all first ones are scored together, "
-        "then all second ones, and so on; mean and standard deviation are over these. Values are in per cent. A "
-        "metric that cannot run (METEOR without Java) is null in the output, with the reason.",
-        epilog='Forms of --ref and --hyp, seen from the content: captions of a data directory (id ["caption", ...]), '
-        'Kaldi text (id caption), JSON ({id: caption or [captions]}), JSON lines ({"id": ..., "captions": ...}), and '
-        "the result.txt of released SECap (file:, origin:, result:, result2:, ...), which is both: its origins are the "
-        "references, its results the captions.",
+        description="Score captions. If the utterances have several candidates, all first candidates are scored as a "
+        "set, then all second ones, and so on; mean and standard deviation are over these sets. Values are in per "
+        "cent. A metric that cannot run (METEOR without Java) is null in the output, with the reason.",
+        epilog="Formats of --ref and --hyp, detected from the content: captions of a data directory "
+        '(id ["caption", ...]), Kaldi text (id caption), JSON ({id: caption or [captions]}), JSON lines '
+        '({"id": ..., "captions": ...}), and the result.txt of released SECap (file:, origin:, result:, ...), which '
+        "serves as both: its origins are the references, its results the captions.",
     )
-    parser.add_argument("--ref", required=True, help="captions by people, one or more each; see below for the forms")
-    parser.add_argument("--hyp", required=True, help="captions by the system, best first")
+    parser.add_argument("--ref", required=True, help="human captions, one or more per utterance; formats: see below")
+    parser.add_argument("--hyp", required=True, help="captions of the system, best first")
     parser.add_argument(
         "--output",
         required=True,
-        help="score.json to write; scores.tsv (per utterance) and score_meta.json (how it was made) go beside it",
+        help="score.json to write; scores.tsv (per utterance) and score_meta.json (how they were made) are written to "
+        "the same folder",
     )
     parser.add_argument(
         "--metrics",
         nargs="+",
         default=DEFAULT,
         metavar="NAME",
-        help=f"which ones (default: {' '.join(DEFAULT)}); <attribute>_recall and "
-        "<attribute>_hallucination for any attribute of the words file; spice, spider (minutes, after `make -C tools "
-        "spice`); sim1, sim2, bertscore, distinct_1, distinct_2, different_captions",
+        help=f"metrics to compute (default: {' '.join(DEFAULT)}); <attribute>_recall and "
+        "<attribute>_hallucination for any attribute of the words file; spice, spider (these take minutes and need "
+        "`make -C tools spice`); sim1, sim2, bertscore, distinct_1, distinct_2, different_captions",
     )
     parser.add_argument(
         "--segment",
         choices=SEGMENTERS,
         default="char",
-        help="tokens of the n-gram metrics: char: every character, as SECap's published scores have it (default); "
-        "char_word: CJK characters one by one, other scripts by word; word: what stands between blanks; jieba: Chinese "
-        "words; ptb: English as the coco tools cut it (needs Java)",
+        help="tokens of the n-gram metrics: char: every character, as in SECap's published scores (default); "
+        "char_word: CJK characters one by one, other scripts by word; word: separated by white space; jieba: "
+        "Chinese words; ptb: English as in the coco tools (needs Java)",
     )
     parser.add_argument(
         "--words",
         default="zh",
-        help="words that name an emotion, a speech rate, ...: zh, en, or a JSON file of that form (default: zh)",
+        help="words that name an emotion, a speech rate, ...: zh, en, or a JSON file in that format (default: zh)",
     )
     parser.add_argument(
         "--truth_dir",
-        help="data directory with utt2emo, utt2rate, ...: what is true of the audio. Without, or for what it lacks, "
-        "the recalls take what the references name",
+        help="data directory with utt2emo, utt2rate, ...: the true labels of the audio. Attributes without such a file "
+        "use the categories that the references name",
     )
     for name, what in MODELS.items():
         parser.add_argument(f"--{name}", metavar="MODEL", help=f"for the metric {name}: folder or hub name of {what}")
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     for note in notes:
         print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
     if Path(args.output).is_dir():
-        raise SecError(f"{args.output}: is a folder; give the file to write, {args.output}/score.json")
+        raise SecError(f"{args.output}: is a folder; give a file, such as {args.output}/score.json")
     models = {name: getattr(args, name) for name in MODELS if getattr(args, name)}
     try:
         segment = segmenter(args.segment, pairs.texts())

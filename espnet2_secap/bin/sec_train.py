@@ -14,9 +14,9 @@ def get_parser():
 
 @cli
 def main(cmd=None) -> None:
-    """Train; what is already trained is resumed with `--resume true`.
+    """Train; `--resume true` resumes an interrupted training.
 
-    TERM and USR1 save and end the program with status 99; the same command goes on from there.
+    On TERM and USR1 the program saves its state and exits with status 99; the same command resumes the training.
     """
     from espnet2_secap.train.interrupt import interrupt
 

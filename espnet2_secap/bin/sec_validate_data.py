@@ -12,9 +12,9 @@ def get_parser() -> argparse.ArgumentParser:
     """Options of sec_validate_data."""
     parser = argparse.ArgumentParser(
         description="Check a data directory (wav.scp, captions, text, utt2spk, spk2utt, utt2emo, ...): readable"
-        " UTF-8, sorted, unique ids, the same ids in every file, captions that are JSON lists, spk2utt and emo2utt"
-        " that fit. Lists every bad line as `file:line: id: what; what to do` and then ends with status 1."
-        " Recordings are not opened here: that is done when they are formatted (sec_format_audio).",
+        " UTF-8, sorted, unique ids, the same ids in every file, captions that are JSON lists, matching spk2utt and"
+        " emo2utt. Lists every bad line as `file:line: id: what is wrong; what to do` and then exits with status 1."
+        " Recordings are not opened; sec_format_audio checks them.",
     )
     parser.add_argument("dir", help="folder to check, such as data/train")
     parser.add_argument(
@@ -22,20 +22,20 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="*",
         default=[],
         metavar="FILE",
-        help="files that must be there, besides wav.scp: captions text utt2spk spk2utt utt2emo emo2utt ...",
+        help="required files, besides wav.scp: captions text utt2spk spk2utt utt2emo emo2utt ...",
     )
     parser.add_argument(
         "--allow_pipes",
         type=str2bool,
         default=False,
-        help="accept commands (`sox x.mp3 -t wav - |`) in wav.scp, which sec_format_audio runs with the same option",
+        help="accept commands (`sox x.mp3 -t wav - |`) in wav.scp; sec_format_audio runs them with the same option",
     )
     return parser
 
 
 @cli
 def main(argv=None) -> None:
-    """Entry point."""
+    """Check the folder; exit status 1 if there is a problem."""
     args = get_parser().parse_args(argv)
     problems = validate_data_dir(args.dir, args.require, args.allow_pipes)
     for problem in problems:

@@ -26,6 +26,6 @@ class GaussianEstimator(torch.nn.Module):
 
 
 def standardise(values: torch.Tensor) -> torch.Tensor:
-    """(n, D) -> zero mean and unit variance over n, for each of the D."""
+    """(n, D) -> zero mean and unit variance over n in each of the D dimensions."""
     values = values - values.mean(0)
     return values / (values.pow(2).mean(0) + 1e-5).sqrt()

@@ -18,21 +18,21 @@ def sccl_loss(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Eq. 5: sum_i [ w1 (1 - S(e_i,d_i)) + w2 sum_j (1 - S(e_i,p_ij)) + w3 sum_j ReLU(S(e_i,u_ij) - m) ].
 
-    S is the cosine; p_ij are the captions of the same category as i (its own left out), u_ij those of all others.
-    Which captions these are is told by `category`, so a category may have any number of pairs in the batch.
+    S is the cosine; p_ij are the other captions of the category of i, u_ij those of all other categories. They are
+    found by `category`, so a category may have any number of pairs in the batch.
 
     Args:
         speech: (n, D) speech embeddings e_i.
         caption: (n, D) caption embeddings, d_i in row i.
         category: (n,) integer emotion categories.
         weights: w1, w2, w3.
-        margin: m; a caption of another category costs nothing below this cosine.
-        reduction: "sum" is Eq. 5 to the letter; "mean" divides it by n, so that its size does not grow with the batch.
-            The sums over j stay: with their means instead, the K - 1 captions that attract would outweigh the
-            NK - K that repel, and all embeddings fall into one point.
-        center: take the batch's mean off the speech embeddings and off the caption embeddings first (not in the
-            paper). A Q-Former that starts at random gives nearly the same vector for everything; without the common
-            part what differs is seen at once, and learning does not wait for hundreds of steps.
+        margin: m; captions of other categories do not contribute below this cosine.
+        reduction: "sum" is exactly Eq. 5; "mean" divides it by n, so that it does not grow with the batch. The sums
+            over j remain: with means over j the K - 1 attracting captions would outweigh the NK - K repelling ones,
+            and all embeddings would collapse to one point.
+        center: first subtract the batch mean from the speech embeddings and from the caption embeddings (not in the
+            paper). A randomly initialised Q-Former outputs nearly the same vector for every utterance; without this
+            common part the differences are visible at once, which saves hundreds of training steps.
 
     Returns:
         The loss, and its three terms before weighting as {"own", "same", "other"}.

@@ -18,7 +18,7 @@ def gaussian_log_likelihood(mean: torch.Tensor, log_var: torch.Tensor, y: torch.
     Args:
         mean: (..., D) mean of q(. | x).
         log_var: (..., D) log-variance of q(. | x).
-        y: (..., D) where to evaluate; the leading axes broadcast against those of `mean`.
+        y: (..., D) points of evaluation; the leading axes broadcast against those of `mean`.
 
     Returns:
         (...) log-likelihoods in nats.
@@ -30,8 +30,8 @@ def gaussian_log_likelihood(mean: torch.Tensor, log_var: torch.Tensor, y: torch.
 def vclub_bound(mean: torch.Tensor, log_var: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """vCLUB upper bound of I(x; y) (Eq. 4): 1/n^2 sum_ij [log q(y_i|x_i) - log q(y_j|x_i)].
 
-    The squared distances to all y_j are taken through the first two moments of y, so that the cost is O(n D) and
-    not O(n^2 D). This is exact, since sum_j (y_j - m)^2 = sum_j y_j^2 - 2 m sum_j y_j + n m^2.
+    The squared distances to all y_j are computed from the first two moments of y, at a cost of O(n D) instead of
+    O(n^2 D). This is exact, since sum_j (y_j - m)^2 = sum_j y_j^2 - 2 m sum_j y_j + n m^2.
 
     Args:
         mean: (n, D) mean of q(. | x_i).
@@ -39,13 +39,13 @@ def vclub_bound(mean: torch.Tensor, log_var: torch.Tensor, y: torch.Tensor) -> t
         y: (n, D) y_i, the other half of pair i.
 
     Returns:
-        The bound, a scalar in nats. It can be negative where q is badly fitted.
+        The bound, a scalar in nats. It can be negative if q fits badly.
     """
     if mean.shape != y.shape or log_var.shape != y.shape:
         raise ValueError(f"mean {tuple(mean.shape)}, log_var {tuple(log_var.shape)} and y {tuple(y.shape)} must agree")
     precision = torch.exp(-log_var)
     own = (y - mean) ** 2
-    # Centre first: the moments are then small and the difference below loses no digits.
+    # Centring keeps the moments small, so that the difference below loses no precision.
     centre = y.mean(0, keepdim=True)
     others = (y - centre).pow(2).mean(0, keepdim=True) + (centre - mean) ** 2
     return 0.5 * ((others - own) * precision).sum(-1).mean()

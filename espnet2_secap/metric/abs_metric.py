@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-References = dict[str, list[str]]  # id -> one or more captions by people
-Hypotheses = dict[str, str]  # id -> one caption by a system, perhaps empty; the same ids
-Scores = tuple[float, dict[str, float | None]]  # corpus value; id -> its value, None where it is left out
+References = dict[str, list[str]]  # id -> one or more human captions
+Hypotheses = dict[str, str]  # id -> one caption of a system, possibly empty; the same ids
+Scores = tuple[float, dict[str, float | None]]  # corpus value; id -> its value, None if the utterance is excluded
 ScoreFunction = Callable[[References, Hypotheses], Scores]
 
 
@@ -19,15 +19,15 @@ class MetricUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Context:
-    """What metrics may need beside the captions.
+    """What metrics may need besides the captions.
 
     Args:
-        segment: caption -> its tokens with blanks between them.
+        segment: caption -> its tokens, separated by single spaces.
         words: attribute -> categories and their words (`load_words`).
         truth: attribute -> id -> true categories, for the attributes whose truth is known; for the others the
-            references are taken for it.
-        models: metric -> folder or hub name of the model it needs (sim1, sim2, bertscore).
-        shared: what metrics keep for each other, such as SPICE's program for SPIDEr.
+            categories that the references name are used.
+        models: metric -> folder or hub name of the model that it needs (sim1, sim2, bertscore).
+        shared: objects that several metrics use, such as SPICE's program, which SPIDEr needs too.
     """
 
     segment: Callable[[str], str]
@@ -39,11 +39,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Sums:
-    """How the corpus value of a metric comes about that is not the mean of the utterances' values.
+    """How to compute a corpus value that is not the mean of the utterances' values.
 
     Args:
-        numbers: context, references, hypotheses -> id -> the numbers that are added up over the utterances.
-        value: their sums in the last axis -> per cent, without that axis.
+        numbers: context, references, hypotheses -> id -> the numbers to be summed over the utterances.
+        value: arrays with these sums in the last axis -> per cent, without that axis.
     """
 
     numbers: Callable[[Context, References, Hypotheses], dict[str, list[float]]]
@@ -57,12 +57,12 @@ class Metric:
     Args:
         name: in score.json and on the command line.
         label: in tables.
-        make: context -> function that scores. It may be called several times, once for each candidate; all values
-            are in per cent. It raises MetricUnavailable where it cannot run.
+        make: context -> scoring function, which is called once for each candidate; all values are in per cent. It
+            raises MetricUnavailable where the metric cannot run.
         lower_is_better: whether the smallest value is the best one.
-        sums: for resampling, where the corpus value is not the mean of the utterances' values.
-        of_set: whether it counts different things in the whole set. Resampled utterances, some of them there
-            twice, tell nothing of it.
+        sums: needed for resampling if the corpus value is not the mean of the utterances' values.
+        counts_distinct: whether it counts distinct items in the whole set. It cannot be resampled: a resampled set
+            contains utterances several times.
     """
 
     name: str
@@ -70,4 +70,4 @@ class Metric:
     make: Callable[[Context], ScoreFunction]
     lower_is_better: bool = False
     sums: Sums | None = None
-    of_set: bool = False
+    counts_distinct: bool = False

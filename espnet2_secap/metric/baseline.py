@@ -1,4 +1,4 @@
-"""Captions that know nothing of the audio: the rows against which a system has to stand out."""
+"""Captions made without the audio: the baselines that a system must exceed clearly."""
 
 import random
 from collections import Counter
@@ -10,9 +10,9 @@ from espnet2_secap.errors import SecError
 def random_captions(
     train: dict[str, list[str]], ids: Iterable[str], n_candidates: int, seed: int
 ) -> dict[str, list[str]]:
-    """Training captions drawn at random for each id, without repetition as long as there are enough.
+    """Training captions drawn at random for each id, without replacement if there are enough.
 
-    What an id gets depends on the seed, the training captions and the id alone, not on the other ids.
+    The captions of an id depend on the seed, the training captions and that id only, not on the other ids.
 
     Raises:
         SecError: `n_candidates` below 1.
@@ -28,7 +28,7 @@ def random_captions(
 
 
 def frequent_caption(train: dict[str, list[str]], ids: Iterable[str]) -> dict[str, list[str]]:
-    """The most frequent training caption for each id, once (of equally frequent ones the first in byte order)."""
+    """The most frequent training caption for each id, once (ties: the first in byte order)."""
     counts = Counter(caption for captions in train.values() for caption in captions)
     best = min(counts, key=lambda caption: (-counts[caption], caption.encode("utf-8", "replace")))
     return {utt: [best] for utt in ids}

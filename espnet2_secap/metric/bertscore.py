@@ -10,18 +10,18 @@ from espnet2_secap.metric.abs_metric import (
     Scores,
 )
 
-# Layers that bert_score takes; of other models the last one, or what MODEL@LAYER says.
+# The layers that bert_score uses; for other models the last layer, or MODEL@LAYER.
 LAYERS = {"bert-base-chinese": 8, "bert-base-uncased": 9, "bert-base-multilingual-cased": 9, "roberta-large": 17}
-UTTERANCES = 64  # whose token vectors are in memory together
+UTTERANCES = 64  # number whose token vectors are in memory at the same time
 
 
 def bertscore(context: Context) -> ScoreFunction:
-    """F1 of the greedy matching, without idf and without rescaling; the best reference counts.
+    """F1 of the greedy matching, without idf and without rescaling; the best of the references counts.
 
-    Special tokens can be matched but do not count themselves, as in the package bert_score. An empty caption has 0.
+    Special tokens can be matched but are not averaged, as in the package bert_score. An empty caption scores 0.
     """
     if "bertscore" not in context.models:
-        raise MetricUnavailable("no BERT given; name one by --bertscore FOLDER_OR_HUB_NAME")
+        raise MetricUnavailable("no BERT given; choose one with --bertscore FOLDER_OR_HUB_NAME")
     from espnet2_secap.text.sentence import SentenceEncoder
 
     name, _, layer = context.models["bertscore"].rpartition("@")
@@ -42,7 +42,7 @@ def bertscore(context: Context) -> ScoreFunction:
 
 
 def f1(hypothesis, reference) -> float:
-    """F1 of two pairs of unit vectors (L, H) and what counts (L,), 0 to 1."""
+    """F1, 0 to 1, of two pairs of unit vectors (L, H) and a mask (L,) of the tokens that are averaged."""
     (a, a_counts), (b, b_counts) = hypothesis, reference
     if not (a_counts.any() and b_counts.any()):
         return 0.0

@@ -1,4 +1,4 @@
-"""How much a system's captions differ from each other: distinct n-grams (Li et al., NAACL 2016), different captions."""
+"""How much a system's captions differ from each other: distinct n-grams (Li et al., NAACL 2016), distinct captions."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from espnet2_secap.metric.abs_metric import Context, Hypotheses, Metric, Referen
 
 
 def distinct(order: int) -> Callable[[Context], ScoreFunction]:
-    """Different n-grams in per cent of all: over all captions together, and within each."""
+    """Distinct n-grams as a percentage of all n-grams: over all captions (corpus value) and within each caption."""
 
     def make(context: Context) -> ScoreFunction:
         def score(references: References, hypotheses: Hypotheses) -> Scores:
@@ -24,7 +24,7 @@ def distinct(order: int) -> Callable[[Context], ScoreFunction]:
 
 
 def different_captions(context: Context) -> ScoreFunction:
-    """Different captions in per cent of the utterances; a caption is one without regard to blanks."""
+    """Distinct captions as a percentage of the utterances; white space is ignored."""
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
         texts = ["".join(caption.split()) for caption in hypotheses.values()]
@@ -34,7 +34,7 @@ def different_captions(context: Context) -> ScoreFunction:
 
 
 METRICS = [
-    Metric("distinct_1", "distinct-1", distinct(1), of_set=True),
-    Metric("distinct_2", "distinct-2", distinct(2), of_set=True),
-    Metric("different_captions", "different captions", different_captions, of_set=True),
+    Metric("distinct_1", "distinct-1", distinct(1), counts_distinct=True),
+    Metric("distinct_2", "distinct-2", distinct(2), counts_distinct=True),
+    Metric("different_captions", "different captions", different_captions, counts_distinct=True),
 ]

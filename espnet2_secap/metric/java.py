@@ -1,4 +1,4 @@
-"""A Java program that answers lines with lines (METEOR, SPICE), driven so that it cannot hang or outlive us."""
+"""A Java program that answers each line with lines (METEOR, SPICE); it cannot hang, nor outlive this process."""
 
 import importlib.util
 import os
@@ -16,27 +16,27 @@ from pathlib import Path
 from espnet2_secap.metric.abs_metric import MetricUnavailable
 
 OPTIONS = [
-    "-XX:+IgnoreUnrecognizedVMOptions",  # Java 8 to 21 take different ones
+    "-XX:+IgnoreUnrecognizedVMOptions",  # Java 8 to 21 accept different options
     "-XX:+UseSerialGC",
-    "-XX:+ExitOnOutOfMemoryError",  # a program that goes on without what did not fit would give other scores
-    "-XX:-UsePerfData",  # a file in the temporary folder, left there when the program is killed
+    "-XX:+ExitOnOutOfMemoryError",  # a program that continues after it would give other scores
+    "-XX:-UsePerfData",  # would leave a file in the temporary folder when the program is killed
     "-Dfile.encoding=UTF-8",
-    "-Duser.language=en",  # a locale may want decimal commas
+    "-Duser.language=en",  # some locales write decimal commas
     "-Duser.country=US",
 ]
 
 
 class JavaProcess:
-    """The Java program, running.
+    """The running Java program.
 
     Args:
-        arguments: what follows Java's own options.
-        memory: its heap's limit, as Java writes it.
-        timeout: seconds after which an answer no longer comes; the program is killed then.
-        folder: where it runs (default: here).
+        arguments: arguments after Java's own options.
+        memory: limit of the heap, in Java's notation.
+        timeout: seconds to wait for an answer; then the program is killed.
+        folder: its working directory (default: the current one).
 
     Raises:
-        MetricUnavailable: (also from `ask`) no Java, the program died, or gave no answer in time.
+        MetricUnavailable: (also from `ask`) there is no Java, or the program died or did not answer in time.
     """
 
     def __init__(self, arguments: list[str], memory: str, timeout: float, folder: Path | None = None):
@@ -51,21 +51,21 @@ class JavaProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                start_new_session=True,  # `java` may be a script: it is killed with all that it started
+                start_new_session=True,  # `java` may be a script: its children are killed with it
             )
         except OSError as err:
             raise MetricUnavailable(f"{java} does not start: {err.strerror}") from None
-        self._finalizer = weakref.finalize(self, _stop, self._process)  # also where Python ends
+        self._finalizer = weakref.finalize(self, _stop, self._process)  # also when Python exits
 
     def close(self) -> None:
-        """End the program; `ask` cannot be called any more."""
+        """End the program; `ask` cannot be called afterwards."""
         self._finalizer()
 
     def ask(self, request: str, answers: int = 1, timeout: float | None = None) -> list[str]:
         """Send a line, return the lines that answer it.
 
         Args:
-            timeout: seconds, where this request needs another limit.
+            timeout: seconds, if this request needs another limit.
         """
         with self._in_time(self.timeout if timeout is None else timeout):
             try:
@@ -80,7 +80,7 @@ class JavaProcess:
 
     @contextmanager
     def _in_time(self, timeout: float) -> Iterator[None]:
-        """Kill the program when the block takes too long: then reads and writes of its pipes end."""
+        """Kill the program if the block takes too long, so that reads and writes on its pipes return."""
 
         def give_up() -> None:
             self._late = timeout
@@ -95,7 +95,7 @@ class JavaProcess:
             timer.cancel()
 
     def reason(self, answer: str = "") -> str:
-        """Why there is no score: the time, or what the program wrote (`answer`, else its standard error)."""
+        """Why there is no score: a timeout, or the output of the program (`answer`, else its standard error)."""
         if self._late:
             return f"gave no answer within {self._late:g} s"
         if not answer:
@@ -108,7 +108,7 @@ class JavaProcess:
             lines = self._errors.read().decode("utf-8", "replace").splitlines()
             lines = [line for line in lines if line.strip() and not line.startswith("Picked up")]
             wrong = [line for line in lines if re.search(r"Exception|\wError", line)]
-            if killed_by > 0:  # such as by the system, where memory is short
+            if killed_by > 0:  # for instance by the system when memory runs out
                 wrong.append(f"killed by signal {killed_by}")
             answer = (wrong or lines or ["no output"])[0]
         if "OutOfMemoryError" in answer:
@@ -117,7 +117,7 @@ class JavaProcess:
 
 
 def _kill(process: subprocess.Popen) -> None:
-    if process.poll() is None:  # else its number may be another's by now
+    if process.poll() is None:  # otherwise its process id may have been reused
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
@@ -126,7 +126,7 @@ def _stop(process: subprocess.Popen) -> None:
     _kill(process)
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):  # what a dead program did not read
+        with suppress(OSError):  # data that the dead program did not read
             pipe.close()
 
 
@@ -134,7 +134,7 @@ def find_java() -> str:
     """The program `java`, or MetricUnavailable."""
     java = shutil.which("java")
     if java is None:
-        raise MetricUnavailable("needs Java, and there is no `java` on the PATH")
+        raise MetricUnavailable("needs Java, but there is no `java` on the PATH")
     return java
 
 
@@ -144,4 +144,4 @@ def coco_jar(pattern: str) -> Path:
     for folder in spec.submodule_search_locations if spec else ():
         for jar in sorted(Path(folder).glob(pattern)):
             return jar
-    raise MetricUnavailable("its Java program comes with pycocoevalcap, which is not installed")
+    raise MetricUnavailable("needs the Java program that comes with pycocoevalcap, which is not installed")

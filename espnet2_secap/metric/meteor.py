@@ -1,7 +1,7 @@
-"""METEOR 1.5 for captions: the Java program that comes with pycocoevalcap, driven so that it cannot hang.
+"""METEOR 1.5 for captions, by the Java program that comes with pycocoevalcap.
 
-The program reads one request per line and answers each with a line: SCORE ||| reference ||| ... ||| hypothesis gives
-statistics, EVAL ||| statistics ||| statistics ... gives a value for each of them and then one for all.
+The program reads one request per line and answers each with lines: SCORE ||| reference ||| ... ||| hypothesis returns
+statistics; EVAL ||| statistics ||| statistics ... returns one value for each of them and then one for the corpus.
 """
 
 import re
@@ -19,22 +19,22 @@ from espnet2_secap.metric.abs_metric import (
 from espnet2_secap.metric.java import JavaProcess, coco_jar
 
 MEMORY = "2G"
-TIMEOUT = 120.0  # seconds for one answer; the first one waits for 60 MB of English paraphrases
-# Chinese, its punctuation, kana: no English stem, synonym or paraphrase can match there, and the 10 s in which
-# the program reads its tables of them can be saved.
+TIMEOUT = 120.0  # seconds for one answer; before the first one 60 MB of English paraphrases are loaded
+# Chinese, its punctuation, kana: no English stem, synonym or paraphrase can match, so that the program need not load
+# its tables of them, which takes 10 s.
 NO_ENGLISH = re.compile(r"[\s\u3001-\u9fff\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]*")
 
 
 class MeteorProcess(JavaProcess):
-    """The Java program, running.
+    """The running Java program.
 
     Args:
-        english: match English stems, synonyms and paraphrases too, not words alone.
-        memory: its heap's limit, as Java writes it.
-        timeout: seconds after which an answer no longer comes.
+        english: match English stems, synonyms and paraphrases, too, not exact words only.
+        memory: limit of the heap, in Java's notation.
+        timeout: seconds to wait for an answer.
 
     Raises:
-        MetricUnavailable: (also from `ask`) no Java, no METEOR, it died, or gave no answer in time.
+        MetricUnavailable: (also from `ask`) no Java, no METEOR, or the program died or did not answer in time.
     """
 
     def __init__(self, english: bool, memory: str, timeout: float):
@@ -61,7 +61,7 @@ def _needs_english(captions: Iterable[str]) -> bool:
 
 
 def meteor(context: Context) -> ScoreFunction:
-    """METEOR with the parameters for English, as the coco tools call it for every language."""
+    """METEOR with the parameters for English, which the coco tools use for every language."""
     running: list[MeteorProcess] = []
 
     def program(english: bool) -> MeteorProcess:
@@ -73,12 +73,12 @@ def meteor(context: Context) -> ScoreFunction:
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
         if not hypotheses:
-            raise MetricUnavailable("there is no utterance to score")
+            raise MetricUnavailable("no utterances to score")
         captions = {utt: [*references[utt], caption] for utt, caption in hypotheses.items()}
         process = program(_needs_english(text for texts in captions.values() for text in texts))
         statistics = []
         for utt, texts in captions.items():
-            # three bars separate the fields of a request
+            # three bars separate the fields of a request, so captions may not contain them
             texts = [re.sub(r"\|{3,}", lambda bars: " ".join(bars[0]), context.segment(text)) for text in texts]
             try:
                 statistics.append(process.ask(" ||| ".join(["SCORE", *texts]))[0])

@@ -23,7 +23,7 @@ def _percent(corpus: float, each, hypotheses: Hypotheses) -> Scores:
 
 
 def bleu(order: int) -> Callable[[Context], ScoreFunction]:
-    """BLEU-`order` with the closest reference length; per utterance it is not smoothed."""
+    """BLEU-`order` with the closest reference length; no smoothing per utterance."""
 
     def make(context: Context) -> ScoreFunction:
         from pycocoevalcap.bleu.bleu import Bleu
@@ -39,7 +39,7 @@ def bleu(order: int) -> Callable[[Context], ScoreFunction]:
 
 
 def bleu_counts(context: Context, references: References, hypotheses: Hypotheses) -> dict[str, list[float]]:
-    """What BLEU adds up: n-grams that a reference has (n = 1 to 4), all n-grams (4), tokens, closest reference's."""
+    """The counts that BLEU sums: matched n-grams (n = 1 to 4), all n-grams (4), length, closest reference length."""
     from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
 
     tokens, captions = _tokens(context, references, hypotheses)
@@ -51,7 +51,7 @@ def bleu_counts(context: Context, references: References, hypotheses: Hypotheses
 
 
 def bleu_of_counts(order: int) -> Callable[["np.ndarray"], "np.ndarray"]:
-    """BLEU-`order` of summed `bleu_counts` (..., 10), with the small constants by which the coco tools avoid 0 / 0."""
+    """BLEU-`order` of summed `bleu_counts` (..., 10), with the coco tools' small constants against 0 / 0."""
 
     def value(sums: "np.ndarray") -> "np.ndarray":
         import numpy as np
@@ -74,7 +74,7 @@ def rouge_l(context: Context) -> ScoreFunction:
 
 
 def cider(context: Context) -> ScoreFunction:
-    """CIDEr-D; document frequencies come from the references of the set that is scored."""
+    """CIDEr-D; document frequencies are those of the references of the scored set."""
     from pycocoevalcap.cider.cider import Cider
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:

@@ -1,6 +1,6 @@
-"""Penn Treebank tokens as the coco tools count them: Stanford's tokenizer, lower case, punctuation left out.
+"""Penn Treebank tokens as in the coco tools: Stanford's tokenizer, lower case, punctuation removed.
 
-Brackets stay, as -lrb- and -rrb-: the coco tools look for them in upper case.
+Brackets are kept, as -lrb- and -rrb-, because the coco tools remove them in upper case only.
 """
 
 import subprocess
@@ -10,14 +10,14 @@ from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.java import OPTIONS, coco_jar, find_java
 
 MEMORY = "1G"
-START, PER_CAPTION = 60.0, 0.01  # seconds allowed: it needs 1 s, then 0.0001 s for a caption
+START, PER_CAPTION = 60.0, 0.01  # time limit in seconds; it needs 1 s and 0.0001 s per caption
 
 
 def ptb_tokens(captions: Sequence[str]) -> list[str]:
-    """Captions -> their tokens with blanks between, by one run of the Java program that comes with pycocoevalcap.
+    """Captions -> their tokens, separated by spaces, by one run of the Java program that comes with pycocoevalcap.
 
     Raises:
-        MetricUnavailable: no Java, or it failed or took too long.
+        MetricUnavailable: there is no Java, or the program failed or took too long.
     """
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
@@ -37,12 +37,12 @@ def ptb_tokens(captions: Sequence[str]) -> list[str]:
         raise MetricUnavailable(f"the PTB tokenizer gave no answer within {limit:.0f} s") from None
     output = done.stdout.decode("utf-8", "replace").split("\n")
     if done.returncode or len(output) != len(lines) + 1:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no output"]
-        raise MetricUnavailable(f"the PTB tokenizer failed: {said[0][:200]}")
+        message = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no output"]
+        raise MetricUnavailable(f"the PTB tokenizer failed: {message[0][:200]}")
     dropped = set(PUNCTUATIONS)
     return [" ".join(token for token in line.split() if token not in dropped) for line in output[:-1]]
 
 
 def _one_line(caption: str) -> str:
-    """Without what the program may take for the end of a line or the input."""
+    """The caption without characters that the program may take for the end of the line or of the input."""
     return " ".join("".join(char if char.isprintable() else " " for char in caption).split())

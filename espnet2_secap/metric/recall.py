@@ -1,4 +1,4 @@
-"""How much of what is true of an utterance its caption names, and what it names that is not: emotion, rate, ..."""
+"""Recall and hallucination of attributes (emotion, rate, ...): true and false categories that a caption names."""
 
 from collections.abc import Callable
 
@@ -15,21 +15,21 @@ from espnet2_secap.metric.words import named
 
 def recall(attribute: str) -> Callable[[Context], ScoreFunction]:
     """|true and named| / |true| per utterance; see `_mean_over_known`."""
-    return _mean_over_known(attribute, lambda true, said: 100 * len(true & said) / len(true))
+    return _mean_over_known(attribute, lambda true, stated: 100 * len(true & stated) / len(true))
 
 
 def hallucination(attribute: str) -> Callable[[Context], ScoreFunction]:
-    """100 where the caption names a category that is not true of the utterance, else 0; see `_mean_over_known`."""
-    return _mean_over_known(attribute, lambda true, said: 100.0 * bool(said - true))
+    """100 if the caption names a category that is not true of the utterance, else 0; see `_mean_over_known`."""
+    return _mean_over_known(attribute, lambda true, stated: 100.0 * bool(stated - true))
 
 
 def _mean_over_known(
     attribute: str, value: Callable[[set[str], set[str]], float]
 ) -> Callable[[Context], ScoreFunction]:
-    """`value(true categories, named categories)` per utterance; the mean of it over those where a truth is known.
+    """`value(true categories, named categories)` per utterance, and its mean over the utterances whose truth is known.
 
-    The truth is `context.truth[attribute]`, or, for an attribute that is not there, the categories that the
-    references name between them.
+    The truth is `context.truth[attribute]`; without that entry it is the union of the categories that the references
+    name.
     """
 
     def make(context: Context) -> ScoreFunction:

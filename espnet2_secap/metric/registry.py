@@ -1,7 +1,7 @@
 """All metrics by name.
 
-To add one: write a module with a list METRICS of `Metric` (abs_metric.py) and name it here. Heavy imports (torch,
-transformers) belong into `make` or the function it returns.
+To add a metric, write a module with a list METRICS of `Metric` (abs_metric.py) and add it here. Heavy imports (torch,
+transformers) belong in `make` or in the function that it returns.
 """
 
 from espnet2_secap.errors import SecError
@@ -18,16 +18,16 @@ METRICS: dict[str, Metric] = {
 # <attribute>_recall and <attribute>_hallucination.
 ORDER = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice", "spider"]
 ORDER += ["sim1", "sim2", "bertscore", "emotion_recall", "rate_recall", "volume_recall"]
-# Minutes and a parser to install, or a model to name: only where they are asked for.
+# The others take minutes and a parser, or need a model: they run only on request.
 DEFAULT = [name for name in ORDER if name not in ("spice", "spider", "sim1", "sim2", "bertscore")]
-BY_ATTRIBUTE = {"recall": (recall, False), "hallucination": (hallucination, True)}  # whether lower is better
+BY_ATTRIBUTE = {"recall": (recall, False), "hallucination": (hallucination, True)}  # True: lower is better
 
 
 def find_metric(name: str) -> Metric:
     """The metric of this name.
 
     Raises:
-        SecError: there is none; the message lists what there is.
+        SecError: there is no such metric; the message lists all.
     """
     if name in METRICS:
         return METRICS[name]
@@ -40,5 +40,5 @@ def find_metric(name: str) -> Metric:
 
 
 def column_order(names) -> list[str]:
-    """Names of metrics in the order of the tables: those of ORDER first, then the others by name."""
+    """Names of metrics in the order of the tables: first those of ORDER, then the others by name."""
     return sorted(set(names), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))

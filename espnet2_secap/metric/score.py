@@ -1,4 +1,4 @@
-"""Scoring a system's captions of one set: reading them, checking them, all metrics on each candidate, the files."""
+"""Scoring of a system's captions of one set: read and check, compute metrics per candidate, write the files."""
 
 import statistics
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, write_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
-from espnet2_secap.metric.forms import read_texts
+from espnet2_secap.metric.caption_file import read_caption_file
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.words import Categories, named
 from espnet2_secap.progress import progress
@@ -21,9 +21,9 @@ class Pairs:
     """What is scored: references and candidates of the same ids.
 
     Args:
-        references: id -> captions by people.
+        references: id -> human captions.
         candidates: one dict id -> caption for each candidate, best first; each holds all ids.
-        note: what the reader of the scores has to know about them, or "".
+        note: a remark for the reader of the scores, or "".
     """
 
     references: dict[str, list[str]]
@@ -31,21 +31,24 @@ class Pairs:
     note: str = ""
 
     def texts(self) -> Iterator[str]:
-        """All captions, of people and of the system."""
+        """All captions, references and candidates."""
         yield from (text for captions in self.references.values() for text in captions)
         yield from (text for captions in self.candidates for text in captions.values())
 
 
 def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs:
-    """Read both files, of any form of metric/forms.py, and see that they hold the same utterances.
+    """Read both files, in any format of metric/caption_file.py, and check that they have the same utterances.
 
-    Where utterances have different numbers of candidates, as many are scored as every utterance has; the note
-    says so. Nothing is ever scored on fewer utterances than the references have.
+    If utterances differ in their number of candidates, the smallest number is scored for all, and the note says so.
+    A system is never scored on fewer utterances than the references have.
 
     Raises:
-        SecError: a bad line, or ids that only one of the files has.
+        SecError: a bad line, or ids that are in one of the files only.
     """
-    references, candidates = read_texts(reference_file, system=False), read_texts(hypothesis_file, system=True)
+    references, candidates = (
+        read_caption_file(reference_file, system=False),
+        read_caption_file(hypothesis_file, system=True),
+    )
     problems = []
     if missing := references.keys() - candidates:
         of_all = f"{len(missing)} of the {len(references)} utterances"
@@ -62,7 +65,7 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs
     if n < max(counts):
         more = [utt for utt, captions in candidates.items() if len(captions) > n]
         which = f"{len(more)} of {len(counts)} utterances have more than {n} candidates ({_first(more)})"
-        note = f"{which}: of each the first {n} are scored"
+        note = f"{which}: the first {n} of each utterance are scored"
     return Pairs(
         references=dict(sorted(references.items())),
         candidates=[{utt: candidates[utt][at] for utt in sorted(references)} for at in range(n)],
@@ -73,19 +76,21 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs
 def read_truth(
     folder: str | Path, words: dict[str, Categories], ids: dict[str, object]
 ) -> tuple[dict[str, dict[str, list[str]]], dict[str, str]]:
-    """Read the true categories of every attribute for which `folder` has a file (utt2emo, utt2rate, ...).
+    """Read the true categories of each attribute for which `folder` has a file (utt2emo, utt2rate, ...).
 
-    A label is a category of the words file or a word that names one. An utterance with another label (such as
-    "other") has no known truth.
+    A label is a category of the words file or a word that names one. The truth of an utterance with any other label
+    (such as "other") is not known.
 
     Returns:
-        attribute -> id -> categories; attribute -> a note, where there are such other labels.
+        attribute -> id -> categories; attribute -> a note, if there are such other labels.
 
     Raises:
         SecError: no such folder, or an id of `ids` without a label.
     """
     if not Path(folder).is_dir():
-        raise SecError(f"{folder}: no such folder; give --truth_dir the data directory of the set, or leave it out")
+        raise SecError(
+            f"{folder}: no such folder; give the data directory of the set as --truth_dir, or omit --truth_dir"
+        )
     truth, notes = {}, {}
     for attribute, categories in words.items():
         path = Path(folder) / TRUTH_FILES.get(attribute, f"utt2{attribute}")
@@ -104,19 +109,19 @@ def read_truth(
         if unknown:
             which = ", ".join(sorted({labels[utt] for utt in unknown}))
             of_all = f"{len(unknown)} of {len(ids)} labels name no category of the words file ({which})"
-            notes[attribute] = f"{path.name}: {of_all}: left out of {attribute}_recall"
+            notes[attribute] = f"{path.name}: {of_all}; excluded from {attribute}_recall"
     return truth, notes
 
 
 def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dict, dict]:
-    """Score every candidate alone with every metric.
+    """Score each candidate separately with every metric.
 
     Args:
         names: metrics (registry.find_metric).
 
     Returns:
         metric -> {"mean", "std", "n", "values"} in per cent over the candidates (std of the population, n of them),
-        or {"mean": None, "reason"} for one that cannot run; metric -> for each candidate, id -> value or None.
+        or {"mean": None, "reason"} if the metric cannot run; metric -> for each candidate, id -> value or None.
     """
     metrics = [find_metric(name) for name in names]
     results, tables = {}, {}
@@ -139,10 +144,10 @@ def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dic
 
 
 def write_scores(output: str | Path, results: dict, tables: dict, pairs: Pairs, meta: dict) -> None:
-    """Write score.json (`output`) and beside it scores.tsv (per utterance) and score_meta.json, score.json last.
+    """Write scores.tsv (per utterance) and score_meta.json, then score.json (`output`), all in the same folder.
 
     Args:
-        meta: what a reader of the numbers wants to know: the command, the segmentation, ...
+        meta: how the scores were made: the command, the segmentation, ...
     """
     output = Path(output)
     make_dir(output.parent)

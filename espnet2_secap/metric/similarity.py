@@ -29,7 +29,7 @@ def mean_pooled(path: str) -> Encoder:
 
 
 def sentence_transformer(path: str) -> Encoder:
-    """A model of sentence-transformers with its own pooling; of a plain BERT the mean."""
+    """A sentence-transformers model with its own pooling; mean pooling for a plain BERT."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
@@ -42,17 +42,17 @@ def sentence_transformer(path: str) -> Encoder:
     except SecError:
         raise
     except (OSError, ValueError, KeyError, ImportError) as err:
-        said = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise SecError(f"--sim2 {path}: no model that sentence-transformers can load ({said[:200]})") from err
+        message = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise SecError(f"--sim2 {path}: sentence-transformers cannot load it ({message[:200]})") from err
     return lambda texts: model.encode(texts, batch_size=64, convert_to_tensor=True, show_progress_bar=False)
 
 
 def similarity(name: str, load: Callable[[str], Encoder]) -> Callable[[Context], ScoreFunction]:
-    """Cosine to the nearest reference, by the model that `context.models[name]` names; mean over the utterances."""
+    """Cosine to the most similar reference by the model `context.models[name]`; mean over the utterances."""
 
     def make(context: Context) -> ScoreFunction:
         if name not in context.models:
-            raise MetricUnavailable(f"no sentence encoder given; name one by --{name} FOLDER_OR_HUB_NAME")
+            raise MetricUnavailable(f"no sentence encoder given; choose one with --{name} FOLDER_OR_HUB_NAME")
         from espnet2_secap.text.sentence import cosine
 
         encoder = load(context.models[name])

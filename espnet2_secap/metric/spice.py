@@ -1,10 +1,10 @@
-"""SPICE and SPIDEr: SPICE's own classes, which come with pycocoevalcap, and their parser from `make -C tools spice`.
+"""SPICE and SPIDEr, by SPICE's own classes (in pycocoevalcap) and their parser (`make -C tools spice`).
 
-SPICE (Anderson et al., ECCV 2016) parses captions to tuples, (voice), (voice, low), (speaker, have, voice), matches
-them by WordNet's synonyms, and takes F1 of a caption's tuples against those of all its references together. The
-parser knows English only. It gets the tokens of the chosen segmentation with blanks between them, like the other
-metrics of the coco tools, whatever the language: of Chinese the value says which tokens the captions share and how
-they stand beside each other, not what they mean.
+SPICE (Anderson et al., ECCV 2016) parses captions into tuples, (voice), (voice, low), (speaker, have, voice), matches
+them with WordNet synonyms, and computes F1 of a caption's tuples against those of all its references together. The
+parser knows English only. Like the other metrics of the coco tools it reads the tokens of the chosen segmentation,
+separated by spaces, whatever the language. For Chinese the value therefore reflects which tokens the captions share
+and which of them are adjacent, not what they mean.
 """
 
 import json
@@ -27,42 +27,42 @@ from espnet2_secap.metric.ngram import cider
 
 JARS = ["stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar", "rhino-1.7.15.jar"]
 MEMORY = "4G"
-THREADS = 4  # at most: each needs memory for the sentence that it parses
-BATCH = 32  # utterances in one request
-TIMEOUT = 60.0  # seconds for one request, for reading the models, ...
-TIMEOUT_PER_TOKEN = 0.5  # ... and for each token in it: most captions take a hundredth of that, the worst a third
-# The parser's time grows with the third power of a sentence's length, 10 s for 80 tokens: the rest is cut off. Tokens
-# here are about the parser's: words of letters and digits, other characters one by one.
+THREADS = 4  # maximum: each needs memory for the sentence that it parses
+BATCH = 32  # utterances per request
+TIMEOUT = 60.0  # seconds for one request, which includes loading the models, ...
+TIMEOUT_PER_TOKEN = 0.5  # ... plus this for each token: most captions take 1% of it, the slowest a third
+# Parsing time grows with the cube of the sentence length (10 s for 80 tokens), so longer captions are truncated. These
+# tokens approximate the parser's: words of letters and digits, all other characters singly.
 MAX_TOKENS = 80
 TOKEN = r"(?:[^\W\u2e80-\U0010ffff]{1,100}|\S)"
 BEGINNING = re.compile(rf"(?:\s*{TOKEN}){{0,{MAX_TOKENS}}}")
 
 
 class Spice:
-    """SPICE's program, started when it is first asked and again after it failed."""
+    """SPICE's program, which is started at the first request and restarted after a failure."""
 
     def __init__(self):
         self._process: JavaProcess | None = None
 
     def f_values(self, pairs: list[tuple[list[str], str]]) -> list[float]:
-        """F1 in 0 to 1 of each pair of references and caption, 0 where one of both has no tuple.
+        """F1, 0 to 1, of each pair of references and caption; 0 if one of the two has no tuple.
 
-        What was parsed once is not parsed again. Of each text the first MAX_TOKENS tokens count.
+        Each text is parsed once. The first MAX_TOKENS tokens of a text count.
 
         Raises:
-            MetricUnavailable: no Java, no models, the program died, or gave no answer in time.
+            MetricUnavailable: no Java, no models, or the program died or did not answer in time.
         """
         pairs = [([_beginning(text) for text in texts], _beginning(caption)) for texts, caption in pairs]
         tokens = sum(len(re.findall(TOKEN, text)) for texts, caption in pairs for text in (*texts, caption))
         self._process = self._process or JavaProcess(_command(), MEMORY, TIMEOUT)
         try:
-            # JSON in ASCII: whatever is in a caption, a request stays one line
+            # JSON in ASCII keeps a request on one line, whatever a caption contains
             (answer,) = self._process.ask(json.dumps(pairs), timeout=TIMEOUT + TIMEOUT_PER_TOKEN * tokens)
             values = json.loads(answer)
         except ValueError:
             self._process, failed = None, self._process
             raise MetricUnavailable(failed.reason(answer)) from None
-        except BaseException:  # an interrupted request has an answer that is not the next one's
+        except BaseException:  # the answer of an interrupted request would be taken for that of the next one
             self._process = None
             raise
         return values
@@ -74,7 +74,7 @@ def _command() -> list[str]:
     folder = Path(os.environ.get("SEC_SPICE") or Path(__file__).resolve().parents[2] / "tools" / "spice")
     missing = [jar for jar in JARS if not (folder / jar).is_file()]
     if missing:
-        raise MetricUnavailable(f"needs its parser, and there is no {folder / missing[0]}: run `make -C tools spice`")
+        raise MetricUnavailable(f"needs its parser, but {folder / missing[0]} is missing; run `make -C tools spice`")
     jar = coco_jar("spice/spice-*.jar")
     path = [str(jar), str(jar.parent / "lib" / "*"), *(str(folder / name) for name in JARS)]
     threads = min(THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -92,7 +92,7 @@ def spice(context: Context) -> ScoreFunction:
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
         if not hypotheses:
-            raise MetricUnavailable("there is no utterance to score")
+            raise MetricUnavailable("no utterances to score")
         each = {}
         left = iter(hypotheses)
         while utts := list(islice(left, BATCH)):

@@ -1,16 +1,16 @@
 """The words that name an emotion, a speech rate, a volume ... in a caption.
 
-A words file is JSON: attribute -> category -> words. words/zh.json and words/en.json come with the package; a recipe
-that needs others writes conf/words.json. To extend: add the word to its category, a phrase that contains a word but
-does not mean it to the attribute's "_not" list, and a new category or attribute as a new key. A word belongs to one
-category; only a blend that says both (惊喜, bittersweet) is listed twice.
+A words file is JSON: attribute -> category -> words. words/zh.json and words/en.json are part of the package; a
+recipe that needs others has its own conf/words.json. To extend a file, add a word to its category, a phrase that
+contains a word without its meaning to the attribute's "_not" list, and a new category or attribute as a new key. A
+word belongs to one category; only blends of two (惊喜, bittersweet) are listed in both.
 
-Three things keep the lists short:
+Three rules keep the lists short:
 - "{degree}" inside a word stands for each entry of "_lists": {"degree": ["", "很", ...]};
-- a word right after an entry of "_negations" names nothing (没有愤怒), unless the negated phrase is itself listed in
-  a category (不高兴 is angry);
-- at each position of a caption the longest word counts, so 不高兴 hides 高兴. Words in Latin script match whole
-  words only, whatever their case.
+- a word directly after an entry of "_negations" does not count (没有愤怒), unless the negated phrase is itself in a
+  category (不高兴 is angry);
+- at each position of a caption the longest entry matches, so 不高兴 hides 高兴. Words in Latin script match whole
+  words only, in any case.
 """
 
 import itertools
@@ -26,12 +26,12 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 class Categories(dict):
-    """category -> its words, with what is needed to find them.
+    """category -> its words, with the tables to find them.
 
     Args:
         words: category -> words that name it.
-        hidden: phrases that name nothing though a word may occur in them.
-        negations: what, right before a word, makes it name nothing.
+        hidden: phrases that name no category although they may contain a word of one.
+        negations: strings directly before a word that cancel it.
     """
 
     def __init__(self, words: dict[str, Iterable[str]], hidden: Iterable[str] = (), negations: Iterable[str] = ()):
@@ -57,7 +57,7 @@ class Categories(dict):
         return None
 
     def negated(self, text: str, start: int) -> bool:
-        """Whether a negation stands right before `start`."""
+        """Whether a negation ends directly before `start`."""
         return text.endswith(self.negations, 0, start) and any(
             text.endswith(negation, 0, start) and _whole(text, start - len(negation), start)
             for negation in self.negations
@@ -69,7 +69,7 @@ def named(text: str, categories: dict[str, list[str]]) -> list[str]:
 
     Args:
         text: a caption in any script.
-        categories: one attribute of `load_words`, or a plain dict category -> words (then without negations).
+        categories: one attribute of `load_words`, or a dict category -> words (without negations).
     """
     if not isinstance(categories, Categories):
         categories = Categories(categories)
@@ -88,10 +88,10 @@ def load_words(path_or_language: str | Path) -> dict[str, Categories]:
     """Read a words file: attribute -> Categories, in the file's order.
 
     Args:
-        path_or_language: a JSON file, or the name of a language that comes with the package (zh, en).
+        path_or_language: a JSON file, or a language of the package (zh, en).
 
     Raises:
-        SecError: no such file or language, or the file has another form.
+        SecError: no such file or language, or the file has another format.
     """
     path = Path(path_or_language)
     languages = sorted(file.stem for file in WORDS_DIR.glob("*.json"))
@@ -107,7 +107,7 @@ def load_words(path_or_language: str | Path) -> dict[str, Categories]:
 
 
 def _read(content, path: Path) -> dict[str, Categories]:
-    hint = "see the words files of the package for the form"
+    hint = "see the words files of the package for the format"
     if not isinstance(content, dict):
         raise SecError(f"{path}: must be an object attribute -> category -> words; {hint}")
     lists = content.get("_lists", {})
@@ -156,7 +156,7 @@ def _plain(text: str) -> str:
 
 
 def _whole(text: str, start: int, end: int) -> bool:
-    """Whether text[start:end] cuts through no word in Latin script."""
+    """Whether text[start:end] does not split a word in Latin script."""
     return not (_latin(text, start - 1) and _latin(text, start)) and not (_latin(text, end - 1) and _latin(text, end))
 
 

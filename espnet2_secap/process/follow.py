@@ -1,4 +1,4 @@
-"""Run a training and show on this terminal how it gets on, from the log that it writes elsewhere."""
+"""Runs a training and shows its progress on this terminal, from its log."""
 
 import os
 import re
@@ -14,11 +14,11 @@ SHOWN = ("loss", "sccl", "mi", "retrieval")
 
 
 def epoch_line(line: str, left: str = "") -> str | None:
-    """One line of ESPnet's log -> what to show of it, or none.
+    """One line of ESPnet's log -> the line to show, or None.
 
     Args:
         line: of train.log.
-        left: time left, as ESPnet estimated it last.
+        left: ESPnet's latest estimate of the time left.
     """
     match = re.search(r"(\d+)epoch results: (.*)", line)
     if match is None:
@@ -33,14 +33,14 @@ def epoch_line(line: str, left: str = "") -> str | None:
 def follow(log: Path, command: Sequence[str], poll: float = 0.2, patience: float = 40.0) -> int:
     """Run `command`, print a line per epoch that appears in `log`, and return the command's exit status.
 
-    INT and TERM, and the end of the process that SEC_RUN_PID names (sec.sh's), end the command with all that it has
-    started in its process group, and then this program; a training saves itself first.
+    INT, TERM and the end of the process SEC_RUN_PID (sec.sh) end the command's process group and then this program; a
+    training first saves its state.
 
     Args:
-        log: of the training; the launcher moves an older one away.
-        command: what to run.
+        log: of the training; the launcher renames an older one.
+        command: the command and its arguments.
         poll: seconds between two looks at the log.
-        patience: seconds that the command has to end when it is told to.
+        patience: seconds between TERM and KILL.
     """
     try:
         before = log.stat().st_ino
@@ -49,7 +49,7 @@ def follow(log: Path, command: Sequence[str], poll: float = 0.2, patience: float
     process, early = None, []
 
     def end(number, frame):
-        if process is None:  # it is just being started: ended below, when there is something to end
+        if process is None:  # the command is just being started: it is ended below
             early.append(number)
             return
         for ignored in (signal.SIGINT, signal.SIGTERM):
@@ -73,7 +73,7 @@ def follow(log: Path, command: Sequence[str], poll: float = 0.2, patience: float
 
 
 def _end_group(process: subprocess.Popen, patience: float) -> None:
-    """TERM to the group of `process`, and KILL to what is left of it after `patience` seconds."""
+    """TERM to the process group of `process`, and KILL to what still runs after `patience` seconds."""
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
         give_up = time.monotonic() + seconds
         try:
@@ -91,7 +91,7 @@ def _run_is_gone() -> bool:
 
 
 def _lines(log: Path, before: int | None, process: subprocess.Popen, poll: float) -> Iterator[str]:
-    """The lines of `log`, which the launcher makes anew (not inode `before`), until the process has ended."""
+    """The lines of `log`, which the launcher creates anew (not inode `before`), until the process has ended."""
     stream, rest = None, ""
     while True:
         ended = process.poll() is not None

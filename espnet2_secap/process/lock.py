@@ -1,9 +1,9 @@
 """One run of a recipe folder at a time.
 
-The lock is flock's: it belongs to a descriptor that sec.sh opens and its children inherit, so it is held until the
-last of them has ended, and no longer. Who took it stands in the file, for the message. Not every child inherits the
-descriptor (Python's subprocess closes it), so each also carries the run's name in its environment: by that name the
-processes are found that a run leaves behind when it is killed with -9.
+The lock is taken by flock on a file descriptor that sec.sh opens and its children inherit, so it is held until the last
+of them has ended. The file contains its owner, for the message. Not every child inherits the descriptor (Python's
+subprocess closes it), so each also has the run's name in its environment, by which the processes are found that a run
+leaves behind when it is killed with -9.
 """
 
 import errno
@@ -21,13 +21,13 @@ from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.process.processes import ancestors, command_of, start_of, started_with
 
 VARIABLE = "SEC_RUN"  # environment variable with the run's name
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of file systems without flock
-WRITING = 5.0  # seconds in which one that has just taken the lock will have said so
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # errors of file systems without flock
+WRITING = 5.0  # seconds within which a new owner writes its record into the file
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The run that holds the lock, or held it last: process of sec.sh, its host, its start (ticks), time, command."""
+    """The run that holds the lock, or held it last: process id of sec.sh, host, start (ticks), time, command line."""
 
     pid: int
     host: str
@@ -41,22 +41,22 @@ class Owner:
         return f"{self.host}:{self.pid}:{self.start}"
 
     def here(self) -> bool:
-        """Whether it is (or was) a process of this machine."""
+        """Whether it is (or was) a process on this machine."""
         return self.host == socket.gethostname()
 
     def runs(self) -> bool:
-        """Whether it still runs, as far as can be told from here."""
+        """Whether it still runs on this machine."""
         return self.here() and start_of(self.pid) == self.start
 
 
 def take(descriptor: int, path: str | Path, pid: int, patience: float = 45.0) -> str:
-    """Take the lock for process `pid`, which has opened `path` as `descriptor`, for reading and writing.
+    """Take the lock for process `pid`, which has opened `path` as `descriptor` for reading and writing.
 
     Args:
         descriptor: inherited from that process.
-        path: what it is called, for messages.
+        path: of the lock file, for messages.
         pid: the process.
-        patience: seconds that processes left over by a killed run get between TERM and KILL.
+        patience: seconds between TERM and KILL for processes that a killed run has left behind.
 
     Returns:
         the run's name, for VARIABLE.
@@ -82,14 +82,14 @@ def take(descriptor: int, path: str | Path, pid: int, patience: float = 45.0) ->
             return _write(descriptor, pid)
         if time.monotonic() > until:
             raise SecError(
-                f"{path} is held by processes of a run that has ended, and they cannot be told from others here; find "
-                f"them (lsof {path}), stop them, or give this run another folder or --lock FILE"
+                f"{path} is held by processes of a run that has ended, but they cannot be identified; find them "
+                f"(lsof {path}) and stop them, or give this run another folder or --lock FILE"
             )
         time.sleep(0.05)
 
 
 def _try(descriptor: int, path: str) -> str:
-    """Try to lock: "ours" or "held", or "unknown" where the file system knows no locks."""
+    """Try to lock: "ours" or "held", or "unknown" if the file system does not support locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return "ours"
@@ -99,14 +99,14 @@ def _try(descriptor: int, path: str) -> str:
         if err.errno not in NO_LOCKS:
             raise
     print(
-        f"sec_lock: warning: {path}: its file system knows no locks, so runs on other hosts are not noticed",
+        f"sec_lock: warning: {path}: its file system does not support locks, so runs on other hosts are not detected",
         file=sys.stderr,
     )
     return "unknown"
 
 
 def _read(descriptor: int) -> Owner | None:
-    """What the file says; None if that is nothing, or is being written."""
+    """The owner in the file; None if there is none or it is being written."""
     try:
         owner = Owner(**json.loads(os.pread(descriptor, 65536, 0)))
     except (ValueError, TypeError, RecursionError):
@@ -124,35 +124,35 @@ def _write(descriptor: int, pid: int) -> str:
 
 
 def _stop_left_over(owner: Owner, path: str, patience: float) -> bool:
-    """End what the run of `owner`, which is dead, has left behind: TERM, then KILL for what does not heed it.
+    """End the processes that the dead run of `owner` has left behind: by TERM, then by KILL.
 
     Returns:
-        whether there was anything.
+        whether there were any.
     """
-    told, killing = {}, False
+    signalled, killing = {}, False
     until = time.monotonic() + patience
     while left := _left_over(owner):
-        if not told:
+        if not signalled:
             which = ", ".join(f"{pid} ({shorten(command_of(pid), 60)})" for pid in left)
             print(
                 f"sec_lock: note: {path}: process {owner.pid} was killed and left {len(left)} processes behind, "
-                f"which are stopped now: {which}",
+                f"which are now stopped: {which}",
                 file=sys.stderr,
             )
         if time.monotonic() > until:
             if killing:
                 raise SecError(f"{path}: processes {', '.join(map(str, left))} of a killed run cannot be stopped")
-            killing, told, until = True, {}, time.monotonic() + 10
+            killing, signalled, until = True, {}, time.monotonic() + 10
         for pid, start in left.items():
-            if told.get(pid) != start:
+            if signalled.get(pid) != start:
                 _send(pid, signal.SIGKILL if killing else signal.SIGTERM)
-                told[pid] = start
+                signalled[pid] = start
         time.sleep(0.05)
-    return bool(told)
+    return bool(signalled)
 
 
 def _left_over(owner: Owner) -> dict[int, str]:
-    """Processes that carry the name of the run, with their starts; never this one, nor one above it."""
+    """Processes with the run's name in their environment, and their starts, without this process and its ancestors."""
     mine = ancestors(os.getpid())
     found = {pid: start_of(pid) for pid in started_with(VARIABLE, owner.run) if pid not in mine}
     return {pid: start for pid, start in found.items() if start is not None}

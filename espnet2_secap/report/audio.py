@@ -1,4 +1,4 @@
-"""The recordings behind the captions, for the players of the page."""
+"""Recordings of the captioned utterances, for the audio players of the HTML report."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.report.collect import Score
 
 RATE = 16000  # Hz
-QUALITY = 0.8  # libsndfile's compression level of MP3 with a variable bit rate: about 26 kbit/s of speech
+QUALITY = 0.8  # libsndfile's compression level for MP3 with variable bit rate: about 26 kbit/s for speech
 
 
 def find_audio(score: Score) -> tuple[dict[str, Path], list[str]]:
@@ -36,11 +36,11 @@ def find_audio(score: Score) -> tuple[dict[str, Path], list[str]]:
 
 
 class Players:
-    """Addresses of recordings for a page: the recordings themselves until `limit` is reached, then links.
+    """Addresses of recordings for a page: embedded recordings until `limit` is reached, then links.
 
     Args:
-        page: the file that is written; links are seen from its folder.
-        limit: MB of the page that recordings may take.
+        page: the HTML file; links are relative to its folder.
+        limit: MB of embedded recordings, at most.
     """
 
     def __init__(self, page: Path, limit: float):
@@ -50,7 +50,7 @@ class Players:
         self.outside: dict[str, None] = {}  # ids whose recordings may not be in the page
 
     def address(self, path: Path) -> str:
-        """A data: address, or a relative one."""
+        """A data: address or a relative link."""
         if self.left > 0:
             content = _mp3(path)
             if content and len(content) <= self.left:
@@ -64,7 +64,7 @@ class Players:
 
 
 def _mp3(path: Path) -> str | None:
-    """The recording as a data: address, or None where it cannot be read or MP3 cannot be written."""
+    """The recording as a data: address, or None if it cannot be read or MP3 cannot be written."""
     import soundfile
 
     from espnet2_secap.data.audio import read_audio
@@ -73,7 +73,13 @@ def _mp3(path: Path) -> str | None:
     try:
         samples = read_audio(path, RATE)
         soundfile.write(memory, samples, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=QUALITY)
-    except (SecError, OSError, ValueError, TypeError, soundfile.SoundFileError):  # libsndfile before 1.1 has no MP3
+    except (
+        SecError,
+        OSError,
+        ValueError,
+        TypeError,
+        soundfile.SoundFileError,
+    ):  # libsndfile before 1.1 cannot write MP3
         return None
     return "data:audio/mpeg;base64," + base64.b64encode(memory.getvalue()).decode()
 
@@ -81,5 +87,5 @@ def _mp3(path: Path) -> str | None:
 def _is_file(path: str) -> bool:
     try:
         return Path(path).is_file()
-    except (OSError, ValueError):  # a command of Kaldi's, too long for a path
+    except (OSError, ValueError):  # a Kaldi command that is too long for a path
         return False

@@ -1,11 +1,11 @@
-"""Finding what the programs left below exp/: scores, probes, captions."""
+"""Finds scores, probes and captions below exp/."""
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.forms import read_texts
+from espnet2_secap.metric.caption_file import read_caption_file
 
 BASELINES = ("random_caption", "frequent_caption")
 SHUFFLED = "_shuffled_audio"
@@ -21,8 +21,8 @@ class Score:
         system: the path below exp/ without the set.
         dset: the set, the last folder.
         metrics: score.json.
-        meta: score_meta.json, or nothing where that is not there.
-        folder: where they are.
+        meta: score_meta.json, or {} without that file.
+        folder: the folder of these files.
     """
 
     system: str
@@ -33,18 +33,20 @@ class Score:
 
 
 def is_sanity(system: str) -> bool:
-    """Whether the system is one that knows nothing of the utterance's audio."""
+    """Whether the system is a baseline without access to the utterance's audio."""
     return system in BASELINES or system.endswith(SHUFFLED)
 
 
 def find_scores(expdir: str | Path) -> list[Score]:
-    """All score.json below `expdir`: the systems by name, then those that do not listen.
+    """All score.json below `expdir`: systems by name, then the baselines without audio.
 
     Raises:
-        SecError: no such folder, nothing in it, or a file that is not as sec_score writes it.
+        SecError: no such folder, no score.json in it, or a file that sec_score did not write.
     """
     if not Path(expdir).is_dir():
-        raise SecError(f"{expdir}: no such folder; give --expdir the folder in which training and scoring wrote")
+        raise SecError(
+            f"{expdir}: no such folder; give the folder with the results of training and scoring as --expdir"
+        )
     scores = []
     for path in Path(expdir).rglob("score.json"):
         *system, dset = path.parent.relative_to(expdir).parts or ("",)
@@ -52,12 +54,12 @@ def find_scores(expdir: str | Path) -> list[Score]:
             raise SecError(f"{path}: expected {expdir}/<system>/<set>/score.json; move it there, or remove it")
         scores.append(Score("/".join(system), dset, _read_metrics(path), _read_meta(path), path.parent))
     if not scores:
-        raise SecError(f"{expdir}: no <system>/<set>/score.json below it; run sec_score (stage 8) first")
+        raise SecError(f"{expdir}: contains no <system>/<set>/score.json; run sec_score (stage 8) first")
     return sorted(scores, key=lambda score: (_rank(score.system), score.system, score.dset))
 
 
 def results(scores: list[Score]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
-    """What goes into results.json: system -> set -> metric -> mean and std, null where the metric did not run."""
+    """The content of results.json: system -> set -> metric -> mean and std, null if the metric did not run."""
     table: dict[str, dict] = {}
     for score in scores:
         table.setdefault(score.system, {})[score.dset] = {
@@ -67,7 +69,7 @@ def results(scores: list[Score]) -> dict[str, dict[str, dict[str, dict[str, floa
 
 
 def find_probes(expdir: str | Path) -> list[dict]:
-    """All probe.json below `expdir`, by their path."""
+    """All probe.json below `expdir`, sorted by path."""
     probes = []
     for path in sorted(Path(expdir).rglob("probe.json")):
         probe = _read_object(path)
@@ -76,13 +78,13 @@ def find_probes(expdir: str | Path) -> list[dict]:
 
 
 def read_examples(score: Score) -> tuple[dict[str, list[str]], dict[str, list[str]]] | None:
-    """References and candidates of the scored utterances, or None where the files are no longer there."""
+    """References and candidates of the scored utterances, or None if the files no longer exist."""
     if not {"ref", "hyp"} <= score.meta.keys():
         return None
     beside = score.folder / Path(score.meta["hyp"]).name
     hyp = beside if beside.is_file() else score.meta["hyp"]
     try:
-        return read_texts(score.meta["ref"], system=False), read_texts(hyp, system=True)
+        return read_caption_file(score.meta["ref"], system=False), read_caption_file(hyp, system=True)
     except SecError:
         return None
 
@@ -123,5 +125,5 @@ def _read_object(path: Path) -> dict:
     except (ValueError, RecursionError) as err:
         raise SecError(f"{path}: not JSON ({err}); make it again, or remove it") from None
     if not isinstance(content, dict):
-        raise SecError(f"{path}: not a JSON object; make it again, or remove it")
+        raise SecError(f"{path}: is not a JSON object; write it again or remove it")
     return content

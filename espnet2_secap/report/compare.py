@@ -12,19 +12,20 @@ from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Utterances, 
 from espnet2_secap.report.table import Cell, Table, one_line
 from espnet2_secap.report.tables import label
 
-ALIKE = ("segment", "words", "truth")  # what both systems must have been scored with
+SAME_SETTINGS = ("segment", "words", "truth")  # settings of sec_score that must be equal for both systems
 HOW = (
     f"Paired bootstrap over the utterances (Koehn, EMNLP 2004), {RESAMPLES} resamples, seed {SEED}; an utterance's "
-    "candidates stay together, and values are means over the candidates. BLEU is recomputed on each resample from "
-    "its n-gram counts, the other metrics are means of the utterances' values (CIDEr with the document frequencies of "
-    "the whole set). 95%: percentile interval of the difference. p: two-sided, twice the share of resamples in which "
-    "the difference is nought or has the other sign."
+    "candidates are resampled together, and values are means over the candidates. BLEU is recomputed on each "
+    "resample from its n-gram counts; the other metrics are means of the utterances' values (CIDEr with the document "
+    "frequencies of the whole set). 95%: percentile interval of the difference. p: two-sided, twice the share of "
+    "resamples in which the difference is zero or changes sign."
 )
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two systems on one set, in per cent; `a`, `b`: the values, `low`, `high`: of `difference`."""
+    """One metric of two systems on one set, in per cent: values `a` and `b`, and the 95% interval `low` to `high` of
+    their difference."""
 
     metric: str
     a: float
@@ -42,10 +43,10 @@ class Comparison:
     Args:
         systems: names of A and B.
         dset: the set.
-        segment: how the captions were cut for the n-gram metrics.
-        utterances: how many were resampled.
+        segment: the segmentation for the n-gram metrics.
+        utterances: number of resampled utterances.
         differences: A - B, one per metric.
-        notes: what is missing, or what the values stand for.
+        notes: missing metrics, and what the values mean.
     """
 
     systems: tuple[str, str]
@@ -56,7 +57,7 @@ class Comparison:
     notes: list[str]
 
     def table(self) -> Table:
-        """Metrics by values, difference, interval and p."""
+        """One row per metric: values, difference, interval and p."""
         rows = []
         for one in self.differences:
             numbers = [f"{one.a:.2f}", f"{one.b:.2f}", f"{one.difference:+.2f}", f"{one.low:+.2f} to {one.high:+.2f}"]
@@ -65,23 +66,23 @@ class Comparison:
         return Table(["metric", "A", "B", "A - B", "95%", "p"], rows, set(range(1, 6)))
 
     def title(self) -> str:
-        """What is compared."""
+        """The heading of the comparison."""
         what = f"{self.dset}, {self.utterances} utterances, per cent, segmentation {self.segment}"
         return f"{what}: A = {self.systems[0]}, B = {self.systems[1]}"
 
     def text(self) -> str:
-        """To print."""
+        """Plain text for the terminal."""
         return f"{one_line(self.title())}\n{self.table().text()}" + "".join(
             f"{one_line(note)}\n" for note in self.notes
         )
 
     def markdown(self) -> str:
-        """A section of the file."""
+        """A section of the Markdown file."""
         notes = "".join(f"{Cell(note).markdown()}  \n" for note in self.notes)
         return f"## {Cell(self.title()).markdown()}\n\n{self.table().markdown()}" + (f"\n{notes}" if notes else "")
 
     def numbers(self) -> dict:
-        """For JSON."""
+        """The content for JSON."""
         return {"set": self.dset, "a": self.systems[0], "b": self.systems[1], "utterances": self.utterances} | {
             "segment": self.segment,
             "resamples": RESAMPLES,
@@ -99,39 +100,41 @@ def compare(
     """Compare two systems on sets (all that both have) by metrics (all that both have).
 
     Raises:
-        SecError: unknown system, set or metric; other utterances or another segmentation; a metric that was asked
-            for and cannot be resampled.
+        SecError: unknown system, set or metric; the systems differ in utterances or settings; a requested metric
+            cannot be resampled.
     """
     known = list(dict.fromkeys(score.system for score in scores))
     for system in systems:
         if system not in known:
-            raise SecError(f"--compare: no system {system!r} has scores; there are: {', '.join(known)}")
+            raise SecError(f"--compare: system {system!r} has no scores; choose from: {', '.join(known)}")
     first, second = ({score.dset: score for score in scores if score.system == system} for system in systems)
     common = [dset for dset in first if dset in second]
     for dset in dsets or []:
         if dset not in common:
             shown = ", ".join(common) or "none"
-            raise SecError(f"--set {dset}: not scored for both {' and '.join(systems)}; sets of both: {shown}")
+            raise SecError(f"--set {dset}: not scored for both {' and '.join(systems)}; choose from: {shown}")
     if not common:
-        raise SecError(f"--compare: {' and '.join(systems)} have no set in common; decode and score both on one")
+        raise SecError(
+            f"--compare: {' and '.join(systems)} have no set in common; decode and score both on the same set"
+        )
     return [_compare(first[dset], second[dset], metrics) for dset in dsets or common]
 
 
 def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparison:
     names = (first.system, second.system)
-    for key in ALIKE:
+    for key in SAME_SETTINGS:
         if first.meta.get(key) != second.meta.get(key):
             raise SecError(
                 f"--compare: on {first.dset} {' and '.join(names)} were scored with different {key} "
-                f"({first.meta.get(key)}, {second.meta.get(key)}); score both alike with sec_score"
+                f"({first.meta.get(key)}, {second.meta.get(key)}); score both with the same options of sec_score"
             )
     pair = Utterances(first), Utterances(second)
     if pair[0].ids != pair[1].ids:
         other = sorted(set(pair[0].ids) ^ set(pair[1].ids))
         shown = ", ".join(other[:3]) + (", ..." if len(other) > 3 else "")
         raise SecError(
-            f"--compare: {' and '.join(names)} have different utterances of {first.dset}: {len(other)} are in one "
-            f"alone ({shown}); score both on the same ones"
+            f"--compare: {' and '.join(names)} have different utterances of {first.dset}: {len(other)} are in only "
+            f"one of them ({shown}); score both on the same utterances"
         )
     notes, parts = [], {}
     for name in column_order(metrics or first.metrics.keys() & second.metrics.keys()):
@@ -140,13 +143,13 @@ def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparis
         except MetricUnavailable as err:
             if metrics:
                 raise SecError(f"--metrics {name}: cannot be compared on {first.dset}: it {err}") from None
-            notes.append(f"{label(name)} is left out: it {err}")
+            notes.append(f"{label(name)} is omitted: it {err}")
     if not parts:
         raise SecError(f"--compare: {' and '.join(names)} have no metric in common on {first.dset} to compare")
     sampled = bootstrap([part for both in parts.values() for part in both]).reshape(len(parts), 2, -1)
     differences = []
     for (name, both), values in zip(parts.items(), sampled, strict=True):
-        # what comes from the order of additions alone is no difference
+        # rounding errors, which depend on the order of summation, are not a difference
         a, b = (part.observed() for part in both)
         drawn = np.round(values[0] - values[1], 9)
         differences.append(Difference(name, a, b, round(a - b, 9), *interval(drawn), p_value(drawn)))
@@ -162,14 +165,14 @@ def _parts(pair: tuple[Utterances, Utterances], name: str) -> tuple[Addends, Add
 
 
 def _about_mean(name: str, means: tuple[float, float], scores: tuple[Score, Score], parts) -> list[str]:
-    """A note where the mean over the utterances is not what the result table has."""
+    """A note if the mean over the utterances differs from the value in the result table."""
     corpus = [score.metrics[name]["mean"] for score in scores]
     if all(abs(mean - value) < 0.01 for mean, value in zip(means, corpus, strict=True)):
         return []
     if not parts[0].mean:
         shown = f"{corpus[0]:.2f}, {corpus[1]:.2f}"
-        return [f"{label(name)}: the captions give other values than score.json has ({shown}): score them again"]
+        return [f"{label(name)}: the captions give other values than score.json ({shown}); score them again"]
     return [
-        f"{label(name)}: what is compared is the mean over the utterances; the corpus values of the result table "
-        f"({corpus[0]:.2f}, {corpus[1]:.2f}) are added up otherwise"
+        f"{label(name)}: the mean over the utterances is compared; the corpus values of the result table "
+        f"({corpus[0]:.2f}, {corpus[1]:.2f}) are computed differently"
     ]

@@ -1,4 +1,4 @@
-"""A picture of the training: every experiment's values per epoch."""
+"""Training curves: the values of every experiment per epoch."""
 
 import math
 import re
@@ -9,23 +9,23 @@ from espnet2_secap.errors import SecError
 
 Curves = dict[str, dict[str, list[tuple[int, float]]]]  # key -> split -> (epoch, value)
 
-# What ESPnet's trainer counts beside the model's own values.
+# Values that ESPnet's trainer adds to those of the model.
 _BOOKKEEPING = re.compile(r".*(time|_lr\d*|mem_GB|mem_cached|count|loss_scale|clip|grad_norm)$|optim\d.*")
 _COLORS = {"train": "tab:blue", "valid": "tab:orange"}
 _PER_ROW = 4
 
 
 def find_curves(expdir: str | Path) -> dict[str, Curves]:
-    """The curves.tsv of every experiment below `expdir` that has one: name -> curves."""
+    """Name -> curves, for every experiment below `expdir` that has a curves.tsv."""
     found = {path.parent.name: read_curves(path) for path in sorted(Path(expdir).glob("sec_*/curves.tsv"))}
     return {name: curves for name, curves in found.items() if curves}
 
 
 def read_curves(path: str | Path) -> Curves:
-    """Read `epoch<TAB>split<TAB>key<TAB>value` lines, without the trainer's times and memory; loss comes first.
+    """Read `epoch<TAB>split<TAB>key<TAB>value` lines, without the trainer's times and memory; the loss is first.
 
     Raises:
-        SecError: a line of another form.
+        SecError: a line has another format.
     """
     curves: Curves = {}
     for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
@@ -39,7 +39,7 @@ def read_curves(path: str | Path) -> Curves:
             point = int(epoch), float(value)
         except ValueError:
             raise SecError(
-                f"{path}:{number}: expected epoch, split, key and value with tabs between; remove the file, or "
+                f"{path}:{number}: expected epoch, split, key and value, separated by tabs; remove the file or "
                 "train again"
             ) from None
         if not _BOOKKEEPING.fullmatch(key):
@@ -58,7 +58,7 @@ def plot_curves(experiments: dict[str, Curves], output: str | Path) -> None:
     FigureCanvasAgg(figure)
     parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
     for part, count, (name, curves) in zip(parts, rows, experiments.items(), strict=True):
-        part.suptitle(f"{name}, by epoch", fontsize=10, parse_math=False)  # a $ in a name is no formula
+        part.suptitle(f"{name}, by epoch", fontsize=10, parse_math=False)  # a $ in a name is not a formula
         panels = part.subplots(count, _PER_ROW, squeeze=False).flat
         for panel, (key, splits) in zip(panels, curves.items(), strict=False):
             for split, points in splits.items():

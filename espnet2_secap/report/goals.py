@@ -1,8 +1,8 @@
-"""Goals of a recipe, and whether the results meet them.
+"""Goals of a recipe, and whether the results reach them.
 
-A goals file is JSON: {"<system>": {"<set>": {"<metric>": [">=", 85]}}}. The system may be a pattern ("sec_*/decode_*");
-it then stands for the systems that listen, or, where none of them fits, for sanity rows. Instead of a number a goal
-may name another row of the same set: [">=", "2.5 * random_caption"].
+A goals file is JSON: {"<system>": {"<set>": {"<metric>": [">=", 85]}}}. The system may be a pattern ("sec_*/decode_*").
+It matches systems that use the audio; if there is none, it matches baselines. Instead of a number a goal may refer to
+another row of the same set: [">=", "2.5 * random_caption"].
 """
 
 import json
@@ -15,17 +15,17 @@ from espnet2_secap.report.collect import is_sanity
 from espnet2_secap.report.table import Cell, Table
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-_FORM = '{"<system>": {"<set>": {"<metric>": [">=", 85 or "2.5 * random_caption"]}}}'
+_FORMAT = '{"<system>": {"<set>": {"<metric>": [">=", 85 or "2.5 * random_caption"]}}}'
 
 
 def read_goals(path: str | Path) -> list[tuple[str, str, str, str, float | str]]:
     """Read a goals file: (system, set, metric, operator, target) for each goal.
 
     Raises:
-        SecError: no such file, or another form.
+        SecError: no such file, or another format.
     """
     if not Path(path).is_file():
-        raise SecError(f"{path}: no such goals file; check the path, or leave --goals out")
+        raise SecError(f"{path}: no such goals file; check the path or omit --goals")
     goals = []
     try:
         for system, sets in json.loads(Path(path).read_text(encoding="utf-8")).items():
@@ -36,12 +36,12 @@ def read_goals(path: str | Path) -> list[tuple[str, str, str, str, float | str]]
                     _target(target)
                     goals.append((system, dset, metric, sign, target))
     except (ValueError, TypeError, AttributeError, RecursionError) as err:
-        raise SecError(f"{path}: not goals ({err}); the form is {_FORM}") from None
+        raise SecError(f"{path}: not goals ({err}); the form is {_FORMAT}") from None
     return goals
 
 
 def goal_table(goals: list[tuple[str, str, str, str, float | str]], results: dict) -> Table:
-    """Each goal with what was reached: met, missed, or not measured."""
+    """One row per goal with the value reached: met, missed, or not measured."""
     rows = []
     for pattern, dset, metric, sign, target in goals:
         fitting = [name for name in results if fnmatchcase(name, pattern) and dset in results[name]]
@@ -62,7 +62,7 @@ def goal_table(goals: list[tuple[str, str, str, str, float | str]], results: dic
 
 
 def _target(target: float | str) -> tuple[float, str | None]:
-    """A number, or a factor and the row that it multiplies."""
+    """A number, or a factor and the name of the row that it multiplies."""
     if not isinstance(target, str):
         return float(target), None
     factor, star, other = target.rpartition("*")

@@ -1,4 +1,4 @@
-"""RESULTS.html: the report as one file that needs no other and no network."""
+"""RESULTS.html: the report as a single file that needs no other file and no network."""
 
 import base64
 import hashlib
@@ -12,24 +12,24 @@ from espnet2_secap.report.audio import Players, find_audio
 from espnet2_secap.report.collect import Score, is_sanity, read_examples
 from espnet2_secap.report.resample import intervals
 from espnet2_secap.report.tables import label, score_table
-from espnet2_secap.report.write import Report, commands, how, title
+from espnet2_secap.report.write import Report, commands, legend, title
 
-# What would end the script element, or is no character of a file
+# Characters that would end the script element or cannot be written to a file
 _UNSAFE = re.compile("[<\u2028\u2029\ud800-\udfff]")
 
 
 def page(report: Report, picture: bytes | None, players: Players) -> str:
-    """The page.
+    """The content of the HTML file.
 
     Args:
-        report: what it tells.
+        report: its content.
         picture: PNG of the training curves, if there are any.
-        players: makes the recordings' addresses; counts them.
+        players: provides and counts the addresses of the recordings.
     """
     sections = []
     for dset, scores in report.sets().items():
         table, notes = score_table(scores, report.quoted)
-        below = "".join(f"<p class='note'>{html.escape(note)}</p>\n" for note in [*notes, how(scores)])
+        below = "".join(f"<p class='note'>{html.escape(note)}</p>\n" for note in [*notes, legend(scores)])
         sections.append(_section(title(dset, scores), _scrolled(table.html()) + below))
     sections += [_section(name, _scrolled(table.html())) for name, table in report.more_tables()]
     training = ""
@@ -54,7 +54,7 @@ def page(report: Report, picture: bytes | None, players: Players) -> str:
 
 
 def _data(scores: list[Score], report: Report, players: Players) -> dict:
-    """What the script shows of a set: values of its systems, and their captions."""
+    """The data that the script shows for a set: values of its systems, and their captions."""
     systems = []
     for score in scores:
         spans = intervals(score)
@@ -72,7 +72,7 @@ def _data(scores: list[Score], report: Report, players: Players) -> dict:
 
 
 def _captions(scores: list[Score], players: Players) -> dict:
-    """Columns (systems whose captions are there) and rows: id, references, captions by column, recording."""
+    """Columns (systems whose captions are available) and rows: id, references, captions by column, recording."""
     shown = [(score, found) for score in scores if (found := read_examples(score))]
     references, audio = {}, {}
     for score, (captions, _) in shown:
@@ -109,16 +109,16 @@ def _found_audio(players: Players) -> str:
         return (
             f"All {count} recordings are in this file, as MP3."
             if count
-            else "No recordings were found by the wav.scp beside the references."
+            else "No recordings were found: there is no wav.scp in the folder of the references."
         )
-    linked = "are linked and play only where this file can reach them"
+    linked = "are linked and play only where this file can access them"
     if not players.embedded:
         return f"The {count} recordings {linked}."
     return f"{players.embedded} of {count} recordings are in this file, as MP3; the others {linked}."
 
 
 def _policy(script: str) -> str:
-    """What the page may load: itself, and recordings. No script runs but its own, whatever a caption holds."""
+    """What the page may load: itself and recordings. Only its own script runs, whatever a caption contains."""
     own = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = ["default-src 'none'", f"script-src 'sha256-{own}'", "style-src 'unsafe-inline'", "img-src data:"]
     return "; ".join([*allowed, "media-src data: file: 'self'"])

@@ -1,4 +1,4 @@
-"""Results that papers report, to stand below ours: quoted_<name>.json."""
+"""Published results of papers, shown below ours: quoted_<name>.json."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Quoted:
     """Rows of a paper's table.
 
     Args:
-        note: where they come from and how far they can be compared.
+        note: their source, and how far they are comparable.
         rows: system -> metric -> value in per cent, as printed there.
     """
 
@@ -20,12 +20,12 @@ class Quoted:
     rows: dict[str, dict[str, str]]
 
     def below(self, dset: str) -> dict[str, dict[str, str]]:
-        """The rows for a set's table: papers report test sets, so there are none unless its name begins with test."""
+        """The rows for a set's table; none unless its name begins with "test", since papers report test sets."""
         return self.rows if dset.startswith("test") else {}
 
 
 def quotable() -> list[str]:
-    """Names that `read_quoted` knows."""
+    """The names that `read_quoted` accepts."""
     return sorted(path.stem.removeprefix("quoted_") for path in Path(__file__).parent.glob("quoted_*.json"))
 
 

@@ -1,8 +1,8 @@
-"""Bootstrap over the utterances: what a system's value would be on other utterances of the same kind.
+"""Bootstrap over the utterances: the distribution of a system's value over sets of utterances of the same kind.
 
-A resample draws as many utterances as the set has, with replacement (Koehn, EMNLP 2004). An utterance comes with all
-its candidates: each candidate's captions are scored as a set, and the mean over the candidates is the value. The
-resamples are the same for all systems with as many utterances, so that differences are paired.
+A resample draws as many utterances as the set has, with replacement (Koehn, EMNLP 2004). The candidates
+of an utterance are drawn together: each candidate is scored as a set, and the value is the mean over the candidates.
+Systems with equally many utterances get the same resamples, so that differences are paired.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,17 +18,17 @@ from espnet2_secap.report.collect import Score, read_examples
 
 RESAMPLES = 10_000
 SEED = 0
-AT_ONCE = 500  # resamples in memory
+CHUNK = 500  # resamples in memory at a time
 
 
 @dataclass(frozen=True)
 class Addends:
-    """One metric of one system, as numbers to be added up.
+    """One metric of one system, as numbers to be summed over the utterances.
 
     Args:
         numbers: (candidates, utterances, numbers)
         value: sums (..., numbers) -> values (...)
-        mean: whether it is the mean of the utterances' values.
+        mean: whether the value is the mean of the utterances' values.
     """
 
     numbers: np.ndarray
@@ -36,7 +36,7 @@ class Addends:
     mean: bool = True
 
     def of(self, counts: np.ndarray) -> np.ndarray:
-        """Values (resamples,) where utterance u is there `counts[:, u]` times; NaN where none has a value."""
+        """Values (resamples,) if utterance u occurs `counts[:, u]` times; NaN if no utterance has a value."""
         sums = np.tensordot(counts, self.numbers, axes=(1, 1))  # (resamples, candidates, numbers)
         with np.errstate(invalid="ignore"):
             return self.value(sums).mean(-1)
@@ -47,10 +47,10 @@ class Addends:
 
 
 class Utterances:
-    """A system's values per utterance: `ids` in order, `values` as metric -> (candidates, utterances), NaN for none.
+    """A system's values per utterance: sorted `ids`, and `values`: metric -> (candidates, utterances), NaN for none.
 
     Raises:
-        SecError: scores.tsv is missing, or not as sec_score writes it.
+        SecError: scores.tsv is missing or was not written by sec_score.
     """
 
     def __init__(self, score: Score):
@@ -59,16 +59,16 @@ class Utterances:
         self._counted: dict[Callable, np.ndarray] = {}
 
     def addends(self, name: str) -> Addends:
-        """What is added up for a metric.
+        """The numbers to be summed for a metric.
 
         Raises:
-            MetricUnavailable: it cannot be had from resampled utterances; the message says why.
+            MetricUnavailable: it cannot be computed from resampled utterances; the message says why.
         """
         metric = find_metric(name)
         if name not in self.values:
             raise MetricUnavailable(self.score.metrics.get(name, {}).get("reason") or "was not computed")
-        if metric.of_set:
-            raise MetricUnavailable("counts what is different in a set, and resampled sets hold utterances twice")
+        if metric.counts_distinct:
+            raise MetricUnavailable("counts distinct items, but a resampled set contains utterances several times")
         if metric.sums:
             return Addends(self._count(metric.sums.numbers), metric.sums.value, mean=False)
         values = self.values[name]
@@ -78,18 +78,18 @@ class Utterances:
         return Addends(np.stack([np.where(known, values, 0.0), known], -1), lambda sums: sums[..., 0] / sums[..., 1])
 
     def _count(self, numbers: Callable) -> np.ndarray:
-        """What `numbers` makes of the captions; BLEU-1 to 4 share it."""
+        """`numbers` of the captions, which BLEU-1 to 4 share."""
         if numbers not in self._counted:
             examples = read_examples(self.score)
             name = self.score.meta.get("segment")
             if not examples or name not in SEGMENTERS or any(not set(self.ids) <= part.keys() for part in examples):
-                raise MetricUnavailable("is counted from captions, and those that were scored are no longer there")
+                raise MetricUnavailable("is counted from captions, but the scored captions no longer exist")
             references, captions = examples
             segment = segmenter(name, (text for part in examples for texts in part.values() for text in texts))
             rows = []
             for at in range(next(iter(self.values.values())).shape[0]):
                 if any(len(captions[utt]) <= at for utt in self.ids):
-                    raise MetricUnavailable("is counted from captions, and those that were scored are no longer there")
+                    raise MetricUnavailable("is counted from captions, but the scored captions no longer exist")
                 counts = numbers(Context(segment), references, {utt: captions[utt][at] for utt in self.ids})
                 rows.append([counts[utt] for utt in self.ids])
             self._counted[numbers] = np.array(rows, dtype=float)
@@ -97,12 +97,12 @@ class Utterances:
 
 
 def bootstrap(parts: Sequence[Addends], resamples: int = RESAMPLES) -> np.ndarray:
-    """Values (parts, resamples) on the same resamples of the utterances, of which all parts have as many."""
+    """Values (parts, resamples) on the same resamples; all parts have equally many utterances."""
     utterances = parts[0].numbers.shape[1]
     generator = np.random.default_rng(SEED)
     values = np.empty((len(parts), resamples))
-    for start in range(0, resamples, AT_ONCE):
-        size = min(AT_ONCE, resamples - start)
+    for start in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - start)
         drawn = generator.integers(utterances, size=(size, utterances)) + utterances * np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * utterances).reshape(size, utterances).astype(float)
         for row, part in zip(values, parts, strict=True):
@@ -111,13 +111,13 @@ def bootstrap(parts: Sequence[Addends], resamples: int = RESAMPLES) -> np.ndarra
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """The percentiles 2.5 and 97.5; resamples without a value (NaN) do not count."""
+    """The percentiles 2.5 and 97.5; resamples without a value (NaN) are ignored."""
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
 def p_value(differences: np.ndarray) -> float:
-    """Two-sided: twice the share of resamples in which the difference is nought or has the rarer sign, at most 1."""
+    """Two-sided: twice the share of resamples in which the difference is zero or has the rarer sign, at most 1."""
     differences = differences[np.isfinite(differences)]
     rarer = min((differences <= 0).sum(), (differences >= 0).sum())
     return min(1.0, 2 * (1 + int(rarer)) / (1 + len(differences)))
@@ -126,7 +126,7 @@ def p_value(differences: np.ndarray) -> float:
 def intervals(score: Score) -> dict[str, tuple[float, float]]:
     """95% intervals of a system's values, for the metrics that can be resampled.
 
-    Where the mean over the utterances stands for the corpus value (METEOR), the interval lies around the latter.
+    If the mean over the utterances approximates the corpus value (METEOR), the interval is shifted to the latter.
     """
     try:
         utterances = Utterances(score)
@@ -152,15 +152,15 @@ def _read_scores(score: Score) -> tuple[list[str], dict[str, np.ndarray]]:
     try:
         header, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (FileNotFoundError, ValueError):
-        raise SecError(f"{path}: no values per utterance there; score {score.system} again with sec_score") from None
+        raise SecError(f"{path}: has no values per utterance; score {score.system} again with sec_score") from None
     names = header[2:]
     ids = list(dict.fromkeys(row[0] for row in rows))
     try:
         table = np.array([[float(cell or "nan") for cell in row[2:]] for row in rows])
-        table = table.reshape(len(ids), -1, len(names))  # an utterance's candidates follow each other
+        table = table.reshape(len(ids), -1, len(names))  # the candidates of an utterance are consecutive
         expected = [[utt, str(at + 1)] for utt in ids for at in range(table.shape[1])]
         if not ids or [row[:2] for row in rows] != expected:
             raise ValueError
     except ValueError:
-        raise SecError(f"{path}: not as sec_score writes it; score {score.system} again") from None
+        raise SecError(f"{path}: was not written by sec_score; score {score.system} again") from None
     return ids, {name: table[:, :, at].T for at, name in enumerate(names)}

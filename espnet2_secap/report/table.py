@@ -1,4 +1,4 @@
-"""A table that can be printed, or put into Markdown, LaTeX or HTML."""
+"""A table as plain text, Markdown, LaTeX or HTML."""
 
 import html
 import unicodedata
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\|*`[]~"} | {"<": "&lt;", ">": "&gt;"})
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
-    | {char: f"{{{char}}}" for char in "[]*"}  # behind the end of a row they would be an option of it
+    | {char: f"{{{char}}}" for char in "[]*"}  # after the end of a row they would be read as its option
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
     | {">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$", "†": r"$^\dagger$"}
 )
@@ -15,13 +15,13 @@ _LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table's field.
+    """One cell of a table.
 
     Args:
-        text: as a reader should see it.
-        bold: whether it stands out (in print it does not).
+        text: the text to show.
+        bold: highlight it (not in plain text).
         code: whether it is a name or a path.
-        note: what points to a note behind the table, or "".
+        note: a mark that refers to a note below the table, or "".
     """
 
     text: str
@@ -34,7 +34,7 @@ class Cell:
         return one_line(f"{self.text} {self.note}")
 
     def markdown(self) -> str:
-        """The text with all that Markdown would take for markup made harmless."""
+        """The text with Markdown's special characters escaped."""
         text = one_line(self.text)
         if self.code and "`" not in text:
             text = "`" + text.replace("|", "\\|") + "`" if text else ""
@@ -44,7 +44,7 @@ class Cell:
         return f"{text} {self.note}" if self.note else text
 
     def latex(self) -> str:
-        """The same for LaTeX. What is not Latin stays as it is and needs a font that has it."""
+        """The same for LaTeX. Other scripts are unchanged and need a font that has them."""
         text = latex(self.text)
         text = rf"\texttt{{{text}}}" if self.code and text else text
         text = rf"\textbf{{{text}}}" if self.bold else text
@@ -64,9 +64,9 @@ class Table:
 
     Args:
         header: names of the columns.
-        rows: as many cells each.
+        rows: cells, as many as columns.
         numeric: columns of numbers; they are right-aligned.
-        quoted: how many of the last rows are not ours; a line stands above them.
+        quoted: number of rows at the end that are quoted from a paper; a line separates them.
     """
 
     header: list[str]
@@ -82,7 +82,7 @@ class Table:
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def text(self) -> str:
-        """Columns that line up on a terminal, Chinese characters being two wide; ends in a newline."""
+        """Aligned columns for a terminal, where Chinese characters are two columns wide; ends in a newline."""
         lines = [self.header, *([cell.plain() for cell in row] for row in self.rows)]
         widths = [max(width(line[at]) for line in lines) for at in range(len(self.header))]
         line = ["-" * size for size in widths]
@@ -92,7 +92,7 @@ class Table:
         return "".join("  ".join(self._pad(line, widths)).rstrip() + "\n" for line in lines)
 
     def latex(self) -> str:
-        """A tabular with the lines of booktabs; ends in a newline."""
+        """A tabular environment with booktabs rules; ends in a newline."""
         columns = "".join("r" if at in self.numeric else "l" for at in range(len(self.header)))
         lines = [" & ".join(cell.latex() for cell in row) + r" \\" for row in self.rows]
         if self.quoted:
@@ -102,7 +102,7 @@ class Table:
         return "".join(f"{line}\n" for line in [*lines, r"\bottomrule", r"\end{tabular}"])
 
     def html(self) -> str:
-        """A table, what is quoted in a body of its own; the first column names the rows. Ends in a newline."""
+        """A table whose quoted rows have a body of their own; its first column heads the rows. Ends in a newline."""
         kinds = ["number" if at in self.numeric else "text" for at in range(len(self.header))]
         head = "".join(
             f'<th scope="col" class="{kind}">{html.escape(one_line(name))}</th>'
@@ -125,16 +125,16 @@ class Table:
 
 
 def latex(text: str) -> str:
-    """The text on one line with all that LaTeX would take for a command made harmless."""
+    """The text on one line with LaTeX's special characters escaped."""
     return one_line(text).translate(_LATEX)
 
 
 def one_line(text: str) -> str:
-    """The text on one line, control characters left out."""
+    """The text on one line without control characters."""
     return "".join(char for char in " ".join(text.split()) if char.isprintable())
 
 
 def width(text: str) -> int:
-    """Columns that the text takes on a terminal."""
+    """Number of columns of the text on a terminal."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)

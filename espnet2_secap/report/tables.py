@@ -8,11 +8,11 @@ from espnet2_secap.report.table import Cell, Table
 
 
 def score_table(scores: list[Score], quoted: Quoted | None = None) -> tuple[Table, list[str]]:
-    """Systems by metrics for one set, the best of each column bold, and the notes that its cells point to.
+    """Systems by metrics for one set, with the best of each column in bold, and the notes to its cells.
 
     Args:
         scores: all of the same set, in the order of the rows.
-        quoted: what papers report on such a set, for rows below ours; it is never the best.
+        quoted: published results for rows below ours; they are never marked as best.
     """
     below = quoted.below(scores[0].dset) if quoted else {}
     columns = column_order(name for values in [*(s.metrics for s in scores), *below.values()] for name in values)
@@ -44,7 +44,7 @@ def score_table(scores: list[Score], quoted: Quoted | None = None) -> tuple[Tabl
 
 
 def label(name: str) -> str:
-    """A metric's name in tables; its own where this version does not know it (papers have others)."""
+    """A metric's label in tables; its name if this version does not have it (papers use others)."""
     try:
         return find_metric(name).label
     except SecError:
@@ -52,7 +52,7 @@ def label(name: str) -> str:
 
 
 def segmentation(scores: list[Score]) -> str:
-    """What the n-gram metrics count, in words: "char", or which systems were scored how."""
+    """The segmentation of the n-gram metrics: "char", or each one with the systems that were scored with it."""
     by_segment: dict[str, list[str]] = {}
     for score in scores:
         by_segment.setdefault(score.meta.get("segment", "unknown"), []).append(score.system)
@@ -62,7 +62,7 @@ def segmentation(scores: list[Score]) -> str:
 
 
 def example_table(scores: list[Score], limit: int) -> Table | None:
-    """The first utterances of a set: a reference, and the first caption of each system that listens."""
+    """The first utterances of a set: a reference, and the first caption of each system that uses the audio."""
     shown = [(score, found) for score in scores if (found := read_examples(score)) and not is_sanity(score.system)]
     if not shown or limit < 1:
         return None
@@ -75,7 +75,7 @@ def example_table(scores: list[Score], limit: int) -> Table | None:
 
 
 def probe_table(probes: list[dict]) -> Table | None:
-    """What linear probes read from the frozen embeddings: accuracy, chance and number, per cent."""
+    """Linear probes of the frozen embeddings: accuracy and chance in per cent, number of utterances."""
     whats = list(dict.fromkeys(key for probe in probes for key, value in probe.items() if isinstance(value, dict)))
     if not whats:
         return None
@@ -104,7 +104,7 @@ def _best(name: str, scores: list[Score]) -> str | None:
 
 
 def _mark(note: str, notes: list[str]) -> str:
-    """The number of a note, as it stands behind what it is about."""
+    """The mark of a note, for the cell that it belongs to."""
     if note not in notes:
         notes.append(note)
     return f"({notes.index(note) + 1})"

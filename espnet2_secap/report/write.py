@@ -1,4 +1,4 @@
-"""Putting RESULTS.md and RESULTS.tex together."""
+"""The text of RESULTS.md and RESULTS.tex."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ from espnet2_secap.report.tables import example_table, probe_table, score_table,
 
 @dataclass(frozen=True)
 class Report:
-    """All that the report tells.
+    """The content of the report.
 
     Args:
         scores: in the order of the rows.
-        command: the one that makes the report.
+        command: the command that writes the report.
         probes: contents of probe.json files.
         goals: the table of goals, if there are any.
-        picture: path of the training curves, seen from the report, if there are any.
-        examples: how many utterances of each set to show.
-        quoted: rows of a paper, below ours.
+        picture: path of the training curves relative to the report, if there are any.
+        examples: number of utterances shown per set.
+        quoted: published results, shown below ours.
     """
 
     scores: list[Score]
@@ -40,22 +40,22 @@ class Report:
         return dict(sorted(sets.items()))
 
     def text(self) -> str:
-        """The numbers as plain text, to print."""
+        """The numbers as plain text for the terminal."""
         parts = []
         for dset, scores in self.sets().items():
             table, notes = score_table(scores, self.quoted)
-            lines = [title(dset, scores), *notes, how(scores)]
+            lines = [title(dset, scores), *notes, legend(scores)]
             above, *below = (one_line(line) + "\n" for line in lines)
             parts.append(above + table.text() + "".join(below))
         parts += [f"{title}\n{table.text()}" for title, table in self.more_tables()]
         return "\n".join(parts)
 
     def markdown(self) -> str:
-        """The whole report."""
-        parts = [f"# Results\n\nWritten by {code(self.command)}; changes made by hand will be lost.\n"]
+        """The complete report."""
+        parts = [f"# Results\n\nWritten by {code(self.command)}; manual changes will be lost.\n"]
         for dset, scores in self.sets().items():
             table, notes = score_table(scores, self.quoted)
-            notes = [Cell(note).markdown() + "  \n" for note in notes] + [Cell(how(scores)).markdown() + "\n"]
+            notes = [Cell(note).markdown() + "  \n" for note in notes] + [Cell(legend(scores)).markdown() + "\n"]
             parts.append(f"## {Cell(title(dset, scores)).markdown()}\n\n{table.markdown()}\n{''.join(notes)}")
         parts += [f"## {title}\n\n{table.markdown()}" for title, table in self.more_tables()]
         if self.picture:
@@ -69,14 +69,14 @@ class Report:
         return "\n".join(parts)
 
     def latex(self) -> str:
-        r"""The tables of the sets, to be read by \input; one that is wider than the line is scaled down to it."""
+        r"""The tables of the sets, for \input; a table that is wider than the line is scaled down."""
         parts = ["% Written by sec_report; needs \\usepackage{booktabs,graphicx}\n"]
         for dset, scores in self.sets().items():
             table, notes = score_table(scores, self.quoted)
             below = "".join(rf"\par\smallskip\footnotesize {latex(note)}" + "\n" for note in notes)
             parts.append(
                 "\\begin{table}[t]\n\\centering\n"
-                rf"\caption{{Results on {latex(title(dset, scores))}. {latex(how(scores))}}}" + "\n"
+                rf"\caption{{Results on {latex(title(dset, scores))}. {latex(legend(scores))}}}" + "\n"
                 rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', dset)}}}" + "\n"
                 "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
                 f"{table.latex()}}}\n{below}\\end{{table}}\n"
@@ -84,7 +84,7 @@ class Report:
         return "\n".join(parts)
 
     def more_tables(self) -> list[tuple[str, Table]]:
-        """Title and table of all that is not scores."""
+        """Title and table of everything except the scores."""
         tables = [
             ("Goals", self.goals),
             ("Probes of the frozen embeddings, per cent", probe_table(self.probes)),
@@ -103,26 +103,26 @@ def _by_number(text: str) -> tuple[int, str]:
     return len(text), text
 
 
-def how(scores: list[Score]) -> str:
-    """What the numbers of a set's table are."""
+def legend(scores: list[Score]) -> str:
+    """What the numbers in a set's table mean."""
     return (
         f"n: captions per utterance; mean ± standard deviation over them. Segmentation of the n-gram metrics: "
-        f"{segmentation(scores)}. Bold: the best of the column.\n"
+        f"{segmentation(scores)}. Bold: best of the column.\n"
     )
 
 
 def fence(text: str, least: int = 3) -> str:
-    """As many backticks as it takes for a block of code, or one in a line, that nothing in the text ends."""
+    """Enough backticks for a block of code, or inline code, that no backticks within the text can end."""
     return "`" * max([least, *(len(run) + 1 for run in re.findall("`+", text))])
 
 
 def code(text: str) -> str:
-    """A line of code for Markdown."""
+    """Inline code for Markdown."""
     text, around = one_line(text), fence(text, 1)
     return f"{around} {text} {around}" if "`" in text else f"{around}{text}{around}"
 
 
 def commands(scores: list[Score]) -> str:
-    """What made the scores, a line for each command."""
-    lines = [score.meta.get("command", f"# {score.folder}: the command is not known") for score in scores]
+    """The commands that made the scores, one per line."""
+    lines = [score.meta.get("command", f"# {score.folder}: command not known") for score in scores]
     return "".join(f"{line}\n" for line in dict.fromkeys(lines))

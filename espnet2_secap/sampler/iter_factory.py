@@ -1,4 +1,4 @@
-"""ESPnet's iterator over batches that are dealt anew each epoch."""
+"""ESPnet's iterator over batches that are drawn anew in each epoch."""
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
@@ -9,15 +9,15 @@ from espnet2_secap.sampler.nk import NKSampler
 class NKIterFactory(AbsIterFactory):
     """Iterators over the batches of `sampler.epoch(epoch)`.
 
-    With several processes each takes every world_size-th utterance of every batch, so that all processes together see
-    the N x K of one batch and each sees every category as evenly as possible.
+    With several processes each gets every world_size-th utterance of every batch: together they process one N x K
+    batch, and each gets all categories as evenly as possible.
 
     Args:
         dataset: ESPnet's dataset.
-        sampler: deals the batches.
-        distributed: share the batches among the processes.
-        seed: for what the data loader's workers draw.
-        options: of ESPnet's SequenceIterFactory (num_workers, collate_fn, pin_memory).
+        sampler: draws the batches.
+        distributed: split each batch between the processes.
+        seed: of the data loader's workers.
+        options: arguments of ESPnet's SequenceIterFactory (num_workers, collate_fn, pin_memory).
     """
 
     def __init__(self, dataset, sampler: NKSampler, distributed: bool = False, seed: int = 0, **options):
@@ -28,21 +28,21 @@ class NKIterFactory(AbsIterFactory):
         self.options = options
 
     def batches(self, epoch: int, rank: int = 0, world_size: int = 1) -> list[list[str]]:
-        """What process `rank` of `world_size` sees in an epoch."""
-        shares = [batch[rank::world_size] for batch in self.sampler.epoch(epoch)]
-        assert all(shares), "a batch smaller than the number of processes"
-        return shares
+        """The batches of process `rank` of `world_size` in an epoch."""
+        parts = [batch[rank::world_size] for batch in self.sampler.epoch(epoch)]
+        assert all(parts), "a batch smaller than the number of processes"
+        return parts
 
     def build_iter(self, epoch: int, shuffle: bool | None = None):
-        """The batches of one epoch; `shuffle` is the sampler's own affair."""
-        place = {}
+        """The batches of one epoch; `shuffle` is ignored, since the sampler shuffles."""
+        ranks = {}
         if self.distributed:
             import torch.distributed as dist
 
-            place = {"rank": dist.get_rank(), "world_size": dist.get_world_size()}
+            ranks = {"rank": dist.get_rank(), "world_size": dist.get_world_size()}
         factory = SequenceIterFactory(
             dataset=self.dataset,
-            batches=self.batches(epoch, **place),
+            batches=self.batches(epoch, **ranks),
             seed=self.seed,
             shuffle=False,
             **self.options,

@@ -8,17 +8,17 @@ from espnet2_secap.errors import SecError
 
 
 class NKSampler:
-    """Deals the utterances of each category, K at a time, to batches of N categories.
+    """Draws batches of N categories with K utterances each.
 
-    Within an epoch every utterance is used at least once. The categories with most utterances left are dealt first;
-    when fewer than N have any left, others are shuffled anew and dealt again. A category with fewer than K utterances
-    brings all that it has: no utterance stands twice in a batch.
+    Within an epoch every utterance is used at least once. The categories with the most unused utterances are drawn
+    first; when fewer than N categories have unused utterances, others are shuffled and used again. A category with
+    fewer than K utterances contributes all of them: no utterance occurs twice in a batch.
 
     Args:
         utt2category: utterance id -> category.
         num_categories: N. At most the number of categories.
         per_category: K.
-        seed: batches depend on (seed, epoch) alone, so an epoch can be repeated after an interruption.
+        seed: batches depend only on (seed, epoch), so an epoch can be repeated after an interruption.
     """
 
     def __init__(self, utt2category: Mapping[str, str], num_categories: int, per_category: int, seed: int = 0):
@@ -48,18 +48,18 @@ class NKSampler:
             order = _shuffled(sorted(left), rng)
             order.sort(key=lambda category: -len(left[category]))
             batches.append(
-                [utt for category in order[: self.num_categories] for utt in self._deal(category, left, rng)]
+                [utt for category in order[: self.num_categories] for utt in self._draw(category, left, rng)]
             )
         rng.shuffle(batches)
         return batches
 
-    def _deal(self, category: str, left: dict[str, list[str]], rng: random.Random) -> list[str]:
+    def _draw(self, category: str, left: dict[str, list[str]], rng: random.Random) -> list[str]:
         size = min(self.per_category, len(self.members[category]))
-        dealt, left[category] = left[category][:size], left[category][size:]
-        if len(dealt) < size:  # wrap: fill up with utterances that are not in this hand, and keep none for later
-            rest = [utt for utt in self.members[category] if utt not in set(dealt)]
-            dealt += rng.sample(rest, size - len(dealt))
-        return dealt
+        drawn, left[category] = left[category][:size], left[category][size:]
+        if len(drawn) < size:  # start again: fill up with utterances that are not in this batch; none is left unused
+            rest = [utt for utt in self.members[category] if utt not in set(drawn)]
+            drawn += rng.sample(rest, size - len(drawn))
+        return drawn
 
 
 def _shuffled(items: list[str], rng: random.Random) -> list[str]:

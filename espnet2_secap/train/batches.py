@@ -1,4 +1,4 @@
-"""The batches of an epoch, which may begin in its middle."""
+"""The batches of an epoch, which may start in the middle of it."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from espnet2_secap.train.state import set_random_state, unpack_stats
 
 
 def epoch_of(factory, epoch: int) -> DataLoader:
-    """The batches of an epoch; what is drawn for an utterance depends on the epoch, not on what came before."""
+    """The batches of an epoch; random choices for an utterance depend on the epoch, not on earlier batches."""
     preprocess = getattr(getattr(factory, "dataset", None), "preprocess", None)
     if preprocess is not None:
         preprocess.set_epoch(epoch)
@@ -18,11 +18,11 @@ def epoch_of(factory, epoch: int) -> DataLoader:
 
 
 class Batches:
-    """The batches of an epoch, those that are done left out, with a look at clock and signals after each step.
+    """The remaining batches of an epoch, with a callback after each step.
 
     Args:
         loader: ESPnet's DataLoader of the epoch.
-        after: called with this object when ESPnet's loop has finished a step.
+        after: called with this object after each step of ESPnet's loop.
     """
 
     def __init__(self, loader, after: Callable[["Batches"], None]):
@@ -32,7 +32,7 @@ class Batches:
         self.random: dict | None = None
 
     def go_on(self, steps: dict, sub: SubReporter, rank: int) -> None:
-        """Leave out the batches that are done, and take over statistics and random numbers after them.
+        """Skip the batches that are done, and restore the statistics and random states after them.
 
         Args:
             steps: of an interrupted epoch, by `pack_steps`.
@@ -44,15 +44,15 @@ class Batches:
         if rank < len(steps["random"]):
             self.random = steps["random"][rank]
         else:
-            logging.warning("The number of processes was another before: random numbers within this epoch differ")
+            logging.warning("The number of processes has changed: random numbers within this epoch differ")
 
     def __len__(self) -> int:
-        """Batches that are left."""
+        """Number of remaining batches."""
         return len(self.loader) - self.done
 
     def __iter__(self) -> Iterator:
         batches = iter(_rest(self.loader, self.done) if self.done else self.loader)
-        if self.random is not None:  # after iter(), which draws a number itself
+        if self.random is not None:  # after iter(), which draws a random number itself
             set_random_state(self.random)
         for batch in batches:
             yield batch
@@ -61,7 +61,7 @@ class Batches:
 
 
 def _rest(loader: DataLoader, done: int) -> DataLoader:
-    """`loader` without its first `done` batches, which are not even read."""
+    """`loader` without its first `done` batches, which are not read."""
     return DataLoader(
         dataset=loader.dataset,
         batch_sampler=list(loader.batch_sampler)[done:],

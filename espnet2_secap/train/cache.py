@@ -1,4 +1,4 @@
-"""Keeping what is read in memory, for --max_cache_size."""
+"""Cache of arrays in memory, for --max_cache_size."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,15 +7,15 @@ from espnet2.utils.sized_dict import SizedDict
 
 
 class CachedLoader(Mapping):
-    """A loader of ESPnet's dataset whose arrays are read from the disk once.
+    """A loader of ESPnet's dataset that reads each array from the disk once.
 
-    ESPnet's own cache keeps an utterance as the preprocessor has left it, so its caption and prompt would be drawn once
-    for all epochs, and anew after an interruption.
+    ESPnet's own cache stores an utterance after preprocessing: its caption and prompt would be drawn once for all
+    epochs, and again after an interruption.
 
     Args:
         loader: id -> array.
-        max_size: bytes to keep.
-        shared: among the data loader's worker processes, which end after each epoch.
+        max_size: bytes to store.
+        shared: share the cache between the data loader's worker processes, which end after each epoch.
     """
 
     def __init__(self, loader: Mapping[str, np.ndarray], max_size: float, shared: bool):
@@ -26,7 +26,7 @@ class CachedLoader(Mapping):
     def __getitem__(self, utt: str) -> np.ndarray:
         if utt in self.kept:
             return self.kept[utt]
-        value = np.array(self.loader[utt])  # a copy of its own: a view would not tell its size
+        value = np.array(self.loader[utt])  # a copy, since a view does not know its size in memory
         if self.kept.size < self.max_size:
             self.kept[utt] = value
         return value

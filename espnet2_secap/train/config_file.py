@@ -1,4 +1,4 @@
-"""config.yaml, written beside and renamed as all other files are."""
+"""Writes config.yaml atomically, like all other files."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Signals that ask a training to save and stop: TERM, and USR1, Slurm's warning before a time limit."""
+"""Signals that make a training save and stop: TERM, and USR1, Slurm's warning before the time limit."""
 
 import contextlib
 import os
@@ -6,16 +6,16 @@ import signal
 import sys
 from collections.abc import Iterator
 
-REQUEUE = 99  # exit status that says: saved, run me again (utils/slurm.pl, Slurm's RequeueExit)
+REQUEUE = 99  # exit status: state is saved, run again (utils/slurm.pl, Slurm's RequeueExit)
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupt:
-    """Remembers the first signal while training. Before that TERM ends the program with status REQUEUE.
+    """Remembers the first signal during training. Before training, TERM ends the program with status REQUEUE.
 
-    USR1 before the first step is remembered too: a job with a short time limit still does that step before it is
-    queued again, and so comes to its end. A process that only waits for others hands the signal on.
+    USR1 before the first step is remembered, too: a job with a short time limit still does that step before it is
+    requeued, and so makes progress. A process that only waits for others forwards the signal.
     """
 
     def __init__(self):
@@ -25,8 +25,8 @@ class Interrupt:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear the signals within the block; in the main thread only."""
-        before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        """Handle the signals within the block; in the main thread only."""
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         self.__init__()
         try:
             yield
@@ -34,7 +34,7 @@ class Interrupt:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _heard(self, number: int, frame) -> None:
+    def _handle(self, number: int, frame) -> None:
         name = signal.Signals(number).name
         if self.children:
             for pid in self.children:
@@ -43,8 +43,8 @@ class Interrupt:
         elif self.training or number == signal.SIGUSR1:
             self.name = self.name or name
         else:
-            print(f"sec_train: stopped by {name}; run the same command again to go on", file=sys.stderr)
+            print(f"sec_train: stopped by {name}; repeat the command to resume", file=sys.stderr)
             sys.exit(REQUEUE)
 
 
-interrupt = Interrupt()  # signals belong to a process, so there is one
+interrupt = Interrupt()  # signals belong to a process, so there is one instance

@@ -1,4 +1,4 @@
-"""The model files of an experiment: the best epochs', links to them, and their average."""
+"""The model files of an experiment: those of the best epochs, links to them, and their average."""
 
 import os
 import re
@@ -15,7 +15,7 @@ Criteria = Sequence[Sequence[str]]  # (split, key, "min" or "max"), as ESPnet's 
 
 
 def link(path: Path, target: str) -> None:
-    """Make `path` a link to the file `target` beside it; what was there is replaced at once."""
+    """Make `path` a link to `target` in the same folder, replacing an existing file atomically."""
     beside = path.with_name(f"{path.name}.tmp")
     beside.unlink(missing_ok=True)
     beside.symlink_to(target)
@@ -23,15 +23,15 @@ def link(path: Path, target: str) -> None:
 
 
 def update_links(folder: Path, reporter: Reporter, criteria: Criteria, keep: int) -> list[str]:
-    """Point latest.pth and <split>.<key>.best.pth at the right epochs, and remove the files that nobody needs.
+    """Point latest.pth and <split>.<key>.best.pth at the right epochs, and remove the files that are no longer needed.
 
-    May be done again at any time: it depends on what the reporter holds and on the files alone.
+    May be repeated at any time: it depends only on the reporter and on the files.
 
     Args:
         folder: of the experiment, with <epoch>epoch.pth.
-        reporter: of the epochs that have ended.
-        criteria: what best means.
-        keep: files of the best epochs to keep for each of them.
+        reporter: of the finished epochs.
+        criteria: the definitions of best.
+        keep: number of best epochs to keep for each criterion.
 
     Returns:
         the criteria, as "valid.loss", for which the last epoch is the best.
@@ -57,13 +57,13 @@ def update_links(folder: Path, reporter: Reporter, criteria: Criteria, keep: int
 
 
 def average(folder: Path, reporter: Reporter, criteria: Criteria, counts: Sequence[int], suffix: str = "") -> None:
-    """Write <split>.<key>.ave_<N>best.pth, the mean of the N best epochs, and link ...ave.pth to that of most.
+    """Write <split>.<key>.ave_<N>best.pth, the mean of the N best epochs, and link ...ave.pth to that of the largest N.
 
     Names and values are those of ESPnet's average_nbest_models; the files are read without running code from them.
 
     Args:
         folder, reporter, criteria: as in `update_links`.
-        counts: the Ns; those above the number of epochs are left out.
+        counts: the values of N; those above the number of epochs are ignored.
         suffix: of the names, such as "till10epoch."
     """
     for split, key, mode in criteria:
@@ -82,7 +82,7 @@ def average(folder: Path, reporter: Reporter, criteria: Criteria, counts: Sequen
 
 
 def mean_of(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """The mean of the tensors in model files; whole numbers (counters) are added up, as ESPnet does."""
+    """The mean of the tensors in model files; integers (counters) are summed, as in ESPnet."""
     total = load_state(paths[0])
     for path in paths[1:]:
         state = load_state(path)

@@ -17,19 +17,21 @@ def processes_per_node(args: argparse.Namespace) -> int:
     """How many processes train on this node.
 
     Raises:
-        SecError: --train_nproc makes no sense.
+        SecError: --train_nproc is out of range.
     """
     if args.train_nproc < 1:
-        raise SecError(f"--train_nproc {args.train_nproc}: wants 1 or more")
+        raise SecError(f"--train_nproc {args.train_nproc}: must be at least 1")
     if args.ngpu and args.train_nproc > 1:
-        raise SecError(f"--train_nproc {args.train_nproc}: for CPUs; with --ngpu {args.ngpu} every GPU has one process")
+        raise SecError(
+            f"--train_nproc {args.train_nproc}: is for CPUs; with --ngpu {args.ngpu} each GPU has one process: omit it"
+        )
     return args.train_nproc if args.ngpu == 0 else args.ngpu if args.multiprocessing_distributed else 1
 
 
 def name_init_file(args: argparse.Namespace) -> None:
-    """Give each start of a Slurm job a file of its own by which its nodes find each other.
+    """Give each start of a Slurm job its own rendezvous file for its nodes.
 
-    A job that is queued again has the command that it had, and a file that was used before spoils the next start.
+    A requeued job has the same command, and a rendezvous file that was used before makes the next start fail.
     """
     job, restarts = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
     if job and args.dist_init_method.startswith("file://"):
@@ -40,8 +42,8 @@ def run_processes(main_worker: Callable, args: argparse.Namespace, nproc: int) -
     """Start `nproc` processes on this node, and end with the status of the first that fails.
 
     Args:
-        main_worker: ESPnet's task's, given the arguments of one process.
-        args: of all; several nodes tell each other apart as ESPnet's launcher says (--dist_launcher, ...).
+        main_worker: that of ESPnet's task; gets the arguments of one process.
+        args: of all processes; nodes are numbered as by ESPnet's launcher (--dist_launcher, ...).
         nproc: processes on each node.
     """
     num_nodes = get_num_nodes(args.dist_world_size, args.dist_launcher)
@@ -60,7 +62,7 @@ def run_processes(main_worker: Callable, args: argparse.Namespace, nproc: int) -
     try:
         while not context.join():
             pass
-    except ProcessExitedException as err:  # it has said what was wrong
+    except ProcessExitedException as err:  # it has printed its error
         sys.exit(REQUEUE if err.exit_code == REQUEUE else 1)
 
 

@@ -1,4 +1,4 @@
-"""All that a training is between two steps, in a file that a crash cannot spoil: checkpoint.pth."""
+"""The complete state of a training between two steps, in a file that a crash cannot corrupt: checkpoint.pth."""
 
 import logging
 import os
@@ -23,10 +23,10 @@ class TrainingState:
     """Model, optimizers, schedulers, scaler and reporter of a training; saved after an epoch or within one.
 
     Args:
-        model: without DistributedDataParallel around it; only trained tensors are in its state.
+        model: without DistributedDataParallel around it; its state_dict has trained tensors only.
         optimizers, schedulers: of ESPnet's task; a scheduler may be None.
         scaler: of mixed precision, or None.
-        reporter: holds the statistics of the epochs that have ended.
+        reporter: has the statistics of the finished epochs.
     """
 
     def __init__(self, model: torch.nn.Module, optimizers, schedulers, scaler, reporter: Reporter):
@@ -37,14 +37,14 @@ class TrainingState:
         self.reporter = reporter
 
     def save(self, folder: Path, steps: dict | None = None) -> None:
-        """Write folder/checkpoint.pth; what was there becomes checkpoint.prev.pth.
+        """Write folder/checkpoint.pth; the existing one becomes checkpoint.prev.pth.
 
         Args:
             folder: of the experiment.
-            steps: of an epoch that has not ended, by `pack_steps`.
+            steps: of an unfinished epoch, by `pack_steps`.
         """
         reporter = self.reporter.state_dict()
-        if steps is not None:  # the epoch counts as not begun
+        if steps is not None:  # for the reporter the epoch has not begun
             ended = {epoch: stats for epoch, stats in reporter["stats"].items() if epoch < steps["epoch"]}
             reporter = {"epoch": steps["epoch"] - 1, "stats": ended}
         states = {
@@ -58,13 +58,13 @@ class TrainingState:
         save_tensors(folder / NAME, states, keep=folder / PREVIOUS)
 
     def load(self, folder: Path) -> dict | None:
-        """Go on from folder/checkpoint.pth, or from the previous one where that is broken.
+        """Resume from folder/checkpoint.pth, or from the previous one if that is corrupt.
 
         Returns:
-            `steps` of `save`.
+            `steps` as given to `save`.
 
         Raises:
-            SecError: both are broken, or they do not fit the model.
+            SecError: both are corrupt, or they do not fit the model.
         """
         path, states = read_newest(folder)
         try:
@@ -80,21 +80,23 @@ class TrainingState:
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as err:
             raise SecError(
                 f"{path}: cannot resume from it ({' '.join(str(err).split())[:300]}); if the configuration was"
-                " changed, train under another --sec_tag, or remove the folder to start anew"
+                " changed, train with another --sec_tag, or remove the folder to start again"
             ) from err
         return states.get("steps")
 
 
 def save_tensors(path: Path, content: object, keep: Path | None = None) -> None:
-    """`torch.save` beside `path`, synced, then renamed; the old file stays under the name `keep`.
+    """`torch.save` to a temporary file, sync, and rename it to `path`; the old file is kept as `keep`.
 
     Raises:
-        OSError, SecError: no space, no permission; `path` is as it was.
+        OSError, SecError: no space or no permission; `path` is unchanged.
     """
     with atomic_write(path, "wb") as file:
         torch.save(content, file)
         if keep is not None and path.exists():
-            beside = keep.with_name(f"{keep.name}.tmp")  # one name: what a kill leaves is replaced the next time
+            beside = keep.with_name(
+                f"{keep.name}.tmp"
+            )  # a fixed name: what a kill leaves behind is replaced the next time
             beside.unlink(missing_ok=True)
             try:
                 os.link(path, beside)
@@ -104,7 +106,7 @@ def save_tensors(path: Path, content: object, keep: Path | None = None) -> None:
 
 
 def read_newest(folder: Path) -> tuple[Path, dict]:
-    """The newest whole checkpoint of a folder and its path; runs no code from the file.
+    """The newest checkpoint of a folder that is not corrupt, and its path; runs no code from the file.
 
     Raises:
         SecError: there is none.
@@ -117,39 +119,39 @@ def read_newest(folder: Path) -> tuple[Path, dict]:
             states = _read_whole(path)
         except SecError as err:
             problems.append(str(err))
-            logging.warning(f"{err}; looking for the previous checkpoint")
+            logging.warning(f"{err}; trying the previous checkpoint")
             continue
         if problems:
-            logging.warning(f"{path.name} is used instead")
+            logging.warning(f"resuming from {path.name} instead")
         return path, states
     raise SecError(
-        f"{'; '.join(problems) or f'{folder / NAME}: no such file'}: nothing to resume from;"
-        " remove the folder to train anew"
+        f"{'; '.join(problems) or f'{folder / NAME}: no such file'}: there is no checkpoint to resume from;"
+        " remove the folder to train from the start"
     )
 
 
 def _read_whole(path: Path) -> dict:
     try:
         with zipfile.ZipFile(path) as archive:
-            spoilt = archive.testzip()  # torch.load itself does not look at the checksums
+            corrupt = archive.testzip()  # torch.load does not check the checksums
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as err:
-        raise SecError(f"{path}: is cut short or no checkpoint ({err})") from err
-    if spoilt:
-        raise SecError(f"{path}: is corrupt (checksum of {spoilt})")
+        raise SecError(f"{path}: is cut short or not a checkpoint ({err})") from err
+    if corrupt:
+        raise SecError(f"{path}: is corrupt (checksum of {corrupt})")
     with torch.serialization.safe_globals(HARMLESS):
         states = read_tensors(path, "checkpoint")
     if not isinstance(states, dict):
-        raise SecError(f"{path}: is no checkpoint of a training")
+        raise SecError(f"{path}: is not the checkpoint of a training")
     return states
 
 
 def pack_steps(done: int, sub: SubReporter, random_states: list[dict]) -> dict:
-    """What has happened in the epoch `sub` reports, as plain numbers and tensors.
+    """The progress within the epoch of `sub`, as plain numbers and tensors.
 
     Args:
-        done: steps (batches) that are done.
+        done: number of finished steps (batches).
         sub: ESPnet's statistics of these steps.
-        random_states: of each process, by `get_random_state`.
+        random_states: one per process, by `get_random_state`.
     """
     stats = {
         key: torch.tensor([(v.value, getattr(v, "weight", 0.0)) for v in values], dtype=torch.float64)
@@ -160,7 +162,7 @@ def pack_steps(done: int, sub: SubReporter, random_states: list[dict]) -> dict:
 
 
 def unpack_stats(steps: dict, sub: SubReporter) -> None:
-    """Put the statistics of `pack_steps` into the reporter of the epoch that goes on."""
+    """Restore the statistics of `pack_steps` in the reporter of the resumed epoch."""
     for key, pairs in steps["stats"].items():
         for value, weight in pairs.tolist():
             sub.stats[key].append(WeightedAverage(value, weight) if key in steps["weighted"] else Average(value))
@@ -169,12 +171,12 @@ def unpack_stats(steps: dict, sub: SubReporter) -> None:
 
 
 def place(reporter: Reporter, steps: dict | None) -> str:
-    """Where a training is, for the log."""
+    """The position of a training, for the log."""
     return f"epoch {steps['epoch']}, step {steps['done']}" if steps else f"end of epoch {reporter.get_epoch()}"
 
 
 def get_random_state() -> dict:
-    """The state of every generator of random numbers of this process."""
+    """The states of all random number generators of this process."""
     _, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
@@ -185,7 +187,7 @@ def get_random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
-    """Put back what `get_random_state` gave."""
+    """Restore the states of `get_random_state`."""
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,4 +1,4 @@
-"""ESPnet's training steps in a loop that can be stopped and killed at any moment and goes on from there."""
+"""ESPnet's training steps in a loop that can be interrupted or killed at any time and resumed."""
 
 import dataclasses
 import datetime
@@ -14,7 +14,7 @@ from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
-from torch.cuda.amp import GradScaler  # the class that ESPnet's type checks want
+from torch.cuda.amp import GradScaler  # the class that ESPnet's type checks require
 
 from espnet2_secap.data.io import atomic_write
 from espnet2_secap.errors import SecError
@@ -36,7 +36,7 @@ UNUSED = (
 
 @dataclasses.dataclass
 class SECTrainerOptions(TrainerOptions):
-    """ESPnet's options, and seconds between two checkpoints within an epoch."""
+    """ESPnet's options, and the seconds between two checkpoints within an epoch."""
 
     checkpoint_interval: float = 600.0
 
@@ -53,16 +53,15 @@ def check_options(args) -> None:
 
 
 class SECTrainer(Trainer):
-    """ESPnet's train_one_epoch, validate_one_epoch and reporter in a loop of our own. Other than ESPnet's loop:
+    """ESPnet's train_one_epoch, validate_one_epoch and reporter in our own loop, which differs from ESPnet's:
 
-    - checkpoint.pth is written after each epoch, every `checkpoint_interval` seconds within one, and where TERM or
-      USR1 asks for it (then the exit status is 99); a training that is resumed ends with the numbers that it
-      would have had;
-    - files are written beside, synced and renamed; the checkpoint before the last one is kept (train/state.py);
-    - no file's code is run;
-    - `curves.tsv` holds every epoch's values, for the report;
-    - the first stage's validation tells the retrieval rate speech -> own caption;
-    - gradients that --accum_grad leaves over at the end of an epoch are dropped.
+    - checkpoint.pth is written after each epoch, every `checkpoint_interval` seconds within an epoch, and on TERM or
+      USR1 (exit status 99); a resumed training ends with the same numbers as an uninterrupted one;
+    - files are written atomically; the previous checkpoint is kept (train/state.py);
+    - no code from files is run;
+    - `curves.tsv` has the values of every epoch, for the report;
+    - the validation of the first stage reports the retrieval rate speech -> own caption;
+    - gradients left over by --accum_grad at the end of an epoch are dropped.
     """
 
     @classmethod
@@ -82,17 +81,17 @@ class SECTrainer(Trainer):
         trainer_options,
         distributed_option,
     ) -> None:
-        """Train until max_epoch or early stopping; arguments as ESPnet's Trainer.run (no attention is plotted)."""
+        """Train until max_epoch or early stopping; arguments as for ESPnet's Trainer.run (attention is not plotted)."""
         interrupt.training = True
         training = _Training(cls, model, optimizers, schedulers, trainer_options, distributed_option)
         training.resume()
         training.run(train_iter_factory, valid_iter_factory)
-        interrupt.training = False  # what follows is short, and can be done again
+        interrupt.training = False  # the rest is short and can be repeated
         training.finish()
 
     @classmethod
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
-        """Validate; with the retrieval rate over the whole validation set where the model has one."""
+        """Validate, with the retrieval rate over the whole validation set if the model has one."""
         plain = getattr(model, "module", model)
         retrieval = hasattr(plain, "start_retrieval")
         if retrieval:
@@ -105,7 +104,7 @@ class SECTrainer(Trainer):
 
 
 class _Training:
-    """One training, from checkpoint to checkpoint; arguments as SECTrainer.run."""
+    """One training between start or resume and its end; arguments as for SECTrainer.run."""
 
     def __init__(self, trainer, model, optimizers, schedulers, options, distributed_option):
         self.trainer, self.model, self.options = trainer, model, options
@@ -119,21 +118,21 @@ class _Training:
         self.reporter = Reporter()
         self.scaler = GradScaler() if options.use_amp else None
         self.state = TrainingState(model, optimizers, schedulers, self.scaler, self.reporter)
-        self.steps: dict | None = None  # of an epoch that was interrupted
+        self.steps: dict | None = None  # of an interrupted epoch
         self.parallel = _parallel(model, options, distributed_option)
         self.writers = _Writers(options, self.folder) if self.first else None
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Resume from the checkpoint, if there is one."""
         if not (self.options.resume and (self.folder / NAME).exists()):
             return
         self.steps = self.state.load(self.folder)
         logging.info(f"The training was resumed from {self.folder / NAME}, {place(self.reporter, self.steps)}")
-        if self.first and self.reporter.get_epoch():  # a kill may have come before this was done
+        if self.first and self.reporter.get_epoch():  # a kill may have prevented this before
             update_links(self.folder, self.reporter, self.criteria, max(self.counts))
 
     def run(self, train_iter_factory, valid_iter_factory) -> None:
-        """The epochs that are left."""
+        """Train the remaining epochs."""
         last = self.options.max_epoch
         start, start_epoch = time.perf_counter(), self.reporter.get_epoch() + 1
         if start_epoch > last:
@@ -159,7 +158,7 @@ class _Training:
         logging.info(f"The training was finished at {last} epochs")
 
     def one_epoch(self, epoch: int, train_iter_factory, valid_iter_factory) -> Saver:
-        """Training and validation."""
+        """Train and validate one epoch."""
         shared = {"options": self.options, "distributed_option": self.distributed_option}
         set_all_random_seed(self.options.seed + epoch)
         self.reporter.set_epoch(epoch)
@@ -188,14 +187,14 @@ class _Training:
         return saver
 
     def save(self, epoch: int) -> None:
-        """Everything that an epoch leaves."""
+        """Write all files of an epoch."""
         logging.info(self.reporter.log_message())
-        # The model file comes first: where a checkpoint says that an epoch is done, its file is there.
+        # The model file is written first: if a checkpoint says that an epoch is finished, its model file exists.
         save_tensors(self.folder / f"{epoch}epoch.pth", self.model.state_dict())
         self.state.save(self.folder)
         improved = update_links(self.folder, self.reporter, self.criteria, max(self.counts))
-        said = f"The best model has been updated: {', '.join(improved)}" if improved else "There are no improvements"
-        logging.info(f"{said} in this epoch")
+        message = f"The best model has been updated: {', '.join(improved)}" if improved else "There are no improvements"
+        logging.info(f"{message} in this epoch")
         self.writers.write(self.reporter)
         interval = self.options.nbest_averaging_interval
         if interval and epoch % interval == 0:
@@ -211,14 +210,14 @@ class _Training:
         return patience is not None and self.reporter.check_early_stopping(patience, *criterion)
 
     def finish(self) -> None:
-        """After the last epoch."""
+        """Write what follows the last epoch: averaged models and curves."""
         if self.first:
             average(self.folder, self.reporter, self.criteria, self.counts)
             write_curves(self.folder, self.reporter)
 
 
 class _Writers:
-    """What ESPnet draws and sends after an epoch: TensorBoard, images, Weights & Biases."""
+    """ESPnet's outputs after each epoch: TensorBoard, images, Weights & Biases."""
 
     def __init__(self, options, folder: Path):
         self.options, self.folder = options, folder
@@ -229,7 +228,7 @@ class _Writers:
             self.train, self.valid = (SummaryWriter(str(folder / "tensorboard" / name)) for name in ("train", "valid"))
 
     def write(self, reporter: Reporter) -> None:
-        """After an epoch."""
+        """Write them after an epoch."""
         if self.options.use_matplotlib:
             reporter.matplotlib_plot(self.folder / "images")
         if self.train is not None:
@@ -249,12 +248,12 @@ def _parallel(model, options, distributed_option):
             gradient_as_bucket_view=options.gradient_as_bucket_view,
         )
     if distributed_option.ngpu > 1:
-        raise SecError(f"--ngpu {distributed_option.ngpu} needs --multiprocessing_distributed true")
+        raise SecError(f"--ngpu {distributed_option.ngpu}: needs --multiprocessing_distributed true")
     return model
 
 
 def write_curves(folder: Path, reporter: Reporter) -> None:
-    """folder/curves.tsv with rows epoch, split, key, value."""
+    """Write folder/curves.tsv with columns epoch, split, key, value."""
     with atomic_write(folder / "curves.tsv") as file:
         print("epoch", "split", "key", "value", sep="\t", file=file)
         for epoch in sorted(reporter.stats):

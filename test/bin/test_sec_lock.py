@@ -146,7 +146,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys):
         options = ["--fd", str(stream.fileno()), "--file", "lock", "--pid", str(os.getpid())]
         sec_lock.main(options)
         said = capsys.readouterr()
-        assert "warning: lock: its file system knows no locks" in said.err and f":{os.getpid()}:" in said.out
+        assert "warning: lock: its file system does not support locks" in said.err and f":{os.getpid()}:" in said.out
         with pytest.raises(SystemExit):  # it still sees who wrote the file
             sec_lock.main(options)
         assert f"in use by process {os.getpid()} on" in capsys.readouterr().err

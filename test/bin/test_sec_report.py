@@ -96,7 +96,7 @@ def test_comparison(folder):
     assert second["metrics"]["rouge_l"]["difference"] == 0 and second["metrics"]["rouge_l"]["p"] == 1
     text = (folder / "exp" / "compare.md").read_text(encoding="utf-8")
     assert "| emotion recall | 100.00 | 50.00 | +50.00 | +0.00 to +100.00 |" in text and "Koehn" in text
-    assert "METEOR is left out: it needs Java" in done.stdout and "Numbers: exp/compare.json" in done.stdout
+    assert "METEOR is omitted: it needs Java" in done.stdout and "Numbers: exp/compare.json" in done.stdout
     assert (folder / "exp" / "RESULTS.md").read_text() == "earlier"
     done = run(
         folder, "report", "--compare", "sec_x/decode", "random_caption", "--output", "a/b.md", "--metrics", "rouge_l"
@@ -118,13 +118,13 @@ def test_without_curves_there_is_no_picture(folder):
         (["--expdir", "none"], "none: no such folder"),
         (["--expdir", "exp/sec_x/decode/test"], "expected"),
         (["--goals", "none.json"], "none.json: no such goals file"),
-        (["--goals", "ref"], "ref: not goals"),
+        (["--goals", "ref"], "ref: is not a goals file"),
         (["--output", "ref/RESULTS.md"], "ref"),
-        (["--output", "page.html"], "names the Markdown file"),
-        (["--set", "test"], "only with --compare"),
+        (["--output", "page.html"], "must be the Markdown file"),
+        (["--set", "test"], "can only be used with --compare"),
         (
             ["--compare", "sec_x/decode", "nobody"],
-            "no system 'nobody' has scores; there are: sec_x/decode, random_caption",
+            "system 'nobody' has no scores; choose from: sec_x/decode, random_caption",
         ),
         (
             ["--compare", "sec_x/decode", "random_caption", "--metrics", "meteor"],

@@ -121,7 +121,7 @@ def test_truth_is_what_the_data_directory_knows(tmp_path):
     truth, notes = read_truth(tmp_path, words, {"a": 0, "b": 0})
     assert truth["rate"] == {"a": ["fast"], "b": []}
     assert notes == {
-        "rate": "utt2rate: 1 of 2 labels name no category of the words file (other): left out of rate_recall"
+        "rate": "utt2rate: 1 of 2 labels name no category of the words file (other); excluded from rate_recall"
     }
     with pytest.raises(SecError, match="no such folder"):
         read_truth(tmp_path / "nowhere", words, {})

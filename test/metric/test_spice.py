@@ -259,7 +259,9 @@ def test_no_parser(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SEC_SPICE", str(tmp_path / "none"))
     for make in (spice, spider):
-        with pytest.raises(MetricUnavailable, match="none/stanford-corenlp-3.6.0.jar: run `make -C tools spice`"):
+        with pytest.raises(
+            MetricUnavailable, match="none/stanford-corenlp-3.6.0.jar is missing; run `make -C tools spice`"
+        ):
             make(Context(SEGMENTERS["char"]))({"a": ["高兴"]}, {"a": "高兴"})
 
 

@@ -58,7 +58,7 @@ def test_term_ends_the_training_and_its_children(tmp_path):
 EARLY = """
 import os, signal, subprocess, sys
 from pathlib import Path
-from espnet2_secap.train import follow
+from espnet2_secap.process import follow
 start = subprocess.Popen
 def signalled(*args, **kwargs):
     process = start(*args, **kwargs)

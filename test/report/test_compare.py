@@ -35,7 +35,7 @@ def test_all_common_sets_and_metrics(exp):
     assert rouge.b == pytest.approx(100 / 3, abs=1e-3) and rouge.difference == pytest.approx(rouge.a - rouge.b)
     assert rouge.low > 0 and bleu.difference > 0 and bleu.low <= bleu.difference <= bleu.high
     assert test.notes == [
-        "distinct-1 is left out: it counts what is different in a set, and resampled sets hold utterances twice"
+        "distinct-1 is omitted: it counts distinct items, but a resampled set contains utterances several times"
     ]
 
 
@@ -71,15 +71,20 @@ def test_a_mean_that_is_not_the_corpus_value_is_noted(exp):
     for score in scores:
         score.metrics["rouge_l"]["mean"] = 12.5
     (test,) = compare(scores, PAIR, ["test"], ["rouge_l"])
-    assert test.notes[0].startswith("ROUGE-L: what is compared is the mean over the utterances")
+    assert test.notes[0].startswith("ROUGE-L: the mean over the utterances is compared")
     assert "(12.50, 12.50)" in test.notes[0]
 
 
 @pytest.mark.parametrize(
     "pair, dsets, metrics, message",
     [
-        (("sec_a/decode", "sec_x"), None, None, "no system 'sec_x' has scores; there are: sec_a/decode, sec_b/decode"),
-        (("sec_a/decode", "sec_c/decode"), ["dev"], None, "--set dev: not scored for both .* sets of both: test"),
+        (
+            ("sec_a/decode", "sec_x"),
+            None,
+            None,
+            "system 'sec_x' has no scores; choose from: sec_a/decode, sec_b/decode",
+        ),
+        (("sec_a/decode", "sec_c/decode"), ["dev"], None, "--set dev: not scored for both .* choose from: test"),
         (PAIR, None, ["nonsense"], "no metric 'nonsense'"),
         (PAIR, None, ["cider"], "--metrics cider: cannot be compared on dev: it was not computed"),
         (PAIR, ["test"], ["distinct_1"], "--metrics distinct_1: cannot be compared on test: it counts"),
@@ -93,7 +98,7 @@ def test_bad_choices(exp, pair, dsets, metrics, message):
 def test_other_utterances_or_other_segmentation(scored, tmp_path):
     scored("a", GOOD, REFERENCES)
     scored("b", {"a": ["x"], "d": ["x"]}, {"a": ["很"], "d": ["很"]})
-    with pytest.raises(SecError, match=r"different utterances of test: 3 are in one alone \(b, c, d\)"):
+    with pytest.raises(SecError, match=r"different utterances of test: 3 are in only one of them \(b, c, d\)"):
         compare(find_scores(tmp_path / "exp"), ("a", "b"))
     scored("c", GOOD, REFERENCES, segment="word")
     with pytest.raises(SecError, match=r"scored with different segment \(char, word\)"):

@@ -55,7 +55,7 @@ def test_what_was_not_measured_is_not_met(exp, system, dset, metric):
 def test_bad_goals_show_the_form(tmp_path, content):
     file = tmp_path / "goals.json"
     file.write_text(content)
-    with pytest.raises(SecError, match="not goals .*the form is"):
+    with pytest.raises(SecError, match="is not a goals file .*expected {"):
         read_goals(file)
 
 

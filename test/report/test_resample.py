@@ -89,7 +89,7 @@ def test_bleu_is_counted_anew(scored):
 @pytest.mark.parametrize(
     "metric, reason",
     [
-        ("distinct_1", "counts what is different in a set"),
+        ("distinct_1", "counts distinct items"),
         ("pitch_recall", "no reference names its pitch"),
         ("cider", "was not computed"),
     ],
@@ -106,7 +106,7 @@ def test_bleu_needs_the_captions_that_were_scored(scored, content):
     score = scored("x", CAPTIONS, REFERENCES)
     file = score.folder / "captions"
     file.write_text(content, encoding="utf-8") if content else file.unlink()
-    with pytest.raises(MetricUnavailable, match="no longer there"):
+    with pytest.raises(MetricUnavailable, match="no longer exist"):
         Utterances(score).addends("bleu_1")
     assert Utterances(score).addends("rouge_l").observed() > 0
 

@@ -165,6 +165,9 @@ def test_number_of_processes():
     ]:
         args = type(defaults)(**{**vars(defaults), "ngpu": 0, **changes})
         assert processes_per_node(args) == expected
-    for changes, message in [({"train_nproc": 0}, "wants 1 or more"), ({"train_nproc": 2, "ngpu": 1}, "one process")]:
+    for changes, message in [
+        ({"train_nproc": 0}, "must be at least 1"),
+        ({"train_nproc": 2, "ngpu": 1}, "one process"),
+    ]:
         with pytest.raises(SecError, match=message):
             processes_per_node(type(defaults)(**{**vars(defaults), "ngpu": 0, **changes}))

@@ -201,7 +201,7 @@ def test_a_broken_checkpoint_gives_way_to_the_previous_one(
     train(corpus, confs, "caption", tmp_path / "exp")
     said = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert any("exp/checkpoint.pth" in line and message in line for line in said)
-    assert any("checkpoint.prev.pth is used instead" in line for line in said)
+    assert any("resuming from checkpoint.prev.pth instead" in line for line in said)
     assert_same(outcome(tmp_path / "exp"), undisturbed("caption"))
 
 
@@ -216,7 +216,7 @@ def test_both_checkpoints_broken(corpus, confs, tmp_path, capsys):
     assert end.value.code == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if " error: " in line]
     assert "checkpoint.pth: is cut short" in line and "checkpoint.prev.pth: is cut short" in line
-    assert "remove the folder to train anew" in line
+    assert "remove the folder to train from the start" in line
 
 
 def test_patience_stops_early_also_after_an_interruption(corpus, confs, tmp_path):

@@ -61,7 +61,7 @@ def test_bad_calls(call, args, named):
         ("mem=* --mem=$0", "'mem=* --mem=$0'"),
         ("default mem=8G 9G", "'default mem=8G 9G'"),
         ("command sbatch -v", "a second command: 'command sbatch -v'"),
-        ("option mem=* --comment='$0", "quotes that do not close"),
+        ("option mem=* --comment='$0", "unbalanced quotes"),
     ],
 )
 def test_a_bad_line_is_named(call, line, named):

@@ -145,7 +145,7 @@ def test_a_controller_that_does_not_answer_is_no_lost_job(calls):
     calls.running("log/x.log")
     calls.cluster.kill("slurmctld")
     line = wrapper.stderr.readline()
-    assert re.match(r"slurm.pl: Slurm does not answer \(.*Unable to contact.*\); waiting on\n", line), line
+    assert re.match(r"slurm.pl: Slurm does not answer \(.*Unable to contact.*\); still waiting\n", line), line
     calls.cluster.call(["slurmctld"])
     assert wrapper.stderr.readline() == "slurm.pl: Slurm answers again\n"
     (calls.folder / "go").touch()
@@ -166,7 +166,7 @@ def test_a_signal_cancels_the_jobs(calls, name):
     if name == "SIGKILL of the run":
         run.kill()
         run.wait()
-        name = "the end of the run that wanted it"
+        name = "the end of the run that started it"
     else:
         wrapper.send_signal(getattr(signal, name))
     status, err = calls.noticed(wrapper)
@@ -190,7 +190,7 @@ echo begun ${SLURM_RESTART_COUNT}
 def test_the_end_of_a_start_that_slurm_repeats_is_not_the_job_s(calls):
     """The command can be dead of Slurm's TERM before the script hears that it is to be queued again."""
     status, err = calls.run("log/x.log", "bash", "-c", EARLY_STATUS)
-    assert status == 0 and re.fullmatch(r"slurm.pl: job \d+ is queued again.*; it goes on by itself\n", err), err
+    assert status == 0 and re.fullmatch(r"slurm.pl: job \d+ is requeued.* and will continue\n", err), err
     assert calls.said("log/x.log").endswith("begun 1\n")
 
 
@@ -204,7 +204,7 @@ def test_called_again_after_a_kill(calls):
     again = calls.run(
         "JOB=1:2", "log/x.JOB.log", "bash", "-c", f"! ps -o stat= -p {pid} | grep '^[^Z]'; echo status $?"
     )
-    assert again == (0, f"slurm.pl: job {job} of an earlier call for this log is still there: cancelling it\n")
+    assert again == (0, f"slurm.pl: job {job} of an earlier call for this log still runs: cancelling it\n")
     assert "status 0" in calls.said("log/x.1.log")
     assert [name for name in calls.left() if not name.endswith(".out")] == []
 
@@ -227,7 +227,7 @@ def test_status_99_runs_the_task_again(calls):
     """Of an array, only that one task: the last one bears the array's own number."""
     command = ["[", "JOB", "=", "1", "]", "||", "python3", "-c", SAVING, "at once"]
     status, err = calls.run("JOB=1:2", "log/x.JOB.log", *command)
-    assert status == 0 and err.count("is queued again") <= 1
+    assert status == 0 and err.count("is requeued") <= 1
     lines = (calls.folder / "log/x.2.log").read_text().splitlines()
     assert [line.split()[1] for line in lines if line.startswith("begun")] == ["0", "1"]
     assert sum("with status 99: asking Slurm to run the job again" in line for line in lines) == 1

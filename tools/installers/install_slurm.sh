@@ -6,11 +6,11 @@ packages="slurmctld slurmd slurm-client munge"
 usage="Usage: install_slurm.sh
 
 Installs Debian's packages ${packages} (40 MB), with which the tests start a
-Slurm of their own in a temporary folder. Needs root and apt-get; starts no service. What is there already stays as it is.
-SEC_NO_SLURM=1 leaves it out."
+Slurm of their own in a temporary folder. Needs root and apt-get; starts no service; keeps what is installed already.
+It installs only where SLURM=1 or, in continuous integration, CI is set in the environment; SLURM=0 prevents it there."
 
 die() {
-    echo "install_slurm.sh: no Slurm, so its tests are skipped: $1" >&2
+    echo "install_slurm.sh: the tests that need Slurm are skipped: $1" >&2
     exit 1
 }
 
@@ -28,8 +28,11 @@ for program in slurmctld slurmd sbatch srun squeue munged; do
     command -v "${program}" > /dev/null || missing+=("${program}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
-[ -z "${SEC_NO_SLURM:-}" ] || die "SEC_NO_SLURM is set"
-command -v apt-get > /dev/null || die "there is no apt-get; needs the programs ${missing[*]}"
+wanted=${SLURM:-${CI:-0}}
+case ${wanted,,} in
+    0 | no | false) die "it is not installed; as root, SLURM=1 make test installs ${packages// /, }" ;;
+esac
+command -v apt-get > /dev/null || die "apt-get not found; install the programs ${missing[*]}"
 [ "$(id -u)" -eq 0 ] || die "needs root; run once as root: apt-get install --no-install-recommends ${packages}"
 
 policy=/usr/sbin/policy-rc.d # its exit status 101 forbids packages to start services

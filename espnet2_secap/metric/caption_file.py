@@ -1,11 +1,11 @@
-"""The forms in which captions come to sec_score; which one a file has is seen from its content.
+"""Reads caption files of every format that sec_score accepts; the format is detected from the content.
 
 captions        id ["caption", ...]                         as in a data directory
 Kaldi text      id caption                                  one caption per utterance
 JSON            {"id": "caption" or ["caption", ...], ...}
 JSON lines      {"id": "...", "captions": "caption" or ["caption", ...]} or {"id": "caption", ...} on each line;
-                candidates.jsonl of sec_inference is one
-result.txt      what released SECap writes: file:, origin: (the reference), result:, result2:, ... per utterance
+                candidates.jsonl of sec_inference is in this format
+result.txt      output of released SECap: file:, origin: (the reference), result:, result2:, ... per utterance
 """
 
 import json
@@ -23,27 +23,27 @@ _FIELD = re.compile(r"(file|origin|result([0-9]{0,9})): ?(.*)")
 
 
 class _Fault(Exception):
-    """What is wrong, and what to do, with the line (0: not known) and the id; the reader adds the file."""
+    """What is wrong and what to do, with the line (0: not known) and the id; the reader adds the file name."""
 
     def __init__(self, message: str, line: int = 0, utt: str = ""):
         place = f":{line}" if line else ""
         super().__init__(f"{place}: {shorten(utt)}: {message}" if utt else f"{place}: {message}")
 
 
-def read_texts(path: str | Path, system: bool) -> Captions:
-    """Read captions of any of the forms: id -> its captions, at least one.
+def read_caption_file(path: str | Path, system: bool) -> Captions:
+    """Read captions in any of the formats: id -> its captions, at least one.
 
     Args:
         path: the file.
-        system: whether a system wrote them: then they may be empty, and of result.txt the results are taken; else
-            its origins.
+        system: whether a system made the captions. If so, they may be empty, and of a result.txt the results are
+            read; otherwise its origins are read.
 
     Raises:
-        SecError: no such file, or file, line and id of what is not of the form.
+        SecError: no such file, or a line that does not follow the format (the message has file, line and id).
     """
     path = Path(path)
     if not path.is_file():
-        raise SecError(f"{path}: does not exist; make it, or check the path")
+        raise SecError(f"{path}: does not exist; create it or check the path")
     data = path.read_bytes().removeprefix(BOM)
     try:
         content = data.decode("utf-8")
@@ -52,7 +52,7 @@ def read_texts(path: str | Path, system: bool) -> Captions:
         raise SecError(f"{path}:{line}: is not UTF-8; convert the file with iconv") from None
     start = content.lstrip()[:5]
     if not start:
-        raise SecError(f"{path}: is empty; run what makes it again")
+        raise SecError(f"{path}: is empty; create it again")
     if start == "file:":
         pairs = _result_txt(content, system)
     elif start[0] in "{[":
@@ -62,7 +62,7 @@ def read_texts(path: str | Path, system: bool) -> Captions:
     captions: Captions = {}
     try:
         for line, utt, value in pairs:
-            fault = bad_id(utt) or ("the id is there twice; remove one of them" if utt in captions else None)
+            fault = bad_id(utt) or ("the id occurs twice; remove one of them" if utt in captions else None)
             if fault:
                 raise _Fault(fault, line, utt)
             try:
@@ -113,30 +113,30 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Fault("the id is there twice; remove one of them", utt=twice)
+        raise _Fault("the id occurs twice; remove one of them", utt=twice)
     return row
 
 
 def _of_row(number: int, row: Any) -> Iterator[tuple[int, str, Any]]:
-    """What one object says: of one utterance by the keys of `KEYS`, or of those that are its keys."""
+    """The captions of one object: of one utterance under a key of `KEYS`, or of several whose ids are its keys."""
     if not isinstance(row, dict):
         raise _Fault('is not a JSON object; write {"id": "...", "captions": ["caption", ...]}', number)
     if "id" not in row:
         yield from ((number, utt, value) for utt, value in row.items())
         return
     utt = str(row["id"])
-    if isinstance(row.get("candidates"), list):  # of sec_inference, those that it keeps
+    if isinstance(row.get("candidates"), list):  # written by sec_inference: the candidates that it kept
         candidates = row["candidates"][: row.get("kept")]
         yield number, utt, [one.get("text") if isinstance(one, dict) else one for one in candidates]
         return
     key = next((key for key in KEYS if key in row), None)
     if key is None:
-        raise _Fault(f"has none of the keys {', '.join(KEYS)}", number, utt)
+        raise _Fault(f"has none of the keys {', '.join(KEYS)}; add one", number, utt)
     yield number, utt, row[key]
 
 
 def _result_txt(content: str, system: bool) -> Iterator[tuple[int, str, Any]]:
-    """Blocks of file:, origin:, result:, result2:, ...; the id is the file's name without folder and ending."""
+    """Blocks of file:, origin:, result:, result2:, ...; the id is the file name without folder and suffix."""
     start, utt, found = 0, "", {}
     for number, line in enumerate(content.split("\n"), 1):
         line = line.strip()

@@ -1,0 +1,48 @@
+"""Record stages, wall time and peak memory of a run of sec.sh, and print them as a table."""
+
+import argparse
+import signal
+import sys
+
+from espnet2_secap.errors import cli
+from espnet2_secap.process.stages import append, read_stages, table, watch
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of sec_stages."""
+    parser = argparse.ArgumentParser(
+        prog="sec_stages",
+        description=f"{__doc__} utils/sec_functions.sh calls it: sec_stages watch in the background, sec_stages begin "
+        "for each stage, sec_stages end when sec.sh ends.",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    begin = actions.add_parser("begin", help="record that a stage begins (and the one before it ends)")
+    watcher = actions.add_parser("watch", help="record the memory of the run's processes until its sec.sh ends")
+    end = actions.add_parser("end", help="record the end of the run and print its table")
+    for action in (begin, watcher, end):
+        action.add_argument("--file", required=True, help="the record; lines are appended")
+        action.add_argument("--run", required=True, help="name of the run: SEC_RUN in its processes' environment")
+    begin.add_argument("--stage", required=True, help="number of the stage")
+    begin.add_argument("--title", required=True, help="what the stage does, a few words")
+    watcher.add_argument("--pid", type=int, required=True, help="process id of sec.sh, which must have started this")
+    watcher.add_argument("--interval", type=float, default=1.0, help="seconds between measurements (default: 1)")
+    end.add_argument("--status", type=int, required=True, help="exit status of sec.sh")
+    return parser
+
+
+@cli
+def main(argv: list[str] | None = None) -> None:
+    """Do one of the actions."""
+    args = get_parser().parse_args(argv)
+    if args.action == "begin":
+        append(args.file, args.run, "begin", args.stage, args.title)
+    elif args.action == "watch":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the last peak is written on the way out
+        watch(args.file, args.run, args.pid, args.interval)
+    else:
+        append(args.file, args.run, "end", args.status)
+        print(table(read_stages(args.file, args.run)), end="")
+
+
+if __name__ == "__main__":
+    main()

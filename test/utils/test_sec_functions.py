@@ -1,0 +1,118 @@
+"""utils/sec_functions.sh: the table of stages, by a real script that calls its functions as sec.sh does."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from wrappers import REPO, alive, needs_proc
+
+PYTHON = Path(sys.executable).parent
+SCRIPT = r"""
+set -euo pipefail
+expdir=exp stage=1 stop_stage=8
+train_cmd=${CMD:-run.pl} cuda_cmd=run.pl decode_cmd=run.pl
+. "${ROOT}/utils/sec_functions.sh"
+exec {lock_fd}<>lock
+SEC_RUN=$(python3 -m espnet2_secap.bin.sec_lock --fd "${lock_fd}" --file lock --pid $$) || exit 1
+export SEC_RUN
+mkdir -p exp
+hold() { python3 -c "import sys, time; block = bytearray($1 * 10**6); time.sleep($2)"; }
+"""
+
+
+def start(folder: Path, body: str, **environment) -> subprocess.Popen:
+    env = {**os.environ, "PATH": f"{PYTHON}:{os.environ['PATH']}", "PYTHONPATH": str(REPO), "ROOT": str(REPO)}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    (folder / "script.sh").write_text(SCRIPT + body)
+    return subprocess.Popen(["bash", "script.sh"], cwd=folder, env=env | environment, **options)
+
+
+def run(folder: Path, body: str, **environment) -> tuple[int, list[str], str]:
+    """A script with this body -> its status, the lines of its standard output, its standard error."""
+    process = start(folder, body, **environment)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out.splitlines(), err
+
+
+def watchers(folder: Path) -> list[int]:
+    """The processes that measure for a script in this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"sec_stages" in (path / "cmdline").read_bytes() and (path / "cwd").resolve() == folder.resolve():
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return [pid for pid in found if alive(pid)]
+
+
+@needs_proc
+def test_the_table_tells_wall_time_and_peak_memory_of_each_stage(tmp_path):
+    status, lines, err = run(tmp_path, 'stage_begins 2 "small"; hold 50 3; stage_begins 5 "large"; hold 300 3')
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d Stage 2: small", lines[0])
+    header, two, five, total = lines[2:]
+    assert header.split() == ["stage", "wall", "peak", "memory"]
+    for line, name, low, high in ((two, ["2", "small"], 0.05, 0.2), (five, ["5", "large"], 0.3, 0.5)):
+        *words, wall, memory, unit = line.split()
+        assert words == name and unit == "GB" and low <= float(memory) <= high, line
+        assert 3 <= int(wall.split(":")[2]) <= 12, line
+    assert total.split()[0] == "all" and total.split()[2] == five.split()[3]
+    assert watchers(tmp_path) == []
+
+
+def test_a_failing_run_prints_what_ran_and_keeps_its_status(tmp_path):
+    status, lines, err = run(tmp_path, 'stage_begins 1 "corpus"; stage_begins 2 "audio"; die "no audio"; echo never')
+    assert (status, err) == (1, "sec.sh: error: no audio\n")
+    assert [line.split()[:2] for line in lines[-4:]] == [
+        ["stage", "wall"],
+        ["1", "corpus"],
+        ["2", "audio"],
+        lines[-1].split()[:2],
+    ]
+    assert "audio (ended with status 1)" in lines[-2] and "never" not in lines
+
+
+def test_a_run_that_is_told_to_end_prints_it_too(tmp_path):
+    process = start(tmp_path, 'stage_begins 6 "training"; sleep 20 > /dev/null 2>&1')
+    assert "Stage 6: training" in process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM and "    6  training  0:00:" in out, err
+
+
+def test_without_a_stage_there_is_no_table(tmp_path):
+    assert run(tmp_path, 'runs 9 false || die "nothing to do"') == (1, [], "sec.sh: error: nothing to do\n")
+
+
+def test_on_slurm_memory_is_not_available(tmp_path):
+    status, lines, err = run(tmp_path, 'stage_begins 3 "features"; sleep 2', CMD="slurm.pl --config conf/slurm.conf")
+    assert (status, err) == (0, "") and lines[-1].split()[-1] == "n/a"
+
+
+@needs_proc
+def test_it_ends_with_a_run_that_is_killed_and_leaves_the_lock(tmp_path):
+    process = start(tmp_path, 'stage_begins 4 "statistics"; read -r line')
+    process.stdout.readline()
+    end = time.monotonic() + 60
+    while not watchers(tmp_path):
+        assert time.monotonic() < end
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 10
+    while watchers(tmp_path):
+        assert time.monotonic() < end, "it measures a run that has ended"
+    process.communicate()
+    status, lines, err = run(tmp_path, 'stage_begins 4 "statistics"')
+    assert (status, err) == (0, ""), "the next run finds nothing left behind"
+    assert len(lines) == 3, "the table holds this run alone"
+
+
+def test_a_record_that_cannot_be_written_does_not_stop_the_run(tmp_path):
+    (tmp_path / "exp" / ".stages.tsv").mkdir(parents=True)
+    status, lines, err = run(tmp_path, 'stage_begins 1 "corpus"; echo done')
+    assert status == 0 and lines[-1] == "done" and "sec_stages: error: exp/.stages.tsv" in err
