@@ -1,0 +1,149 @@
+"""Caption recordings with a trained model: files of any format, folders of files, or a Kaldi wav.scp."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+
+from espnet2_secap.cli_types import add_dataclass_arguments, from_args
+from espnet2_secap.data.sources import Recording, find_recordings
+from espnet2_secap.decoder.options import SetOptions
+from espnet2_secap.errors import SecError, cli, shorten
+from espnet2_secap.inference.caption_output import Captioned, Journal, fingerprint, kind_of, printable, write_output
+from espnet2_secap.progress import progress
+
+NOT_HERE = ("num_candidates", "keep", "similarity_model", "seed")  # of sec_inference's options
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Prints `id caption`, one line per candidate, in the order of the input. Recordings of more than"
+        " --max_seconds are cut at silence; their pieces have ids with start and end in hundredths of a second"
+        " (id-0001230-0004560). A recording that cannot be read is named on stderr with the reason; the others are"
+        " captioned, and the exit status is 1. Formats that libsndfile cannot read (m4a, wma, amr, video) need ffmpeg."
+        " With --output, repeat the command to resume an interrupted run or to caption recordings that were added:"
+        " only what is missing is captioned. For this OUTPUT.journal is kept; remove both to begin anew.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("recordings", nargs="+", metavar="FILE_OR_FOLDER_OR_SCP", help="What to caption")
+    parser.add_argument("--model", required=True, help="Folder of a trained model (exp/sec_caption_*), or a model file")
+    parser.add_argument("--output", help="File to write: .jsonl, .csv, .tsv, or no ending for Kaldi's `captions`")
+    parser.add_argument("--candidates", type=int, default=1, help="Captions per recording, best first")
+    parser.add_argument(
+        "--max_seconds", type=float, help="Longest piece; that of the longest training utterance if none"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Of sampling")
+    add_dataclass_arguments(parser.add_argument_group("decoding"), SetOptions, skip=NOT_HERE)
+    return parser
+
+
+def decoding_options(args: argparse.Namespace) -> SetOptions:
+    """The decoding options, with a beam that is wide enough for the candidates.
+
+    Raises:
+        SecError: a value out of range.
+    """
+    if args.candidates > 1 and not args.sampling:
+        args.beam_size = max(args.beam_size, args.candidates)
+    options = from_args(SetOptions, args, skip=NOT_HERE)
+    return dataclasses.replace(options, num_candidates=args.candidates, seed=args.seed)
+
+
+@cli
+def main(argv=None) -> None:
+    """Caption; what is wrong with the command, its inputs or its output is said before the model is loaded."""
+    args = get_parser().parse_args(argv)
+    try:
+        _main(args)
+    except KeyboardInterrupt:
+        again = "; repeat the same command to resume" if args.output else ""
+        print(f"\nsec_caption: interrupted{again}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main(args: argparse.Namespace) -> None:
+    from espnet2_secap.inference.caption_files import FileCaptioner, readable
+
+    options = decoding_options(args)
+    if args.max_seconds is not None and not args.max_seconds > 0.5:
+        raise SecError(f"--max_seconds {args.max_seconds:g}: must be above 0.5")
+    if args.output:
+        kind_of(args.output)
+    recordings, notes = find_recordings(args.recordings)
+    for note in notes:
+        _tell(f"note: {note}")
+    journal = Journal(args.output, fingerprint(args.model, options, args.max_seconds))
+    if journal.replaced:
+        _tell(f"note: {args.output}: was made with another model or other options; captioning all recordings again")
+    failures: list[Recording] = []
+
+    def failed(recording: Recording, why: str) -> None:
+        failures.append(recording)
+        _tell(f"warning: {shorten(recording.path, 500)}: {why}")
+
+    try:
+        good = readable(recordings, failed)
+        captioner = FileCaptioner(_loader(args, options), journal, options.batch_size, args.max_seconds, args.seed)
+        rows = _print_in_order(
+            progress(captioner.run(good, failed), total=len(good), desc="captioning recordings"), args.output
+        )
+        if args.output:
+            write_output(args.output, rows)
+            _tell(f"{len(rows)} captioned: {args.output}")
+    finally:
+        journal.close()
+    if failures:
+        raise SecError(
+            f"{len(failures)} of {len(recordings)} recordings could not be captioned; see the warnings above"
+        )
+
+
+def _print_in_order(results, output: str | None) -> list[Captioned]:
+    """Print captions in the order of the input as soon as all before them are there; return them in this order."""
+    rows, waiting = [], {}
+    printed = 0
+    for place, captioned in results:
+        waiting[place] = captioned
+        while printed in waiting:
+            for row in waiting.pop(printed):
+                rows.append(row)
+                for one in row.candidates:
+                    _print(f"{row.id} {printable(one['text'])}", output)
+            printed += 1
+    return rows
+
+
+def _print(line: str, output: str | None) -> None:
+    try:
+        if sys.stdout.isatty() and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            tqdm.write(line)  # above the progress bar
+        else:
+            print(line, flush=True)
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if output is None:
+            sys.exit(0)
+
+
+def _tell(message: str) -> None:
+    print(f"sec_caption: {message}", file=sys.stderr, flush=True)
+
+
+def _loader(args: argparse.Namespace, options: SetOptions) -> Callable:
+    def load():
+        from espnet2_secap.inference.speech2caption import Speech2Caption
+
+        return Speech2Caption.from_pretrained(
+            args.model, device=options.device, dtype=options.dtype, prompt=options.prompt, options=options
+        )
+
+    return load
+
+
+if __name__ == "__main__":
+    main()
