@@ -28,6 +28,7 @@ class Context:
             references are taken for it.
         models: metric -> folder or hub name of the model it needs (sim1, sim2, bertscore).
         shared: what metrics keep for each other, such as SPICE's program for SPIDEr.
+        device: of these models: cpu, cuda or cuda:N.
     """
 
     segment: Callable[[str], str]
@@ -35,6 +36,7 @@ class Context:
     truth: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     shared: dict[str, object] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
