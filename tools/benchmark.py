@@ -9,15 +9,13 @@ by one, the similarity model loaded for every utterance, its sentences embedded 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from benchmark_parts import SIZES
+from benchmark_parts import SIZES, build_model, generate_one_by_one, language_model, make_batch  # noqa: E402
 
 DECODING = dict(
     sampling=True,
@@ -66,28 +64,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class Clock:
-    """Seconds that a device needed, waiting for it to finish."""
-
-    def __init__(self, device: str):
-        self.cuda = device.startswith("cuda")
-
-    def __enter__(self):
-        self._wait()
-        self.start = time.perf_counter()
-        return self
-
-    def __exit__(self, *exc):
-        self._wait()
-        self.seconds = time.perf_counter() - self.start
-
-    def _wait(self):
-        if self.cuda:
-            import torch
-
-            torch.cuda.synchronize()
-
-
 def audio(count: int) -> list:
     """Noise of 2 to 8 s at 16 kHz, always the same."""
     import numpy as np
@@ -113,6 +89,7 @@ def padded(batch: list):
 def features(args, work: Path, speech: list) -> dict:
     """The speech encoder on batches of audio."""
     import torch
+    from benchmark_measure import Clock
 
     from espnet2_secap.encoder.s3prl import S3PRLEncoder
 
@@ -130,95 +107,41 @@ def features(args, work: Path, speech: list) -> dict:
 
 
 def training(args, work: Path, speech: list) -> dict:
-    """Steps of a training stage from stored features: forward, backward, AdamW; AMP in bfloat16 on a GPU."""
+    """Steps of a training stage from stored features."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from espnet2_secap.bridge.qformer import QFormer
-    from espnet2_secap.encoder.stored import StoredEncoder
+    from benchmark_measure import Bounds, Clock, TrainingSteps, peak_memory
 
     torch.manual_seed(0)
-    sizes = SIZES[args.size]
-    width = sizes["hubert"].get("hidden_size", 768)
-    encoder = StoredEncoder(width)
-    bridge = QFormer(width, encoder_width=sizes["bridge"]["hidden_size"], **sizes["bridge"])
-    if args.part == "align":
-        from espnet2_secap.model.align import AlignModel
-        from espnet2_secap.text.text_encoder import BertTextEncoder
-
-        model = AlignModel(encoder, bridge, BertTextEncoder(path=str(work / "similarity")))
-    else:
-        from espnet2_secap.decoder.causal_lm import CausalLMDecoder
-        from espnet2_secap.model.caption import CaptionModel
-
-        model = CaptionModel(encoder, bridge, CausalLMDecoder(str(work / "llm"), dtype=sizes["dtype"]))
-    model = model.to(args.device).train()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-5)
-    cuda = args.device.startswith("cuda")
-
-    def step(batch):
-        feats, lengths = padded([torch.randn(max(len(one) // 320, 1), width) for one in batch])
-        data = {"speech": feats, "speech_lengths": lengths}
-        for name, size in (("caption", 20), ("text", 15), ("prompt", 25)):
-            data[name] = torch.randint(300, 20000, (len(batch), size))
-            data[f"{name}_lengths"] = torch.full((len(batch),), size)
-        data["emotion"] = torch.arange(len(batch)) % 2
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=cuda):
-            loss, *_ = model(**{name: value.to(args.device) for name, value in data.items()})
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-
-    batches = chunks(sorted(speech, key=len), args.batch_size)
-    with FlopCounterMode(display=False) as counter:  # the first step warms up as well
-        step(batches[-1])
+    model = build_model(work, args.size, args.part, args.device).train()
+    dtype = language_model(model).dtype if args.part == "caption" else torch.float32
+    step = TrainingSteps(model, args.device, dtype)
+    batches = [
+        make_batch(args.size, [len(one) / 16000 for one in batch], args.device)
+        for batch in chunks(sorted(speech, key=len), args.batch_size)
+    ]
+    counts = step.counted(batches[-1])  # the first step warms up as well
     with Clock(args.device) as clock:
         for batch in batches:
             step(batch)
-    flops = counter.get_total_flops() / len(batches[-1]) * len(speech)
-    bound = flops / matrix_speed(args.device, torch.bfloat16 if cuda else torch.float32)
-    return {"seconds": clock.seconds, "tokens": 20 * len(speech), "bound": bound, "bound_by": "matrix products"}
-
-
-def matrix_speed(device: str, dtype) -> float:
-    """Floating-point operations per second of a large matrix product."""
-    import torch
-
-    n = 8192 if device.startswith("cuda") else 2048
-    a = torch.randn(n, n, device=device, dtype=dtype)
-    a @ a
-    with Clock(device) as clock:
-        for _ in range(5):
-            a @ a
-    return 5 * 2 * n**3 / clock.seconds
-
-
-def memory_speed(device: str) -> float:
-    """Bytes per second that a copy reads and writes."""
-    import torch
-
-    a = torch.ones(2**27 if device.startswith("cuda") else 2**25, device=device)
-    b = torch.empty_like(a)
-    b.copy_(a)
-    with Clock(device) as clock:
-        for _ in range(10):
-            b.copy_(a)
-    return 10 * 2 * a.nbytes / clock.seconds
+    memory = peak_memory(args.device)  # before the bounds take some
+    share = len(speech) / len(batches[-1]["speech"])
+    bound = share * step.product_seconds(counts, Bounds(args.device))
+    row = {"seconds": clock.seconds, "tokens": 20 * len(speech), "memory": memory}
+    return row | {"bound": bound, "bound_by": "matrix products"}
 
 
 def published(args, work: Path, speech: list) -> dict:
     """Decoding as the released code does it, one utterance after the other."""
     import torch
+    from benchmark_measure import Clock
     from transformers import AutoModel, AutoTokenizer
 
     from espnet2_secap.inference.speech2caption import Speech2Caption
 
     model = Speech2Caption(str(work / "exp" / "valid.loss.best.pth"), device=args.device)
-    decoder = model.model.decoder
     options = {key: value for key, value in DECODING.items() if key not in ("num_candidates", "beam_size", "sampling")}
     options["min_new_tokens"], options["max_new_tokens"] = options.pop("min_length"), options.pop("max_length")
+    options |= {"candidates": DECODING["num_candidates"], "beam_size": DECODING["beam_size"]}
     prompt = torch.tensor([model.prompt_ids], device=args.device)
     tokens = 0
 
@@ -230,22 +153,11 @@ def published(args, work: Path, speech: list) -> dict:
     torch.manual_seed(0)
     with torch.no_grad(), Clock(args.device) as clock:
         for one in speech:
-            batch = [part.to(args.device) for part in padded([one])]
-            vectors, mask = model.model.embed_speech(*batch)
-            embeddings, mask = decoder._embed(vectors, mask, prompt, torch.ones_like(prompt, dtype=torch.bool))
-            texts = []
-            for _ in range(DECODING["num_candidates"]):
-                ids = decoder.lm.module.generate(
-                    inputs_embeds=embeddings,
-                    attention_mask=mask.long(),
-                    do_sample=True,
-                    num_beams=DECODING["beam_size"],
-                    eos_token_id=decoder.tokenizer.eos_id,
-                    pad_token_id=decoder.tokenizer.eos_id,
-                    **options,
-                )[0]
-                texts.append(decoder.tokenizer.decode(ids.tolist()))
-            tokens += sum(len(decoder.tokenizer.encode(text)) for text in texts)
+            wav, length = (part.to(args.device) for part in padded([one]))
+            batch = {"speech": wav, "speech_lengths": length, "prompt": prompt}
+            found = generate_one_by_one(model.model, batch, eos=model.tokenizer.eos_id, **options)
+            texts = [model.tokenizer.decode(ids) for ids in found]
+            tokens += sum(len(model.tokenizer.encode(text)) for text in texts)
             tokenizer = AutoTokenizer.from_pretrained(work / "similarity")
             bert = AutoModel.from_pretrained(work / "similarity").to(args.device).eval()
             similar = [
@@ -263,6 +175,7 @@ def published(args, work: Path, speech: list) -> dict:
 def ours(args, work: Path, speech: list) -> dict:
     """Decoding as sec_inference does it; the similarity model is loaded once, within the time that is measured."""
     import torch
+    from benchmark_measure import Bounds, Clock, decoding_bounds, peak_memory
 
     from espnet2_secap.inference.decode import ranked
     from espnet2_secap.inference.speech2caption import Speech2Caption
@@ -278,30 +191,30 @@ def ours(args, work: Path, speech: list) -> dict:
             kept = list(ranked(found, KEEP, sentences))
             assert all(row["kept"] == KEEP for row in kept)
             tokens += sum(len(model.tokenizer.encode(text)) for candidates in found for text, _ in candidates)
-    lm = model.model.decoder.lm.module
-    weights = lm.get_output_embeddings().weight.numel() + sum(p.numel() for p in lm.model.layers.parameters())
-    steps = DECODING["max_length"] * len(chunks(speech, args.batch_size))  # random weights never end a caption
-    rows = len(speech) * DECODING["num_candidates"] * DECODING["beam_size"]
-    bounds = {
-        "memory": steps * weights * lm.dtype.itemsize / memory_speed(args.device),
-        "matrix products": DECODING["max_length"] * rows * 2 * weights / matrix_speed(args.device, lm.dtype),
-    }
+    row = {"seconds": clock.seconds, "tokens": tokens, "memory": peak_memory(args.device)}
+    lm, utterances = language_model(model.model), min(args.batch_size, len(speech))
+    prefix = 1 + SIZES[args.size]["bridge"]["num_queries"] + len(model.prompt_ids)
+    rows = utterances * DECODING["num_candidates"] * DECODING["beam_size"]
+    # random weights never end a caption; a smaller last batch counts for what it is of a full one
+    shape = {"prefix": prefix, "utterances": utterances, "rows": rows, "steps": DECODING["max_length"]}
+    by_products, by_memory = decoding_bounds(lm, **shape, bounds=Bounds(args.device))
+    bounds = {"matrix products": by_products, "memory": by_memory}
     bound_by = max(bounds, key=bounds.get)
-    return {"seconds": clock.seconds, "tokens": tokens, "bound": bounds[bound_by], "bound_by": bound_by}
+    return row | {"bound": bounds[bound_by] * len(speech) / utterances, "bound_by": bound_by}
 
 
 def measure(args) -> dict:
     """One part in this process, with its peak memory in bytes."""
     import torch
+    from benchmark_measure import peak_memory
 
     torch.set_num_threads(args.threads)
     speech = audio(args.utterances)
     run = {"features": features, "align": training, "caption": training, "published": published, "ours": ours}
     row = run[args.part](args, Path(args.work) / args.size, speech)
     row["audio_seconds"] = sum(map(len, speech)) / 16000
-    if args.device.startswith("cuda"):
-        return row | {"memory": torch.cuda.max_memory_allocated(), "device": torch.cuda.get_device_name()}
-    return row | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    row.setdefault("memory", peak_memory(args.device))
+    return row | ({"device": torch.cuda.get_device_name()} if args.device.startswith("cuda") else {})
 
 
 def table(rows: dict[str, list[dict]], utterances: int) -> str:

@@ -53,6 +53,21 @@ def make_parts(folder: Path, size: str) -> None:
     _experiment(folder, sizes)
 
 
+def make_small_parts(folder: Path, size: str, device: str) -> None:
+    """hubert/, llm/ and similarity/ alone, made on `device`: at the paper's size minutes faster there than on a CPU."""
+    import torch
+
+    done = folder / ".parts"
+    if done.is_file():
+        return
+    torch.manual_seed(0)
+    with torch.device(device):
+        _hubert(folder / "hubert", SIZES[size]["hubert"])
+        _llama(folder / "llm", SIZES[size]["llama"], SIZES[size]["dtype"])
+        _bert(folder / "similarity", SIZES[size]["similarity"])
+    done.touch()
+
+
 def make_hubert(folder: Path, size: str) -> None:
     """A random HuBERT alone."""
     import torch
@@ -134,3 +149,109 @@ def _experiment(folder: Path, sizes: dict) -> None:
     (exp / "config.yaml").write_text(yaml.safe_dump(args, allow_unicode=True, sort_keys=False), encoding="utf-8")
     model, _ = SECTask.build_model_from_file(exp / "config.yaml")
     torch.save({key: value.clone() for key, value in model.state_dict().items()}, exp / "valid.loss.best.pth")
+
+
+# What follows is all that the benchmarks know of models.
+
+
+def build_model(folder: Path, size: str, model: str, device: str, dtype: str | None = None):
+    """An untrained model that reads stored features, its frozen parts from `folder`.
+
+    Args:
+        folder: of `make_parts` or `make_small_parts`.
+        size: key of SIZES.
+        model: align or caption.
+        device: cpu, cuda or cuda:N.
+        dtype: of the decoder's weights; as SIZES has it if none.
+    """
+    import argparse
+
+    from espnet2_secap.tasks.sec import SECTask
+
+    bridge = SIZES[size]["bridge"]
+    conf = {
+        "model": model,
+        "encoder": "feats",
+        "encoder_conf": {"input_size": feats_width(size)},
+        "bridge": "qformer",
+        "bridge_conf": {"cross_attention_frequency": 2, "encoder_width": bridge["hidden_size"]} | bridge,
+    }
+    if model == "align":
+        conf |= {"text_encoder": "bert", "text_encoder_conf": {"path": str(folder / "similarity")}}
+    else:
+        conf |= {"decoder": "causal_lm"}
+        conf["decoder_conf"] = {"path": str(folder / "llm"), "dtype": dtype or SIZES[size]["dtype"]}
+    return SECTask.build_model(argparse.Namespace(**(SECTask.defaults() | conf))).to(device)
+
+
+def feats_width(size: str) -> int:
+    """Values per stored frame."""
+    return SIZES[size]["hubert"].get("hidden_size", 768)
+
+
+def language_model(model):
+    """transformers' LM inside a captioning model."""
+    return model.decoder.lm.module
+
+
+def end_id(model) -> int:
+    """The token that ends a caption."""
+    return model.decoder.tokenizer.eos_id
+
+
+def make_batch(size: str, seconds: list[float], device: str, seed: int = 0) -> dict:
+    """Random stored features (50 a second), captions of 20 tokens, texts of 15, prompts of 25, two emotions."""
+    import torch
+
+    noise = torch.Generator().manual_seed(seed)
+    frames = [max(int(50 * s), 1) for s in seconds]
+    rows = [torch.randn(n, feats_width(size), generator=noise) for n in frames]
+    data = {"speech": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), "speech_lengths": torch.tensor(frames)}
+    for name, length in (("caption", 20), ("text", 15), ("prompt", 25)):
+        data[name] = torch.randint(300, 20000, (len(rows), length), generator=noise)
+        data[f"{name}_lengths"] = torch.full((len(rows),), length)
+    data["emotion"] = torch.arange(len(rows)) % 2
+    return {name: value.to(device) for name, value in data.items()}
+
+
+def generate(model, batch: dict, **options) -> list[list[list[int]]]:
+    """Captions as token ids: utterances, candidates, tokens."""
+    names = ("speech", "speech_lengths", "prompt", "prompt_lengths")
+    return model.generate(**{name: batch[name] for name in names}, **options)[0]
+
+
+def prefix_embeddings(model, batch: dict):
+    """What the LM reads before the caption: embeddings (B, L, H) and mask (B, L)."""
+    import torch
+
+    vectors, mask = model.embed_speech(batch["speech"], batch["speech_lengths"])
+    prompt = batch["prompt"]
+    return model.decoder._embed(vectors, mask, prompt, torch.ones_like(prompt, dtype=torch.bool))
+
+
+def generate_one_by_one(model, batch: dict, candidates: int, beam_size: int, eos: int, **options) -> list[list[int]]:
+    """The published way for one utterance: transformers' generate again and again, the prefix read anew each time.
+
+    Args:
+        model: captioning model.
+        batch: of `make_batch`, one utterance.
+        candidates: how often.
+        beam_size: beams of each search.
+        eos: id that ends a caption.
+        options: of transformers' generate.
+    """
+    embeddings, mask = prefix_embeddings(model, batch)
+    return [
+        language_model(model)
+        .generate(
+            inputs_embeds=embeddings,
+            attention_mask=mask.long(),
+            do_sample=True,
+            num_beams=beam_size,
+            eos_token_id=eos,
+            pad_token_id=eos,
+            **options,
+        )[0]
+        .tolist()
+        for _ in range(candidates)
+    ]

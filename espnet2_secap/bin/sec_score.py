@@ -69,7 +69,23 @@ def get_parser() -> argparse.ArgumentParser:
     )
     for name, what in MODELS.items():
         parser.add_argument(f"--{name}", metavar="MODEL", help=f"for the metric {name}: folder or hub name of {what}")
+    parser.add_argument("--device", default="cpu", help="where these models run: cpu, cuda or cuda:N (default: cpu)")
     return parser
+
+
+def check_device(device: str) -> None:
+    """Say in one line that a device is not here.
+
+    Raises:
+        SecError: no such device.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as err:
+        said = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise SecError(f"--device {device}: cannot be used here ({said[:200]}); use --device cpu") from err
 
 
 @cli
@@ -89,18 +105,21 @@ def main(argv: list[str] | None = None) -> None:
         print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
     if Path(args.output).is_dir():
         raise SecError(f"{args.output}: is a folder; give a file, such as {args.output}/score.json")
+    if args.device != "cpu":
+        check_device(args.device)
     models = {name: getattr(args, name) for name in MODELS if getattr(args, name)}
     try:
         segment = segmenter(args.segment, pairs.texts())
     except MetricUnavailable as err:
         raise SecError(f"--segment {args.segment}: {err}; choose another segmentation") from None
-    context = Context(segment, words, truth, models)
+    context = Context(segment, words, truth, models, device=args.device)
     results, tables = score_metrics(pairs, names, context)
     meta = {
         "command": shlex.join(["sec_score", *argv]),
         "segment": args.segment,
         "words": args.words,
         "models": models,
+        "device": args.device,
         "truth": {name: "label" if name in truth else "references" for name in words},
         "ref": args.ref,
         "hyp": args.hyp,

@@ -77,31 +77,81 @@ class TransformersUpstream(Upstream):
         self.min_samples = 1
         for kernel, stride in reversed(self.convs):
             self.min_samples = (self.min_samples - 1) * stride + kernel
-        # group: statistics over the whole length, padding included. Batch norm before the positional
-        # convolution: padding is no longer zero there, while the edge of a single utterance is.
-        self.padding_safe = config.feat_extract_norm == "layer" and not getattr(config, "conv_pos_batch_norm", False)
+        self.normalize = bool(expert.extracter.do_normalize)
+        self.group_norm = None
+        if config.feat_extract_norm == "group":
+            first = expert.model.feature_extractor.conv_layers[0]
+            first.layer_norm = self.group_norm = MaskedGroupNorm(first.layer_norm)
+        # Batch norm before the positional convolution: padding is no longer zero there, while the edge of a single
+        # utterance is.
+        self.padding_safe = not getattr(config, "conv_pos_batch_norm", False)
 
     def forward(self, wavs: list[torch.Tensor], layers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Upstream.forward`; each waveform normalised by itself if the folder's preprocessor says so."""
         device = wavs[0].device
-        values = [
-            self.expert.extracter(wav.cpu().numpy(), sampling_rate=FS, return_tensors="pt").input_values[0]
-            for wav in wavs
-        ]
-        samples = torch.tensor([len(value) for value in values], device=device)
-        batch = torch.nn.utils.rnn.pad_sequence(values, batch_first=True).to(device)  # (B, S)
+        counts = [len(wav) for wav in wavs]
+        samples = torch.tensor(counts, device=device)
+        batch = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)  # (B, S)
         mask = None
-        if samples.min() < samples.max():
+        if min(counts) < max(counts):
             assert self.padding_safe, "utterances of different length in one batch"
             mask = (torch.arange(batch.size(1), device=device) < samples[:, None]).long()
+        if self.normalize:
+            batch = zero_mean_unit_variance(batch, samples)
+        if self.group_norm is not None and mask is not None:
+            kernel, stride = self.convs[0]
+            self.group_norm.lengths = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
         every = len(layers) > 1 or layers[0] != len(self.sizes) - 1
-        out = self.expert.model(batch, attention_mask=mask, output_hidden_states=every)
+        try:
+            out = self.expert.model(batch, attention_mask=mask, output_hidden_states=every)
+        finally:
+            if self.group_norm is not None:
+                self.group_norm.lengths = None
         states = dict(enumerate(out.hidden_states or ()))
         states[len(self.sizes) - 1] = out.last_hidden_state
         lengths = samples
         for kernel, stride in self.convs:
             lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
         return torch.stack([states[k] for k in layers], dim=2), lengths
+
+
+def zero_mean_unit_variance(batch: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Waveforms (B, S) of real lengths (B,) -> each with mean 0 and variance 1, zeros behind.
+
+    As transformers' Wav2Vec2FeatureExtractor does it with one waveform after the other on the CPU.
+    """
+    mask = torch.arange(batch.size(1), device=batch.device) < lengths[:, None]
+    count = lengths[:, None].to(batch.dtype)
+    centred = (batch - (batch * mask).sum(1, keepdim=True) / count) * mask
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred / (variance + 1e-7).sqrt()
+
+
+class MaskedGroupNorm(torch.nn.Module):
+    """A group norm of one channel per group whose statistics leave padding out.
+
+    Args:
+        norm: what it stands for; with `lengths` None it is that one.
+
+    Attributes:
+        lengths: real frames (B,) of the batch that comes next.
+    """
+
+    def __init__(self, norm: torch.nn.GroupNorm):
+        super().__init__()
+        self.norm = norm
+        self.lengths: torch.Tensor | None = None
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, C, T) -> the same, normalised over the real frames of each channel."""
+        if self.lengths is None:
+            return self.norm(hidden)
+        mask = torch.arange(hidden.size(2), device=hidden.device) < self.lengths[:, None, None]  # (B, 1, T)
+        count = self.lengths[:, None, None].to(hidden.dtype)
+        hidden = hidden - (hidden * mask).sum(2, keepdim=True) / count
+        variance = (hidden * mask).square().sum(2, keepdim=True) / count
+        scale = self.norm.weight[:, None] * (variance + self.norm.eps).rsqrt()  # (B, C, 1)
+        return torch.addcmul(self.norm.bias[:, None], hidden, scale)
 
 
 class OtherUpstream(Upstream):

@@ -28,6 +28,7 @@ class Context:
             categories that the references name are used.
         models: metric -> folder or hub name of the model that it needs (sim1, sim2, bertscore).
         shared: objects that several metrics use, such as SPICE's program, which SPIDEr needs too.
+        device: of these models: cpu, cuda or cuda:N.
     """
 
     segment: Callable[[str], str]
@@ -35,6 +36,7 @@ class Context:
     truth: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     shared: dict[str, object] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def bertscore(context: Context) -> ScoreFunction:
     name, _, layer = context.models["bertscore"].rpartition("@")
     if not name or not layer.isdecimal():
         name, layer = context.models["bertscore"], LAYERS.get(context.models["bertscore"])
-    encoder = SentenceEncoder(name, layer=None if layer is None else int(layer))
+    encoder = SentenceEncoder(name, context.device, layer=None if layer is None else int(layer))
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
         utts, each = list(hypotheses), {}

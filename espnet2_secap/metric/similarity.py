@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 Encoder = Callable[[list[str]], "torch.Tensor"]  # n texts -> (n, H)
 
 
-def mean_pooled(path: str) -> Encoder:
+def mean_pooled(path: str, device: str) -> Encoder:
     """A BERT's hidden states, averaged over the tokens, as released SECap does it for SIM1."""
     from espnet2_secap.text.sentence import SentenceEncoder
 
-    return SentenceEncoder(path)
+    return SentenceEncoder(path, device)
 
 
-def sentence_transformer(path: str) -> Encoder:
+def sentence_transformer(path: str, device: str) -> Encoder:
     """A sentence-transformers model with its own pooling; mean pooling for a plain BERT."""
     try:
         from sentence_transformers import SentenceTransformer
@@ -38,16 +38,16 @@ def sentence_transformer(path: str) -> Encoder:
 
     try:
         with tensors_only():
-            model = SentenceTransformer(path, device="cpu", trust_remote_code=False)
+            model = SentenceTransformer(path, device=device, trust_remote_code=False)
     except SecError:
         raise
     except (OSError, ValueError, KeyError, ImportError) as err:
         message = (str(err).strip().splitlines() or [type(err).__name__])[0]
         raise SecError(f"--sim2 {path}: sentence-transformers cannot load it ({message[:200]})") from err
-    return lambda texts: model.encode(texts, batch_size=64, convert_to_tensor=True, show_progress_bar=False)
+    return lambda texts: model.encode(texts, batch_size=64, convert_to_tensor=True, show_progress_bar=False).cpu()
 
 
-def similarity(name: str, load: Callable[[str], Encoder]) -> Callable[[Context], ScoreFunction]:
+def similarity(name: str, load: Callable[[str, str], Encoder]) -> Callable[[Context], ScoreFunction]:
     """Cosine to the most similar reference by the model `context.models[name]`; mean over the utterances."""
 
     def make(context: Context) -> ScoreFunction:
@@ -55,7 +55,7 @@ def similarity(name: str, load: Callable[[str], Encoder]) -> Callable[[Context],
             raise MetricUnavailable(f"no sentence encoder given; choose one with --{name} FOLDER_OR_HUB_NAME")
         from espnet2_secap.text.sentence import cosine
 
-        encoder = load(context.models[name])
+        encoder = load(context.models[name], context.device)
 
         def score(references: References, hypotheses: Hypotheses) -> Scores:
             utts = list(hypotheses)

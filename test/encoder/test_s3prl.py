@@ -43,13 +43,13 @@ def test_last_is_last_hidden_state(tmp_path, make_model, wavs, pad, stable, norm
     config = {"do_stable_layer_norm": stable, "feat_extract_norm": norm, "conv_bias": bias}
     model = make_model(tmp_path, normalize, **config)
     encoder = S3PRLEncoder("hf_hubert_custom", str(tmp_path))
-    assert encoder.padding_safe == (norm == "layer")
+    assert encoder.padding_safe
     assert (encoder.frame_shift, encoder.min_samples, encoder.output_size()) == (320, 400, 32)
     check_parity(tmp_path, model, encoder, wavs, pad)
 
 
 def test_padding_does_change_a_group_norm_model(tmp_path, make_model, wavs, pad):
-    """The reason for `padding_safe`: transformers itself, with a mask, gives something else in a batch."""
+    """The reason for `MaskedGroupNorm`: transformers itself, with a mask, gives something else in a batch."""
     model = make_model(tmp_path, False, feat_extract_norm="group")
     batch, lengths = pad(wavs)
     mask = (torch.arange(batch.size(1)) < lengths[:, None]).long()
@@ -57,6 +57,18 @@ def test_padding_does_change_a_group_norm_model(tmp_path, make_model, wavs, pad)
         padded = model(batch * mask, attention_mask=mask).last_hidden_state[1]
     expected = alone(tmp_path, model, wavs[1]).last_hidden_state[0]
     assert (padded[: len(expected)] - expected).abs().max() > 0.01
+
+
+def test_group_norm_runs_a_padded_batch_at_once(tmp_path, make_model, wavs, pad):
+    make_model(tmp_path, True, feat_extract_norm="group")
+    encoder = S3PRLEncoder("hf_hubert_custom", str(tmp_path), layer="all")
+    passes = []
+    encoder.upstream.expert.model.feature_extractor.register_forward_hook(lambda *_: passes.append(1))
+    feats, lengths = encoder(*pad(wavs))
+    assert len(passes) == 1 and len({len(wav) for wav in wavs}) > 1
+    for row, wav, length in zip(feats, wavs, lengths.tolist(), strict=True):
+        single, _ = encoder(wav[None], torch.tensor([len(wav)]))
+        assert (row[:length] - single[0]).abs().max() < TOLERANCE
 
 
 def test_batch_norm_before_the_positions_is_not_padding_safe(tmp_path, make_model, wavs, pad):

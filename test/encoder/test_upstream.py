@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from espnet2_secap.encoder.upstream import hub_entry, load_upstream
+from espnet2_secap.encoder.upstream import hub_entry, load_upstream, zero_mean_unit_variance
 from espnet2_secap.errors import SecError
 
 
@@ -108,3 +108,19 @@ def test_all_of_s3prls_hub_can_be_imported_with_our_patch():
     assert "hf_hubert_custom" in s3prl.hub.options()
     with pytest.raises(NotImplementedError, match="2.9"):
         apply_effects_tensor(torch.zeros(1, 10), 16000, [])
+
+
+def test_waveforms_are_normalised_as_transformers_does_it():
+    from transformers import Wav2Vec2FeatureExtractor
+
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    noise = torch.Generator().manual_seed(0)
+    wavs = [torch.randn(n, generator=noise) * scale for n, scale in ((16000, 0.3), (9001, 1e-3), (400, 0.9))]
+    wavs += [wavs[0][:5000] + 0.5, torch.zeros(800)]
+    lengths = torch.tensor([len(wav) for wav in wavs])
+    batch = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True, padding_value=0.7)  # padding must not count
+    rows = zero_mean_unit_variance(batch, lengths)
+    for row, wav in zip(rows, wavs, strict=True):
+        wanted = extractor(wav.numpy(), sampling_rate=16000, return_tensors="pt").input_values[0]
+        assert (row[: len(wav)] - wanted).abs().max() <= 1e-6 * max(1.0, wanted.abs().max().item())
+        assert not row[len(wav) :].any()
