@@ -37,7 +37,7 @@ TINY = {
         "clusters": [8, 4, 4],
         "steps": 2,
         "batch_seconds": 4.0,
-        "threads": 1,
+        "threads": 2,
     },
     "llm": {
         "merges": 20,
@@ -259,8 +259,8 @@ def parts(corpus, local, tmp_path_factory):
     return folder
 
 
-def make(local, name, train_set, output, config):
-    options = ["--train_set", train_set, "--output", output, "--config", config]
+def make(local, name, train_set, output, config, *more):
+    options = ["--train_set", train_set, "--output", output, "--config", config, *more]
     local(f"pretrain_{name}").main([str(option) for option in options])
 
 
@@ -308,6 +308,10 @@ def test_parts_are_the_same_each_time_and_kept(parts, corpus, local, name, tmp_p
     make(local, name, corpus / "train", tmp_path / name, tmp_path / "other.yaml")
     assert (tmp_path / name / "model.safetensors").read_bytes() != weights
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "other.yaml"])  # nothing half-made
+    make(local, name, corpus / "train", tmp_path / "seed", parts / "tiny.yaml", "--seed", "1")
+    assert (tmp_path / "seed" / "model.safetensors").read_bytes() == (
+        tmp_path / name / "model.safetensors"
+    ).read_bytes()
 
 
 def test_parts_from_24_khz_and_one_caption_each(corpus, local, parts, tmp_path):
@@ -332,6 +336,43 @@ def test_unknown_key_is_named(local, corpus, name, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "stepps" in error and "bad.yaml" in error and len(error.splitlines()) == 1
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("samples", [400, 719, 720, 5000, 16001])
+def test_faster_hubert_is_the_same_hubert(local, samples):
+    hubert = local("pretrain_hubert")
+    torch.manual_seed(0)
+    model = hubert.build(hubert.HubertConfig(conv_dim=(4, 5, 6, 7, 8, 9, 10), hidden_size=16)).double().train()
+    batch = torch.randn(3, samples, dtype=torch.double) * 0.1
+    mask = torch.rand(3, (samples - 400) // 320 + 1) < 0.3
+    mask[0, 0] = True
+    parameters = dict(model.named_parameters())
+    outputs = hubert.encode(model, batch, mask), model(batch, mask_time_indices=mask).last_hidden_state
+    assert torch.allclose(*outputs, atol=1e-10)
+    weights = torch.randn_like(outputs[0])
+    faster, slower = (torch.autograd.grad((output * weights).sum(), parameters.values()) for output in outputs)
+    for name, one, other in zip(parameters, faster, slower, strict=True):
+        assert torch.allclose(one, other, atol=1e-8), name
+
+
+def test_parts_of_a_batch_have_the_gradient_of_the_whole(local):
+    common = local("pretrain_common")
+    data = torch.randn(5, 3)
+
+    def loss_of(rows):
+        loss = model(rows).square().mean()
+        return loss, loss.detach()
+
+    trained = []
+    for threads in (1, 2, 8):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 2)
+        optimizer = common.Optimizer(model, 0.1, steps=20, threads=threads)
+        shown = [optimizer.step(loss_of, (data,)).item() for _ in range(10)]
+        assert shown[-1] < shown[0]
+        trained.append((torch.tensor(shown), model.weight.detach()))
+    for shown, weight in trained[1:]:
+        assert torch.allclose(shown, trained[0][0], atol=1e-5) and torch.allclose(weight, trained[0][1], atol=1e-5)
 
 
 def test_default_sizes(local):

@@ -13,10 +13,12 @@ nj=2              # parallel processes of the synthesiser
 mini_parts=true   # also make the mini HuBERT and the mini LLaMA
 pretrained=pretrained
 pretrain_config=conf/pretrain.yaml
+pretrain_seed=    # of the mini parts; empty: that of pretrain_config, 0 if it has none
 prompts=          # instructions, one per line; empty: those of the package
 
 help_message="Usage: local/data.sh [--n_train 1200] [--n_valid 100] [--n_test 200] [--seed 0] [--nj 2]
                      [--mini_parts true|false] [--pretrained pretrained] [--pretrain_config conf/pretrain.yaml]
+                     [--pretrain_seed N]
 Writes data/{train,valid,test}, data/wav and, with --mini_parts true, pretrained/{hubert,llama}."
 
 . ./path.sh
@@ -33,5 +35,5 @@ python3 local/synthesize.py --output "${data}" --words "${words}" --seed "${seed
 
 if "${mini_parts}"; then
     local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --prompts "${prompts}" \
-        --pretrain_config "${pretrain_config}"
+        --pretrain_config "${pretrain_config}" --seed "${pretrain_seed}"
 fi

@@ -5,10 +5,11 @@ set -eo pipefail
 train_set=data/train  # data directory: wav.scp, captions, text
 output=pretrained     # hubert/ and llama/ go here; a part that is there already, made from the same, is kept
 pretrain_config=conf/pretrain.yaml  # sizes and steps
+seed=                 # of all that is drawn; empty: the configuration's, 0 if it has none
 prompts=              # instructions, one per line; empty: those of the package, in Chinese
 
 help_message="Usage: local/pretrain.sh [--train_set data/train] [--output pretrained]
-                         [--pretrain_config conf/pretrain.yaml] [--prompts FILE]
+                         [--pretrain_config conf/pretrain.yaml] [--prompts FILE] [--seed N]
 Writes pretrained/hubert and pretrained/llama, ordinary transformers folders."
 
 . ./path.sh
@@ -21,10 +22,10 @@ if [ $# -ne 0 ]; then
 fi
 
 mkdir -p "${output}"
-# Both at once: each leaves a core idle half of the time.
-python3 local/pretrain_llm.py --train_set "${train_set}" --output "${output}/llama" --config "${pretrain_config}" \
-    --prompts "${prompts}" &
+options=(--train_set "${train_set}" --config "${pretrain_config}" ${seed:+--seed "${seed}"})
+# Both at once: each computes on its own threads, and neither leaves a core idle.
+python3 local/pretrain_llm.py "${options[@]}" --output "${output}/llama" --prompts "${prompts}" &
 llm=$!
-python3 local/pretrain_hubert.py --train_set "${train_set}" --output "${output}/hubert" --config "${pretrain_config}" ||
+python3 local/pretrain_hubert.py "${options[@]}" --output "${output}/hubert" ||
     { kill "${llm}" 2> /dev/null; exit 1; }
 wait "${llm}"

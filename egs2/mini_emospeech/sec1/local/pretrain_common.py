@@ -7,7 +7,8 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,14 @@ from espnet2_secap.errors import SecError
 RECORD = "pretrain.json"  # in a finished folder: what it was made from
 
 
-def read_config(path: Path | None, section: str, defaults):
-    """Read one section of a YAML file over the fields of a dataclass.
+def read_config(path: Path | None, section: str, defaults, seed: int | None = None):
+    """Read one section of a YAML file over the fields of a dataclass; `seed`, where it is given, over both.
 
     Raises:
         SecError: no such file, not YAML, or a key that `defaults` does not have.
     """
+    if seed is not None:
+        return dataclasses.replace(read_config(path, section, defaults), seed=seed)
     if path is None:
         return defaults
     try:
@@ -81,33 +84,69 @@ def finish_folder(beside: Path, folder: Path, record: dict) -> None:
         os.replace(beside, folder)
 
 
-def start(seed: int, threads: int) -> random.Random:
+def start(seed: int) -> random.Random:
     """Make torch give the same numbers each time; return a generator for everything else."""
     torch.manual_seed(seed)
     np.random.seed(seed)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # for two cores, the work is cut in two: see `pool_of`
     return random.Random(seed)
 
 
-class Optimizer:
-    """AdamW with a linear warm-up over a tenth of the steps, cosine decay to zero and gradients clipped to norm 1."""
+def pool_of(threads: int) -> ThreadPoolExecutor:
+    """Threads that each take a part of the work, with torch's own threads switched off: operations this small gain
+    little from several threads."""
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
-    def __init__(self, model: torch.nn.Module, lr: float, steps: int, weight_decay: float = 0.01):
+
+class Optimizer:
+    """AdamW with a linear warm-up over a tenth of the steps, cosine decay to zero and gradients clipped to norm 1.
+
+    Args:
+        model: what is trained.
+        lr: highest learning rate.
+        steps: number of updates.
+        weight_decay: AdamW's.
+        threads: parts that a batch is cut into, each of which one thread takes through the model.
+    """
+
+    def __init__(self, model: torch.nn.Module, lr: float, steps: int, weight_decay: float = 0.01, threads: int = 1):
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.adam = torch.optim.AdamW(self.parameters, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
+        self.adam = torch.optim.AdamW(self.parameters, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
         warmup = max(1, steps // 10)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.adam,
             lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / max(1, steps)))),
         )
+        self.threads = threads
+        self.pool = pool_of(threads)
 
-    def step(self, loss: torch.Tensor) -> None:
-        """One update."""
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()
+    def step(self, loss_of: Callable, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """One update.
+
+        Args:
+            loss_of: makes a loss, a mean over rows, and numbers to be shown of some rows of each of `batch`.
+            batch: tensors (B, ...).
+
+        Returns:
+            The numbers, means over the batch.
+        """
+        size = len(batch[0])
+        parts = list(zip(*(tensor.chunk(self.threads) for tensor in batch), strict=True))
+
+        def gradients(part: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+            loss, shown = loss_of(*part)
+            share = len(part[0]) / size
+            return torch.autograd.grad(loss * share, self.parameters, allow_unused=True), shown * share
+
+        # In the order of the parts, whichever thread is done first: the same numbers each time.
+        done = list(self.pool.map(gradients, parts))
+        for parameter, *grads in zip(self.parameters, *(one for one, _ in done), strict=True):
+            given = [grad for grad in grads if grad is not None]
+            parameter.grad = sum(given[1:], given[0]) if given else None
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.adam.step()
         self.schedule.step()
+        return sum(shown for _, shown in done)
 
 
 def count(model: torch.nn.Module) -> str:

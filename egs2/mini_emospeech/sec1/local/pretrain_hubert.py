@@ -19,10 +19,12 @@ from pretrain_common import (
     count,
     finish_folder,
     is_made,
+    pool_of,
     read_config,
     record_of,
     start,
 )
+from pretrain_conv import extract_features
 from pretrain_targets import SAMPLE_RATE, SHIFT, WINDOW, assign, count_frames, kmeans, log_mel, pitch, tempo
 
 from espnet2_secap.data.audio import BadAudio, read_audio
@@ -60,6 +62,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train_set", type=Path, required=True, help="data directory with wav.scp")
     parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
     parser.add_argument("--config", type=Path, help="YAML file; its section `hubert` sets sizes and steps")
+    parser.add_argument("--seed", type=int, help="of all that is drawn, instead of the configuration's")
     return parser
 
 
@@ -91,19 +94,21 @@ def as_float(wave: torch.Tensor) -> torch.Tensor:
     return wave.float() / 32768
 
 
-def make_targets(waves: list[torch.Tensor], clusters: tuple[int, int, int]) -> tuple[list[torch.Tensor], list[int]]:
+def make_targets(
+    waves: list[torch.Tensor], clusters: tuple[int, int, int], threads: int = 1
+) -> tuple[list[torch.Tensor], list[int]]:
     """Clusters of every frame.
 
     Returns:
         per recording (T, 3); how many clusters each of the three clusterings has.
     """
-    features = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # these are short computations: a second thread would only wait for the first
-    for wave in progress(waves, desc="features of the targets"):
+
+    def features_of(wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         mel = log_mel(as_float(wave))
-        features.append((mel, pitch(as_float(wave)), tempo(mel)))
-    torch.set_num_threads(threads)
+        return mel, pitch(as_float(wave)), tempo(mel)
+
+    with pool_of(threads) as pool:
+        features = list(progress(pool.map(features_of, waves), len(waves), "features of the targets"))
     columns, sizes = [], []
     for kind, wanted in enumerate(clusters):
         every = torch.cat([one[kind] for one in features])
@@ -180,25 +185,37 @@ def build(config: HubertConfig):
     return model
 
 
+def encode(model, samples: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`model(samples, mask_time_indices=mask).last_hidden_state`, (B, T, D), faster: samples (B, S), mask (B, T)."""
+    hidden = model.feature_projection(extract_features(model.feature_extractor, samples))
+    hidden = torch.where(mask.unsqueeze(-1), model.masked_spec_embed, hidden)
+    return model.encoder(hidden).last_hidden_state
+
+
 def train(batches: Batches, sizes: list[int], config: HubertConfig, rng: random.Random):
     """Train a HuBERT from scratch; return it."""
     model = build(config)
     heads = torch.nn.Linear(config.hidden_size, sum(sizes))
     print(f"mini HuBERT: {count(model)}, {'+'.join(map(str, sizes))} clusters", flush=True)
-    optimizer = Optimizer(torch.nn.ModuleList([model, heads]), config.lr, config.steps)
+    optimizer = Optimizer(torch.nn.ModuleList([model, heads]), config.lr, config.steps, threads=config.threads)
     model.train()
-    losses = []
+
+    def loss_of(samples: torch.Tensor, clusters: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = heads(encode(model, samples, mask)).split(sizes, dim=-1)
+        each = torch.stack(
+            [
+                torch.nn.functional.cross_entropy(part.flatten(0, 1), clusters[..., kind].flatten())
+                for kind, part in enumerate(parts)
+            ]
+        )
+        return each @ torch.tensor(config.target_weights), each.detach()
+
+    losses = torch.zeros(0)
     for _ in progress(range(config.steps), desc="training the mini HuBERT"):
         samples, clusters = batches.draw(rng)
         mask = draw_mask(*clusters.shape[:2], config, rng)
-        hidden = model(samples, mask_time_indices=mask).last_hidden_state  # (B, T, D)
-        parts = heads(hidden).split(sizes, dim=-1)
-        losses = [
-            torch.nn.functional.cross_entropy(part.flatten(0, 1), clusters[..., kind].flatten())
-            for kind, part in enumerate(parts)
-        ]
-        optimizer.step(sum(weight * loss for weight, loss in zip(config.target_weights, losses, strict=True)))
-    shown = ", ".join(f"{loss.item():.2f}" for loss in losses)
+        losses = optimizer.step(loss_of, (samples, clusters, mask))
+    shown = ", ".join(f"{loss:.2f}" for loss in losses)
     print(f"mini HuBERT: losses {shown} nats per frame in the last step (mel, pitch, tempo)", flush=True)
     return model.eval()
 
@@ -206,16 +223,16 @@ def train(batches: Batches, sizes: list[int], config: HubertConfig, rng: random.
 @cli
 def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
-    config = read_config(args.config, "hubert", HubertConfig())
+    config = read_config(args.config, "hubert", HubertConfig(), args.seed)
     paths = read_kaldi(args.train_set / "wav.scp")
     stamps = [f"{key} {Path(path).stat().st_size} " for key, path in sorted(paths.items()) if Path(path).exists()]
     record = record_of(config, stamps)
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same recordings; kept")
         return
-    rng = start(config.seed, config.threads)
+    rng = start(config.seed)
     waves = read_waves(paths, config.max_hours, rng)
-    targets, sizes = make_targets(waves, config.clusters)
+    targets, sizes = make_targets(waves, config.clusters, config.threads)
     model = train(Batches(waves, targets, config), sizes, config, rng)
     beside = begin_folder(args.output)
     model.save_pretrained(beside)

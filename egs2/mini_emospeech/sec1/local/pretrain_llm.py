@@ -60,7 +60,7 @@ class LLMConfig:
     instructed: float = 0.7  # share of sequences with an instruction
     transcribed: float = 0.0  # share of sequences that say a transcription instead: more text, where captions are few
     seed: int = 0
-    threads: int = 2
+    threads: int = 1
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -71,6 +71,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompts", default="", help="instructions, one per line; empty: those of the package, in Chinese"
     )
+    parser.add_argument("--seed", type=int, help="of all that is drawn, instead of the configuration's")
     return parser
 
 
@@ -212,17 +213,20 @@ def train(sequences: Sequences, vocab_size: int, config: LLMConfig, rng: random.
     """Train a LLaMA from scratch; return it."""
     model = build(config, vocab_size, sequences.bos, sequences.eos)
     print(f"mini LLaMA: {count(model)}, {vocab_size} pieces", flush=True)
-    optimizer = Optimizer(model, config.lr, config.steps)
-    loss = torch.tensor(float("nan"))
-    for _ in progress(range(config.steps), desc="training the mini LLaMA"):
-        ids, labels, hints = sequences.batch(rng)
+    optimizer = Optimizer(model, config.lr, config.steps, threads=config.threads)
+
+    def loss_of(ids: torch.Tensor, labels: torch.Tensor, hints: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         embeddings = model.get_input_embeddings()(ids)  # (B, T, D)
         noise = torch.randn_like(embeddings) * embeddings.detach().std() * config.hint_noise
         embeddings = embeddings + noise * hints.unsqueeze(-1)
         hidden = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, :-1]
         learned = labels[:, 1:] != IGNORE
         loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[learned]), labels[:, 1:][learned])
-        optimizer.step(loss)
+        return loss, loss.detach()
+
+    loss = torch.tensor(float("nan"))
+    for _ in progress(range(config.steps), desc="training the mini LLaMA"):
+        loss = optimizer.step(loss_of, sequences.batch(rng))
     print(f"mini LLaMA: loss {loss.item():.3f} nats per token in the last step", flush=True)
     return model.eval()
 
@@ -230,7 +234,7 @@ def train(sequences: Sequences, vocab_size: int, config: LLMConfig, rng: random.
 @cli
 def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
-    config = read_config(args.config, "llm", LLMConfig())
+    config = read_config(args.config, "llm", LLMConfig(), args.seed)
     captions = read_captions(args.train_set / "captions")
     text = args.train_set / "text"
     transcriptions = read_kaldi(text) if text.is_file() else {}
@@ -239,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same captions; kept")
         return
-    rng = start(config.seed, config.threads)
+    rng = start(config.seed)
     sentences = [one for several in captions.values() for one in several]
     model_file = train_tokenizer(sentences + sorted(set(transcriptions.values())) + prompts, config.merges)
     sp = sentencepiece.SentencePieceProcessor(model_proto=model_file)

@@ -4,9 +4,8 @@
 import argparse
 import io
 import multiprocessing
-import os
 import random
-import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from espeak import Espeak
 from plan import Utterance, draw_set
 
 from espnet2_secap.data.io import atomic_write, invert, make_dir, write_captions, write_kaldi
-from espnet2_secap.errors import SecError, cli
+from espnet2_secap.errors import cli
 from espnet2_secap.metric.words import load_words
 from espnet2_secap.progress import progress
 
@@ -25,7 +24,6 @@ SAMPLE_RATE = 16000
 MARGIN = 0.12  # seconds of room before and after the speech
 ROOM_LEVEL = -68.0  # dBFS of the room's noise, the same in every recording
 FLOOR = -35.0  # dB: a stretch this far below the loudest one is a pause
-_espeak: Espeak | None = None  # made once; each utterance is rendered in a fresh copy of this process
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -54,15 +52,15 @@ def render(utterance: Utterance, seed: int) -> tuple[np.ndarray, float]:
     Returns:
         samples (n,) as int16 at `SAMPLE_RATE`; the speaking rate in characters per second, without the margins.
     """
-    assert _espeak is not None
-    samples = _espeak.render(
-        utterance.sentence,
-        voice=f"cmn+{utterance.speaker}",
-        wpm=utterance.wpm,
-        pitch=utterance.pitch_value,
-        pitch_range=utterance.range_value,
-    )
-    samples = soxr.resample(samples, _espeak.sample_rate, SAMPLE_RATE)
+    with Espeak() as espeak:
+        samples = espeak.render(
+            utterance.sentence,
+            voice=f"cmn+{utterance.speaker}",
+            wpm=utterance.wpm,
+            pitch=utterance.pitch_value,
+            pitch_range=utterance.range_value,
+        )
+    samples = soxr.resample(samples, espeak.sample_rate, SAMPLE_RATE)
     begin, end, level = find_speech(samples, SAMPLE_RATE)
     speech = samples[begin:end] * 10 ** ((utterance.level - level) / 20)
     margin = np.zeros(int(MARGIN * SAMPLE_RATE))
@@ -84,35 +82,12 @@ def _speak(job: tuple[Utterance, int, Path]) -> float:
     return rate
 
 
-def _speak_in_copy(job: tuple[Utterance, int, Path]) -> float:
-    """`_speak` in a fork of this process, so that the synthesiser starts from the same state each time."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.write(writer, repr(_speak(job)).encode())
-            status = 0
-        except BaseException as err:
-            print(f"{job[0].utt_id}: {err!r}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as stream:
-        answer = stream.read()
-    if os.waitpid(child, 0)[1] != 0:
-        raise SecError(f"{job[2]}: could not be made (the reason is above); mend that and run it again")
-    return float(answer)
-
-
 def make_audio(utterances: list[Utterance], folder: Path, seed: int, nj: int) -> list[float]:
     """Write `folder`/<id>.wav for each utterance; return their speaking rates in characters per second."""
-    global _espeak
-    _espeak = _espeak or Espeak()
     make_dir(folder)
     jobs = [(utterance, seed, folder / f"{utterance.utt_id}.wav") for utterance in utterances]
-    with multiprocessing.get_context("fork").Pool(nj) as pool:
-        rates = list(progress(pool.imap(_speak_in_copy, jobs, chunksize=4), len(jobs), f"speaking {folder.name}"))
+    with ProcessPoolExecutor(nj, mp_context=multiprocessing.get_context("fork")) as pool:
+        rates = list(progress(pool.map(_speak, jobs, chunksize=4), len(jobs), f"speaking {folder.name}"))
     wanted = {path.name for _, _, path in jobs}
     for path in folder.glob("*_*.wav*"):  # from an earlier run of another size, or one that was killed
         if path.name not in wanted:
