@@ -63,7 +63,7 @@ def test_gets_what_spice_wants_and_nothing_twice(install):
         (
             "echo INFO; echo '[ERROR] no route'; echo '[ERROR] more'; exit 1",
             "exit 0",
-            "could not download edu.*no route",
+            "not download edu.*no route",
         ),
         ("echo killed; exit 1", "exit 0", "could not download edu.*killed"),
     ],
