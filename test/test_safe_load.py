@@ -155,7 +155,7 @@ def train(corpus, tiny_llama, tmp_path):
 def test_training_starts_and_goes_on_from_tensors_alone(train, evil, tmp_path, capsys):
     exp = tmp_path / "exp"
     ends(capsys, lambda args: train(*args), ["--init_param", evil], evil, "holds Python objects")
-    ends(capsys, lambda args: train(*args), ["--align_model", evil], evil, "holds Python objects")
+    ends(capsys, lambda args: train(*args), ["--init_model", evil], evil, "holds Python objects")
     shutil.rmtree(exp)
     train()
     first = (exp / "1epoch.pth").read_bytes()

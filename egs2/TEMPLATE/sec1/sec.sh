@@ -115,13 +115,13 @@ export SEC_RUN
 mkdir -p "${dumpdir}" "${expdir}" || die "--dumpdir ${dumpdir}, --expdir ${expdir}: choose folders that can be written"
 
 if runs 1 "${skip_data_prep}"; then
-    log "Stage 1: corpus -> data/"
+    stage_begins 1 "corpus -> data/"
     # shellcheck disable=SC2086
     local/data.sh ${local_data_opts}
 fi
 
 if runs 2 "${skip_data_prep}"; then
-    log "Stage 2: format and check audio -> ${dumpdir}/raw"
+    stage_begins 2 "format and check audio -> ${dumpdir}/raw"
     for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
         need "data/${dset}/wav.scp" 1
         utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}"
@@ -139,7 +139,7 @@ if runs 2 "${skip_data_prep}"; then
 fi
 
 if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
-    log "Stage 3: speech features by ${encoder_name} ${upstream_path} -> ${feats_dir}"
+    stage_begins 3 "speech features by ${encoder_name} ${upstream_path} -> ${feats_dir}"
     for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do need "${dumpdir}/raw/${dset}/wav.scp" 2; done
     n=$(at_most "${nj}" "${dumpdir}/raw/${train_set}/wav.scp" --nj)
     extract=(sec_extract_feats --dumpdir "${dumpdir}" --sets "${train_set} ${valid_set} ${test_sets}"
@@ -154,7 +154,7 @@ if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
 fi
 
 if runs 4 "${skip_data_prep}"; then
-    log "Stage 4: lengths and statistics -> ${sec_stats_dir}"
+    stage_begins 4 "lengths and statistics -> ${sec_stats_dir}"
     for dset in "${train_set}" "${valid_set}"; do
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
         stats=()
@@ -165,12 +165,12 @@ if runs 4 "${skip_data_prep}"; then
 fi
 
 if runs 5 "${skip_train}" && ! "${skip_align}" && [ -z "${pretrained_model}" ]; then
-    log "Stage 5: training, first stage: STMIL + SCCL -> ${align_exp}"
+    stage_begins 5 "training, first stage: STMIL + SCCL -> ${align_exp}"
     train "${align_exp}" "${align_config}" "${align_args}" "caption,captions text,text emotion,utt2emo" --model align
 fi
 
 if runs 6 "${skip_train}"; then
-    log "Stage 6: training, second stage: captioning -> ${sec_exp}"
+    stage_begins 6 "training, second stage: captioning -> ${sec_exp}"
     start=()
     if ! "${skip_align}"; then
         [ -n "${pretrained_model}" ] || pretrained_model=${align_exp}/${align_model}
@@ -181,7 +181,7 @@ if runs 6 "${skip_train}"; then
 fi
 
 if runs 7 "${skip_eval}"; then
-    log "Stage 7: decoding by ${sec_exp}/${inference_model} -> ${decode_dir}"
+    stage_begins 7 "decoding by ${sec_exp}/${inference_model} -> ${decode_dir}"
     need "${sec_exp}/${inference_model}" 6
     for dset in "${tests[@]}"; do
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
@@ -197,7 +197,7 @@ if runs 7 "${skip_eval}"; then
 fi
 
 if runs 8 "${skip_eval}"; then
-    log "Stage 8: scoring and report -> ${expdir}/RESULTS.md, RESULTS.tex, RESULTS.html (for a browser)"
+    stage_begins 8 "scoring and report -> ${expdir}/RESULTS.md, RESULTS.tex, RESULTS.html (for a browser)"
     for dset in "${tests[@]}"; do
         need "${decode_dir}/${dset}/captions" 7
         systems=("${decode_dir}/${dset}")
