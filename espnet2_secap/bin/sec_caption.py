@@ -87,10 +87,9 @@ def _main(args: argparse.Namespace) -> None:
     try:
         good = readable(recordings, failed)
         captioner = FileCaptioner(_loader(args, options), journal, options.batch_size, args.max_seconds, args.seed)
-        rows = _print_in_order(
-            progress(captioner.run(good, failed), total=len(good), desc="captioning recordings"), args.output
-        )
-        if args.output:
+        results = progress(captioner.run(good, failed), total=len(good), desc="captioning recordings")
+        rows = _print_in_order(results, args.output) if good else []
+        if args.output and rows:
             write_output(args.output, rows)
             _tell(f"{len(rows)} captioned: {args.output}")
     finally:

@@ -7,6 +7,7 @@ SMOOTH = 20  # frames over which energy is averaged for the level of speech: a c
 MARGIN = 0.2  # seconds of silence kept before and after speech
 QUIET = 60.0  # dB below the loudest 0.2 s, where silence ends at the latest
 LEAST_RANGE = 6.0  # dB between silence and speech; where there is less, all is taken for speech
+LEAST_SPEECH = 0.1  # seconds of speech in a piece: a click is no speech
 EARLIEST = 0.4  # of the longest piece: no cut before
 
 
@@ -14,8 +15,9 @@ def cut_at_silence(samples: np.ndarray, fs: int, longest: float, shortest: float
     """Cut a recording into pieces of at most `longest` seconds, each cut in the longest pause within reach.
 
     Silence is what lies less than 30% of the way (in dB) from the quiet tenth of the frames up to the loudest 0.2 s.
-    Silence around a piece is dropped but for 0.2 s; so is a piece that is shorter than `shortest` then. A recording
-    that is not longer than `longest` stays whole. The same samples always give the same pieces.
+    Silence around a piece is dropped but for 0.2 s; so is a piece that is shorter than `shortest` then, or has less
+    than 0.1 s of speech. A recording that is not longer than `longest` stays whole. The same samples always give the
+    same pieces.
 
     Args:
         samples: (samples,) int16 or float.
@@ -41,7 +43,8 @@ def cut_at_silence(samples: np.ndarray, fs: int, longest: float, shortest: float
         if end - begin > frames:
             stop = _best_cut(level, threshold, begin + int(frames * EARLIEST), begin + frames)
         last = start + int(np.flatnonzero(speech[start:stop])[-1]) + 1
-        pieces.append((begin, min(last + margin, stop)))
+        if speech[start:stop].sum() * FRAME >= LEAST_SPEECH:
+            pieces.append((begin, min(last + margin, stop)))
         start = stop
     bounds = [(begin * hop, min(stop * hop, len(samples))) for begin, stop in pieces]
     return [(begin, stop) for begin, stop in bounds if stop - begin >= shortest * fs]

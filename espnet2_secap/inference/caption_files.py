@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from espnet2_secap.data import audio
 from espnet2_secap.data.audio import BadAudio
 from espnet2_secap.data.recordings import check_recording, read_recording, to_float
 from espnet2_secap.data.silence import cut_at_silence
@@ -138,10 +140,12 @@ class FileCaptioner:
 
     def _read(self, place: int, recording: Recording, taken: dict[str, Recording]) -> Read:
         """Read a recording and cut it."""
-        stamp, fs = _stamp(recording.path), self.model.fs
+        # The journal is this model's: a recording that fails again does not need it loaded.
+        fs = next((kept["fs"] for kept in self.journal.recordings.values()), None) or self.model.fs
+        stamp = _stamp(recording.path)
         pcm = read_recording(recording.path, fs)
         longest = self.max_seconds or self.model.max_seconds or LONGEST
-        least = self.model.min_samples
+        least = max(self.model.min_samples, round(audio.SHORTEST * fs))
         if len(pcm) < least:
             raise BadAudio(f"is too short: {len(pcm) / fs:.4f} s, the model needs {least / fs:g} s; leave it out")
         bounds = cut_at_silence(pcm, fs, longest, max(SHORTEST, least / fs))
@@ -200,7 +204,7 @@ class FileCaptioner:
                 f"out of memory at {len(batch)} pieces of up to {longest:.1f} s; lower --batch_size or --max_seconds"
             ) from err
         rows = {
-            piece.id: [{"text": " ".join(text.split()), "score": round(float(score), 6)} for text, score in candidates]
+            piece.id: [{"text": one_line(text), "score": round(float(score), 6)} for text, score in candidates]
             for (piece, _), candidates in zip(batch, found, strict=True)
         }
         self.journal.add_captions(rows)
@@ -208,6 +212,11 @@ class FileCaptioner:
     def _captioned(self, read: Read, piece: Piece) -> Captioned:
         times = (round(piece.start / read.fs, 3), round(piece.end / read.fs, 3))
         return Captioned(piece.id, read.recording.path, *times, self.journal.captions[piece.id])
+
+
+def one_line(text: str) -> str:
+    """A caption without control characters, with single blanks: what a model writes goes into lines and tables."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
 
 
 def piece_id(name: str, start: float, end: float) -> str:
