@@ -17,6 +17,7 @@ def checkout(tmp_path):
     """A copy of the shell layer, with the environment and the package of this repository."""
     root = tmp_path / "checkout"
     shutil.copytree(REPO / "egs2/TEMPLATE", root / "egs2/TEMPLATE", symlinks=True)
+    shutil.copytree(REPO / "egs2/mini_emospeech/sec1/local", root / "egs2/mini_emospeech/sec1/local")
     shutil.copytree(REPO / "utils", root / "utils")
     (root / "tools").mkdir()
     (root / "tools/venv").symlink_to(REPO / "tools/venv")
@@ -47,6 +48,11 @@ def test_new_recipe(checkout):
     }
     assert all((recipe / name).exists() for name in links)
     assert (recipe / "conf/slurm.conf").is_file() and os.access(recipe / "run.sh", os.X_OK)
+    template = REPO / "egs2/TEMPLATE/sec1/conf"
+    assert {p.name for p in (recipe / "conf").iterdir()} == {p.name for p in template.iterdir()}
+    named = re.findall(r"conf/\w+\.yaml", (recipe / "run.sh").read_text())
+    assert len(named) >= 3 and all((recipe / name).is_file() for name in named)
+    assert (recipe / "local/pretrain.sh").is_file() and (recipe / "local/pretrain_hubert.py").is_file()
     assert [p.name for p in recipe.parent.iterdir()] == ["sec1"], "nothing half-written is left beside it"
 
 
@@ -90,7 +96,7 @@ def test_bad_calls(checkout, args):
     done = setup(checkout, *args)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("setup.sh: error: ") and done.stderr.count("\n") == 1
-    assert [p.name for p in (checkout / "egs2").iterdir()] == ["TEMPLATE"]
+    assert sorted(p.name for p in (checkout / "egs2").iterdir()) == ["TEMPLATE", "mini_emospeech"]
 
 
 def test_help(checkout):

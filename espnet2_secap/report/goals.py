@@ -36,7 +36,7 @@ def read_goals(path: str | Path) -> list[tuple[str, str, str, str, float | str]]
                     _target(target)
                     goals.append((system, dset, metric, sign, target))
     except (ValueError, TypeError, AttributeError, RecursionError) as err:
-        raise SecError(f"{path}: not goals ({err}); the form is {_FORMAT}") from None
+        raise SecError(f"{path}: is not a goals file ({err}); expected {_FORMAT}") from None
     return goals
 
 

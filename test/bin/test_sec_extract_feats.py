@@ -164,7 +164,8 @@ def test_bad_input_leaves_earlier_features_whole(place, capsys, tmp_path):
     assert "dump --layer all" in fails(capsys, *one, "--layer", "weighted_sum")
     assert "must be KEY=VALUE, or a JSON object" in fails(capsys, *one, "--encoder_conf", "[1]")
     assert "unknown key 'layr'" in fails(capsys, *one, "--encoder_conf", "layr=1")
-    assert "reads features" in fails(capsys, *one, "--encoder", "stored", "--encoder_conf", '{"input_size": 6}')
+    stored = ["--sets", "test", "--output", "dump/hubert", "--encoder", "stored", "--encoder_conf", "input_size=6"]
+    assert "reads features" in fails(capsys, *stored)
     assert "--job 3: must be between 1 and 2" in fails(capsys, *one, "--nj", "2", "--job", "3")
     assert "each once" in fails(capsys, *one, "--sets", "test test")
     if not torch.cuda.is_available():

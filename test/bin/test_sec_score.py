@@ -57,7 +57,7 @@ def test_without_java_meteor_is_not_available_and_the_rest_is(files):
     [
         (None, "does not exist"),
         ("", "is empty"),
-        ('a ["x"]\nb 高兴\n', "b: is neither a caption nor a JSON list"),
+        ('a ["x"]\nb 高兴\n', "b: is not a list of captions"),
         ('a ["x"]\n', "1 of the 2 utterances in ref have no candidate (b)"),
         ('a ["x"]\nb ["x"]\nc ["x"]\n', "1 of its ids are not in ref (c)"),
         ('a ["x"]\na ["x"]\n', "twice"),

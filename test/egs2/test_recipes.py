@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from recipe import recipe_folder, run
@@ -120,6 +121,22 @@ def test_help_lists_every_option(mini):
     assert done.returncode == 0
     for option in ("stage", "upstream", "align_config", "inference_nj", "gpu_inference", "pretrained_model"):
         assert f"--{option} " in done.stdout
+
+
+def test_a_new_corpus_runs_once_its_data_sh_is_written(repo, mini, tmp_path):
+    """setup.sh, then a local/data.sh that makes data/: all stages, with the default configurations."""
+    made, _ = mini
+    done = subprocess.run([repo / "egs2/TEMPLATE/sec1/setup.sh", tmp_path / "corpus"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "corpus" / "sec1"
+    (folder / "local" / "data.sh").write_text(f"#!/bin/sh\ncp -r {made}/data {made}/pretrained .\n")
+    one = "--max_epoch 1 --sampler_conf num_categories=2 --sampler_conf per_category=4"
+    options = ["--upstream_path", "pretrained/hubert", "--align_args", one, "--caption_args", "--max_epoch 1"]
+    done = run(folder, *options, "--inference_args", "--num_candidates 2")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (folder / "exp" / "RESULTS.md").is_file()
+    table = done.stdout[done.stdout.index("stage") :]
+    assert all(f"\n{stage} " in table or f"| {stage} " in table for stage in range(1, 9)), table[-900:]
 
 
 def test_emospeech_recipe(repo, shared, tmp_path):

@@ -5,8 +5,9 @@ set -euo pipefail
 usage="Usage: setup.sh CORPUS_FOLDER
  e.g.: egs2/TEMPLATE/sec1/setup.sh egs2/mycorpus     makes egs2/mycorpus/sec1
 
-Makes a recipe folder with links to the shared parts (sec.sh, path.sh, utils), a copy of cmd.sh and of conf/ to
-edit, and a first run.sh and local/data.sh that say what to write. Only local/ and conf/ are left to write.
+Makes a recipe folder with links to the shared parts (sec.sh, path.sh, utils, the programs that pretrain mini parts),
+a copy of cmd.sh and of the default configurations to edit, a first run.sh, and a local/data.sh that says what to
+write. It runs through all stages once local/data.sh is written.
 The folder may be named with or without its last part, sec1; a name without / means egs2/NAME."
 
 die() {
@@ -46,12 +47,16 @@ build=${dest}.new$$
 trap 'rm -rf "${build}"' EXIT
 mkdir "${build}" "${build}/local"
 
-relative() { perl -MFile::Spec -e 'print File::Spec->abs2rel(@ARGV)' "$1" "${dest}"; }
+# relative PATH [FOLDER]: PATH as seen from FOLDER, the recipe if none
+relative() { perl -MFile::Spec -e 'print File::Spec->abs2rel(@ARGV)' "$1" "${2:-${dest}}"; }
 to_template=$(relative "${template}")
 ln -s "${to_template}/sec.sh" "${to_template}/path.sh" "${build}"
 ln -s "$(relative "${root}/utils")" "${build}/utils"
 cp "${template}/cmd.sh" "${build}"
-cp -R "${template}/conf" "${build}/conf"
+cp -RL "${template}/conf" "${build}/conf"
+for program in "${root}"/egs2/mini_emospeech/sec1/local/pretrain*; do
+    ln -s "$(relative "${program}" "${dest}/local")" "${build}/local"
+done
 
 cat > "${build}/run.sh" <<'END'
 #!/usr/bin/env bash
@@ -68,12 +73,14 @@ test_sets="test"
 lang=zh
 segment=char
 
-# Speech features: S3PRL's name of an upstream, and the folder or hub name of its weights
+# Speech features: S3PRL's name of an upstream, and the folder or hub name of its weights. pretrained/ holds mini parts
+# that stage 1 trains on the training set (conf/pretrain.yaml): good for a first run on a laptop. For numbers to
+# publish, take pretrained models and the paper's sizes:
+#   --local_data_opts "--mini_parts false" --upstream_path TencentGameMate/chinese-hubert-large
+#   --align_config conf/align_large.yaml --caption_config conf/caption_large.yaml
 upstream=hf_hubert_custom
-upstream_path=TencentGameMate/chinese-hubert-large
+upstream_path=pretrained/hubert
 
-# Configurations, to be written in conf/: start from those of egs2/mini_emospeech/sec1/conf (small, learns in
-# minutes) or egs2/emospeech/sec1/conf (the paper's sizes)
 align_config=conf/align.yaml # stage 5: the bridge learns from captions and transcriptions
 caption_config=conf/caption.yaml # stage 6: captioning through the language model
 inference_config=conf/decode.yaml # stage 7: decoding
@@ -98,7 +105,8 @@ cat > "${build}/local/data.sh" <<'END'
 # Options come from ./run.sh --local_data_opts "--corpus FOLDER".
 set -euo pipefail
 
-corpus= # folder of the corpus
+corpus=         # folder of the corpus
+mini_parts=true # also train a mini HuBERT and a mini LLaMA on the training set
 
 . ./path.sh
 . utils/parse_options.sh
@@ -125,6 +133,9 @@ for name in train valid test; do
     fi
     utils/validate_data_dir.sh "data/${name}" --require captions
 done
+if "${mini_parts}"; then
+    local/pretrain.sh --train_set data/train
+fi
 END
 
 chmod +x "${build}/run.sh" "${build}/local/data.sh"
@@ -132,5 +143,5 @@ rmdir "${dest}"
 mv "${build}" "${dest}"
 echo "Made ${dest}. Now:
   1. write local/data.sh: the corpus -> data/train, data/valid, data/test
-  2. write conf/: the configurations that run.sh names, starting from those of another recipe
-  3. ./run.sh --stage 1 --stop_stage 8"
+  2. ./run.sh --stage 1 --stop_stage 8
+Then edit conf/, whose files are copies of the defaults."
