@@ -45,6 +45,14 @@ def shared() -> Path:
     return path
 
 
+@pytest.fixture(scope="session", params=["secap_tiny_synthetic", "secap_tiny"])
+def secap_tiny(request) -> Path:
+    """A checkpoint of the released code at tiny size, with what the released code computes from it: one with audio of
+    our own in test/fixtures, one with real recordings in shared/."""
+    ours = REPO / "test" / "fixtures" / request.param
+    return ours if ours.is_dir() else request.getfixturevalue("shared") / "fixtures" / request.param
+
+
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory) -> str:
     from tiny import make_llama

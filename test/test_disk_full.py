@@ -242,10 +242,10 @@ def test_training(disk, train_args, capsys, free):
 
 
 @pytest.mark.parametrize("free", [0, 100000, 300000])
-def test_import_of_the_released_checkpoint(disk, shared, capsys, free):
+def test_import_of_the_released_checkpoint(disk, repo, capsys, free):
     from espnet2_secap.bin.sec_import_secap import main
 
-    tiny = shared / "fixtures" / "secap_tiny"
+    tiny = repo / "test" / "fixtures" / "secap_tiny_synthetic"
     parts = {"hubert": "hubert", "llm": "llama", "text_encoder": "text2vec"}
     args = [part for name, folder in parts.items() for part in (f"--{name}", tiny / "weights" / folder)]
     args += ["--checkpoint", tiny / "model.ckpt", "--output", disk / "out"]

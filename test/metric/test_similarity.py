@@ -11,8 +11,8 @@ from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.segment import segment_char
 
 
-def test_sim_of_the_released_code(shared):
-    folder = shared / "fixtures" / "secap_tiny"
+def test_sim_of_the_released_code(secap_tiny):
+    folder = secap_tiny
     sim = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["sim"]
     score = find_metric("sim1").make(Context(segment_char, models={"sim1": str(folder / "weights" / "text2vec")}))
     references = {str(i): [right] for i, (_, right) in enumerate(sim["pairs"])}

@@ -1,4 +1,4 @@
-"""The released checkpoint of tiny size against what the released code computes from it (fixtures/secap_tiny)."""
+"""The released checkpoint at tiny size against what the released code computes from it (conftest's secap_tiny)."""
 
 import json
 
@@ -14,8 +14,8 @@ from espnet2_secap.text.template import Segment
 
 
 @pytest.fixture(scope="module")
-def tiny(shared):
-    return shared / "fixtures" / "secap_tiny"
+def tiny(secap_tiny):
+    return secap_tiny
 
 
 def arguments(tiny, output, **changes) -> list[str]:
@@ -88,12 +88,17 @@ def test_greedy_captions(tiny, speech2caption):
         assert speech2caption.caption([wav])[0][0][0] == text, "alone as in a batch"
 
 
-def test_the_folder_is_an_ordinary_experiment(imported):
+def test_the_folder_is_an_ordinary_experiment(tiny, imported):
     config = yaml.safe_load((imported / "config.yaml").read_text(encoding="utf-8"))
+    meta = json.loads((tiny / "meta.json").read_text(encoding="utf-8"))
+    heads = json.loads((tiny / "weights" / "text2vec" / "config.json").read_text())["num_attention_heads"]
     assert config["bridge_conf"] == {
-        "num_queries": 32, "hidden_size": 32, "num_layers": 4, "intermediate_size": 64, "encoder_width": 768,
-        "cross_attention_frequency": 2, "num_heads": 4,
+        "num_queries": 32, "hidden_size": meta["qformer_hidden"], "num_layers": meta["qformer_layers"],
+        "intermediate_size": 2 * meta["qformer_hidden"], "encoder_width": 768,
+        "cross_attention_frequency": meta["cross_attention_freq"], "num_heads": heads,
     }  # fmt: skip
+    assert config["template_conf"] == {} and config["template"] == "secap"
+    assert config["front_end"]["sampling_rate"] == 16000
     assert not (imported / "llm").exists(), "the checkpoint's LM is that of the folder"
 
 

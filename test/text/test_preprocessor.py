@@ -61,7 +61,7 @@ def test_first_stage():
     "data, message",
     [
         ({"caption": "not json"}, "captions: u7: is not JSON"),
-        ({"caption": "[]"}, "captions: u7: has an empty list"),
+        ({"caption": "[]"}, "captions: u7: has no caption"),
         ({"caption": '["a"]', "emotion": "bored"}, "utt2emo: u7: category 'bored'"),
     ],
 )

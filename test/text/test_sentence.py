@@ -8,13 +8,13 @@ from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
 
 @pytest.fixture(scope="module")
-def meta(shared):
-    return json.loads((shared / "fixtures" / "secap_tiny" / "meta.json").read_text(encoding="utf-8"))
+def meta(secap_tiny):
+    return json.loads((secap_tiny / "meta.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def encoder(shared):
-    return SentenceEncoder(str(shared / "fixtures" / "secap_tiny" / "weights" / "text2vec"), batch_size=7)
+def encoder(secap_tiny):
+    return SentenceEncoder(str(secap_tiny / "weights" / "text2vec"), batch_size=7)
 
 
 def test_similarity_of_the_released_code(meta, encoder):

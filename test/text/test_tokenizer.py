@@ -18,10 +18,10 @@ def test_bert_folder(tiny_bert):
     assert len(tokenizer.encode("语速较快")) == 4
 
 
-def test_released_prompt_ids(shared):
+def test_released_prompt_ids(secap_tiny):
     import json
 
-    folder = shared / "fixtures" / "secap_tiny"
+    folder = secap_tiny
     meta = json.loads((folder / "meta.json").read_text())
     tokenizer = build_tokenizer(str(folder / "weights" / "llama"))
     for utt in meta["utts"].values():
