@@ -186,10 +186,10 @@ def test_statistics_and_decoding_read_no_pipe_and_no_pickle(corpus, tmp_path, ca
     (tmp_path / "evil.ark").write_bytes(b"u PKL" + pickle.dumps(Evil(marker)))
     (tmp_path / "utt2num_frames").write_text("u0 5\n")
     (tmp_path / "config.json").write_text('{"num_layers": 1, "dim": 6}')
-    for entry in (f"mkdir {marker} |", f"{tmp_path}/evil.ark:2"):
+    for entry, what in ((f"mkdir {marker} |", "is a command"), (f"{tmp_path}/evil.ark:2", "holds a pickle")):
         (tmp_path / "feats.scp").write_text(f"u0 {entry}\n")
         args = ["--dir", tmp_path, "--output", tmp_path / "shape", "--feats_stats", tmp_path / "stats.npz"]
-        ends(capsys, main, args, f"u0: {entry} cannot be read")
+        ends(capsys, main, args, f"{entry}: u0: {what}")
 
 
 def test_global_mvn_reads_no_pickle(train, tmp_path, marker, capsys):

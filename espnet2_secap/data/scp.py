@@ -38,9 +38,9 @@ def read_matrix(entry: str) -> np.ndarray:
         try:
             matrix = np.array(read_kaldi(ark), dtype=np.float32)
         except (ValueError, TypeError, AssertionError, MemoryError, EOFError, struct.error) as err:
-            raise SecError(f"incomplete or broken matrix ({' '.join(str(err).split())[:100]})") from err
+            raise SecError(f"is an incomplete or broken matrix ({' '.join(str(err).split())[:100]})") from err
     if matrix.ndim != 2:
-        raise SecError(f"array of {matrix.ndim} dimensions, expected frames x values")
+        raise SecError(f"has {matrix.ndim} dimensions, expected frames x values")
     return matrix
 
 
@@ -64,8 +64,9 @@ def check_feats_scp(path: str | Path) -> None:
                     ark, name = open(file, "rb"), file
                 _check_kind(ark, offset)
             except (SecError, OSError) as err:
-                said = f"{shorten(entry, 500)}: {err.strerror}" if isinstance(err, OSError) else str(err)
-                raise SecError(f"{path}:{number}: {shorten(utt_id)}: {said}; run stage 3 again") from err
+                said = err.strerror if isinstance(err, OSError) else str(err)
+                where = f"{path}:{number}: {shorten(utt_id)}: {shorten(entry, 500)}"
+                raise SecError(f"{where}: {said}; run stage 3 again") from err
     finally:
         if ark is not None:
             ark.close()
@@ -106,9 +107,9 @@ def check_training_data(data: Iterable[tuple[str, str, str]]) -> None:
 def _place(entry: str) -> tuple[str, int]:
     match = _PLACE.fullmatch(entry)
     if is_command(entry):
-        raise SecError(f"{shorten(entry, 500)}: is a command (pipe), which is never run")
+        raise SecError("is a command (pipe), which is never run")
     if match is None or not entry.isprintable():
-        raise SecError(f"{shorten(entry, 500)}: is not FILE:OFFSET of an ark")
+        raise SecError("is not FILE:OFFSET of an ark")
     return match[1], int(match[2])
 
 
@@ -117,7 +118,7 @@ def _check_kind(ark, offset: int) -> None:
     ark.seek(offset)
     start = ark.read(max(map(len, _MATRIX)))
     if start.startswith(b"PKL"):
-        raise SecError(f"{ark.name}: holds a pickle at {offset}, which could run code and is not read")
+        raise SecError("holds a pickle, which could run code and is not read")
     if not start.startswith(_MATRIX):
-        raise SecError(f"{ark.name}: holds no matrix at {offset}")
+        raise SecError("holds no matrix")
     ark.seek(offset)

@@ -79,7 +79,8 @@ class Utterances:
             return self._audio(utt) if self.raw else self._feats(utt)
         except (SecError, OSError) as err:
             what = f"cannot be read ({err.strerror})" if isinstance(err, OSError) else str(err)
-            raise SecError(f"{self.paths[utt]}: {shorten(utt)}: {what}; run stage {self.stage} again") from err
+            where = f"{shorten(self.paths[utt], 500)}: {shorten(utt)}"
+            raise SecError(f"{where}: {what}; run stage {self.stage} again") from err
 
     def _audio(self, utt: str) -> np.ndarray:
         path, expected = self.paths[utt], self.lengths[utt]

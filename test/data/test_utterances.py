@@ -93,10 +93,10 @@ def test_features_that_are_not_as_stage_3_wrote_them(feats, tmp_path):
         Utterances(tmp_path).read("u1")
     ark = (tmp_path / "f.ark").read_bytes()
     (tmp_path / "f.ark").write_bytes(ark[:-9])
-    with pytest.raises(SecError, match="u1: incomplete or broken matrix .*; run stage 3 again"):
+    with pytest.raises(SecError, match="u1: is an incomplete or broken matrix .*; run stage 3 again"):
         Utterances(tmp_path).read("u1")
     (tmp_path / "f.ark").write_bytes(b"x" * 400)
-    with pytest.raises(SecError, match="u0: .*holds no matrix at .*; run stage 3 again") as err:
+    with pytest.raises(SecError, match="u0: holds no matrix; run stage 3 again") as err:
         Utterances(tmp_path).read("u0")
     assert "\n" not in str(err.value)
 
