@@ -1,0 +1,22 @@
+import torch
+
+from espnet2_secap.masks import lengths_to_mask, masked_mean, positions
+
+
+def test_lengths_to_mask():
+    assert lengths_to_mask(torch.tensor([2, 0, 3]), 3).tolist() == [
+        [True, True, False],
+        [False, False, False],
+        [True, True, True],
+    ]
+
+
+def test_positions_count_real_places_only():
+    mask = torch.tensor([[False, True, True], [True, False, True]])
+    assert positions(mask).tolist() == [[0, 0, 1], [0, 0, 1]]
+
+
+def test_masked_mean_ignores_padding_and_survives_an_empty_row():
+    values = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [99.0, 99.0]], [[5.0, 5.0]] * 3])
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert masked_mean(values, mask).tolist() == [[2.0, 4.0], [0.0, 0.0]]
