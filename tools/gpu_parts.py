@@ -21,6 +21,7 @@ from benchmark_parts import (
     language_model,
     make_batch,
     make_small_parts,
+    prefix_embeddings,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -250,7 +251,8 @@ def _generate(args, model, count: int, options: dict, bounds: Bounds) -> dict:
             generate(model, batch, **options)
     memory, steps = peak_memory(args.device), options["max_length"]
     candidates = options.get("num_candidates", 1)
-    prefix = 1 + SIZES[args.part]["bridge"]["num_queries"] + batch["prompt"].size(1)
+    with torch.no_grad():
+        prefix = prefix_embeddings(model, batch)[0].size(1)
     rows = count * candidates * options.get("beam_size", 1)
     products, bandwidth = decoding_bounds(language_model(model), prefix, count, rows, steps, bounds)
     row = {"seconds": clock.seconds, "steps": steps, "tokens": count * candidates * steps, "utterances": count}
