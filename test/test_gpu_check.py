@@ -14,7 +14,7 @@ def gpu_check(repo, monkeypatch):
 
 def test_all_measurements_on_a_cpu_at_tiny_size(repo, tmp_path):
     command = [str(repo / "tools" / "gpu_check.sh"), "--device", "cpu", "--size", "tiny", "--parts", "parity", "tiny"]
-    command += ["--work", str(tmp_path), "--output", str(tmp_path / "out.json"), "--minutes", "20"]
+    command += ["--work", str(tmp_path), "--output", str(tmp_path / "out.json"), "--minutes", "30"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     report = json.loads((tmp_path / "out.json").read_text())

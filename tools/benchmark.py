@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from benchmark_parts import SIZES, build_model, generate_one_by_one, language_model, make_batch  # noqa: E402
+from benchmark_parts import SIZES, build_model, end_id, generate_one_by_one, language_model, make_batch  # noqa: E402
 
 DECODING = dict(
     sampling=True,
@@ -142,7 +142,11 @@ def published(args, work: Path, speech: list) -> dict:
     options = {key: value for key, value in DECODING.items() if key not in ("num_candidates", "beam_size", "sampling")}
     options["min_new_tokens"], options["max_new_tokens"] = options.pop("min_length"), options.pop("max_length")
     options |= {"candidates": DECODING["num_candidates"], "beam_size": DECODING["beam_size"]}
-    prompt = torch.tensor([model.prompt_ids], device=args.device)
+    instruction = model.instruction
+    prompt = {
+        "instruction": instruction,
+        "instruction_lengths": torch.tensor([instruction.size(1)], device=args.device),
+    }
     tokens = 0
 
     def sentence_vector(bert, tokenizer, text):
@@ -154,8 +158,8 @@ def published(args, work: Path, speech: list) -> dict:
     with torch.no_grad(), Clock(args.device) as clock:
         for one in speech:
             wav, length = (part.to(args.device) for part in padded([one]))
-            batch = {"speech": wav, "speech_lengths": length, "prompt": prompt}
-            found = generate_one_by_one(model.model, batch, eos=model.tokenizer.eos_id, **options)
+            batch = {"speech": wav, "speech_lengths": length} | prompt
+            found = generate_one_by_one(model.model, batch, eos=end_id(model.model), **options)
             texts = [model.tokenizer.decode(ids) for ids in found]
             tokens += sum(len(model.tokenizer.encode(text)) for text in texts)
             tokenizer = AutoTokenizer.from_pretrained(work / "similarity")
@@ -187,13 +191,13 @@ def ours(args, work: Path, speech: list) -> dict:
     with Clock(args.device) as clock:
         sentences = SentenceEncoder(str(work / "similarity"), args.device)
         for batch in chunks(sorted(speech, key=len), args.batch_size):
-            found = model(batch)
+            found = model.caption_inputs(batch)
             kept = list(ranked(found, KEEP, sentences))
             assert all(row["kept"] == KEEP for row in kept)
             tokens += sum(len(model.tokenizer.encode(text)) for candidates in found for text, _ in candidates)
     row = {"seconds": clock.seconds, "tokens": tokens, "memory": peak_memory(args.device)}
     lm, utterances = language_model(model.model), min(args.batch_size, len(speech))
-    prefix = 1 + SIZES[args.size]["bridge"]["num_queries"] + len(model.prompt_ids)
+    prefix = 1 + SIZES[args.size]["bridge"]["num_queries"] + model.instruction.size(1)
     rows = utterances * DECODING["num_candidates"] * DECODING["beam_size"]
     # random weights never end a caption; a smaller last batch counts for what it is of a full one
     shape = {"prefix": prefix, "utterances": utterances, "rows": rows, "steps": DECODING["max_length"]}

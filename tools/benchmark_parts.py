@@ -196,37 +196,39 @@ def language_model(model):
 
 def end_id(model) -> int:
     """The token that ends a caption."""
-    return model.decoder.tokenizer.eos_id
+    return model.template.end
 
 
 def make_batch(size: str, seconds: list[float], device: str, seed: int = 0) -> dict:
-    """Random stored features (50 a second), captions of 20 tokens, texts of 15, prompts of 25, two emotions."""
+    """Random stored features (50 a second), captions of 20 tokens, texts of 15, instructions of 25, two emotions."""
     import torch
 
     noise = torch.Generator().manual_seed(seed)
     frames = [max(int(50 * s), 1) for s in seconds]
     rows = [torch.randn(n, feats_width(size), generator=noise) for n in frames]
     data = {"speech": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), "speech_lengths": torch.tensor(frames)}
-    for name, length in (("caption", 20), ("text", 15), ("prompt", 25)):
+    for name, length in (("caption", 20), ("text", 15), ("instruction", 25)):
         data[name] = torch.randint(300, 20000, (len(rows), length), generator=noise)
         data[f"{name}_lengths"] = torch.full((len(rows),), length)
     data["emotion"] = torch.arange(len(rows)) % 2
     return {name: value.to(device) for name, value in data.items()}
 
 
+def speech_and_instruction(batch: dict) -> dict:
+    """What captioning takes of a batch."""
+    return {name: batch[name] for name in ("speech", "speech_lengths", "instruction", "instruction_lengths")}
+
+
 def generate(model, batch: dict, **options) -> list[list[list[int]]]:
-    """Captions as token ids: utterances, candidates, tokens."""
-    names = ("speech", "speech_lengths", "prompt", "prompt_lengths")
-    return model.generate(**{name: batch[name] for name in names}, **options)[0]
+    """Captions as token ids: utterances, candidates, tokens; options are fields of DecodingOptions."""
+    from espnet2_secap.decoder.options import DecodingOptions
+
+    return model.generate(DecodingOptions(**options), **speech_and_instruction(batch))[0]
 
 
 def prefix_embeddings(model, batch: dict):
     """What the LM reads before the caption: embeddings (B, L, H) and mask (B, L)."""
-    import torch
-
-    vectors, mask = model.embed_speech(batch["speech"], batch["speech_lengths"])
-    prompt = batch["prompt"]
-    return model.decoder._embed(vectors, mask, prompt, torch.ones_like(prompt, dtype=torch.bool))
+    return model.decoder.join(model.segments(**speech_and_instruction(batch)))
 
 
 def generate_one_by_one(model, batch: dict, candidates: int, beam_size: int, eos: int, **options) -> list[list[int]]:

@@ -82,6 +82,7 @@ def test_bad_captions_are_one_line_and_earlier_scores_stay(files, content, messa
         (["--metrics", "blue"], "no metric 'blue'"),
         (["--words", "none.json"], "none.json: no such words file"),
         (["--truth_dir", "nowhere"], "nowhere: no such folder"),
+        (["--device", "gpu"], "--device gpu: cannot be used here"),
     ],
 )
 def test_bad_options(files, args, message):

@@ -66,3 +66,9 @@ def test_a_folder_without_a_model_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(SecError, match=f"--sim2 {tmp_path}"):
         find_metric("sim2").make(Context(segment_char, models={"sim2": str(tmp_path)}))
+
+
+@pytest.mark.parametrize("name", ["sim1", "sim2", "bertscore"])
+def test_the_model_runs_on_the_device_that_is_given(bert, name):
+    with pytest.raises(RuntimeError, match="device type at start of device string: nowhere"):
+        find_metric(name).make(Context(segment_char, models={name: str(bert)}, device="nowhere"))
