@@ -61,7 +61,7 @@ job() {
 # train EXP_DIR CONFIG ARGS DATA ...: one training stage by ESPnet's launcher, with its progress on this terminal.
 # DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; missing files are omitted.
 train() {
-    local exp=$1 config=$2 args=$3 names=$4 data=() split dset name path threads; shift 4
+    local exp=$1 config=$2 args=$3 names=$4 data=() processes=() split dset name path threads; shift 4
     [ -f "${config}" ] || die "${config}: no such configuration"
     [ "${feats_type} ${feats_normalize}" != "raw global_mvn" ] ||
         die "--feats_normalize global_mvn needs stored features: give --feats_type extracted, or --feats_normalize ''"
@@ -78,13 +78,14 @@ train() {
     mkdir -p "${exp}"
     find "${exp}" -maxdepth 1 -name '.dist_init_*' -delete # left by a killed run
     threads=${train_threads:+ --num_threads ${train_threads}}
+    [ "${ngpu}" -gt 0 ] || processes=(--train_nproc "${train_nproc}") # GPUs have one process each
     # shellcheck disable=SC2086
     sec_follow --log "${exp}/train.log" -- \
         "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd} --name $(printf %q "$(basename "${exp}")")${threads}" \
         --log "${exp}/train.log" --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
         --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
         "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \
-        --train_nproc "${train_nproc}" "${data[@]}" "${normalize[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
+        "${processes[@]}" "${data[@]}" "${normalize[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
     grep -hE ' error: |: stopped by ' "${exp}/train.log" | sort -u >&2 || tail -n 15 "${exp}/train.log" "${exp}/launch.log" >&2
     die "training ended early; the complete log is ${exp}/train.log"
 }
