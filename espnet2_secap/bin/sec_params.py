@@ -27,15 +27,21 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def defaults() -> dict:
+    """The choice and the empty configuration of every kind of part, as sec_train has them."""
+    from espnet2_secap.tasks.parts import KINDS
+
+    return {name: kind.default for name, kind in KINDS.items()} | {f"{name}_conf": {} for name in KINDS}
+
+
 @cli
 def main(argv=None) -> None:
     """Print the table."""
     args = get_parser().parse_args(argv)
     from espnet2_secap.tasks.params import parts_of, table
-    from espnet2_secap.tasks.parts import KINDS
 
     conf = read_yaml(args.config)
-    known = {name: kind.default for name, kind in KINDS.items()} | {f"{name}_conf": {} for name in KINDS}
+    known = defaults()
     if "text_encoder" not in conf:
         known["text_encoder"] = "bert"
     print(table(parts_of(argparse.Namespace(**(known | conf)), args.upstream, args.text_encoder)))

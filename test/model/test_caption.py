@@ -1,25 +1,10 @@
 import pytest
 import torch
 from espnet2.asr.specaug.specaug import SpecAug
+from tiny_models import build
 
-from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
-from espnet2_secap.encoder.stored import StoredEncoder
-from espnet2_secap.errors import SecError
-from espnet2_secap.model.caption import CaptionModel
-from espnet2_secap.model.checkpoint import init_model, load_state
 from espnet2_secap.model.condition import ids_segment
-from espnet2_secap.text.template import build_template
-
-SIZES = dict(num_queries=4, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, encoder_width=24)
-
-
-def build(llama, freeze_bridge=False, **changes) -> CaptionModel:
-    torch.manual_seed(0)
-    bridge = QFormer(10, **{**SIZES, **changes})
-    decoder = CausalLMDecoder(llama)
-    template = build_template("plain", {}, decoder.tokenizer, CaptionModel.makes)
-    return CaptionModel(StoredEncoder(10), bridge, decoder, template, freeze_bridge).eval()
 
 
 def batch(lengths, pad=-1):
@@ -127,44 +112,6 @@ def test_frozen_bridge_is_saved_but_not_trained(tiny_llama):
     assert model.projection.weight.grad.abs().sum() > 0
 
 
-def test_starts_from_a_first_stage_that_fits(tiny_llama, tmp_path):
-    source = build(tiny_llama)
-    with torch.no_grad():
-        source.bridge.queries.fill_(0.5)
-    torch.save(source.state_dict(), tmp_path / "align.pth")
-    model = build(tiny_llama)
-    assert init_model(model, str(tmp_path / "align.pth")) == ["bridge", "projection"]
-    assert (model.bridge.queries == 0.5).all() and torch.equal(model.projection.weight, source.projection.weight)
-    with pytest.raises(SecError, match=r"bridge.queries is \(1, 4, 32\) there and \(1, 6, 32\) here"):
-        init_model(build(tiny_llama, num_queries=6), str(tmp_path / "align.pth"))
-    with pytest.raises(SecError, match="is absent.*use the same bridge"):
-        init_model(build(tiny_llama, num_layers=3), str(tmp_path / "align.pth"))
-
-
-def test_starts_from_some_parts_only(tiny_llama, tmp_path):
-    source, model = build(tiny_llama), build(tiny_llama)
-    with torch.no_grad():
-        source.bridge.queries.fill_(0.5)
-        source.projection.weight.fill_(0.25)
-    torch.save(source.state_dict(), tmp_path / "a.pth")
-    assert init_model(model, f"{tmp_path}/a.pth:projection") == ["projection"]
-    assert (model.projection.weight == 0.25).all() and not (model.bridge.queries == 0.5).any()
-    with pytest.raises(SecError, match="the file has no part 'estimator'; it has bridge, projection"):
-        init_model(model, f"{tmp_path}/a.pth:bridge,estimator")
-    torch.save({"estimator.x": torch.zeros(1)}, tmp_path / "b.pth")
-    with pytest.raises(SecError, match="nothing in common"):
-        init_model(model, f"{tmp_path}/b.pth")
-
-
-def test_the_text_branch_of_the_first_stage_is_left_behind(tiny_llama, tmp_path):
-    """A text encoder of another width than the bridge's has a projection that the second stage has no use for."""
-    first = QFormer(10, **SIZES, text_size=48)
-    torch.save({f"bridge.{key}": value for key, value in first.state_dict().items()}, tmp_path / "align.pth")
-    model = build(tiny_llama)
-    assert init_model(model, str(tmp_path / "align.pth")) == ["bridge"]
-    assert torch.equal(model.bridge.queries, first.queries)
-
-
 def test_a_reference_is_compared_in_validation_and_belongs_to_no_state(tiny_llama):
     model, reference = build(tiny_llama), build(tiny_llama)
     with torch.no_grad():
@@ -195,14 +142,3 @@ def test_every_caption_token_is_trained(tiny_llama):
     one["caption_lengths"] = torch.ones_like(whole["caption_lengths"])
     assert model(**one)[0].item() == pytest.approx(-log_probs[0, 0].item(), rel=1e-5) != 0
     assert model(**other)[0] != loss
-
-
-def test_bad_model_files_are_named(tmp_path):
-    with pytest.raises(SecError, match="no such model file"):
-        load_state(tmp_path / "none.pth")
-    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(SecError, match="cut.pth: not a model file"):
-        load_state(tmp_path / "cut.pth")
-    torch.save({"model": {}, "epoch": 3}, tmp_path / "other.pth")
-    with pytest.raises(SecError, match="something else"):
-        load_state(tmp_path / "other.pth")

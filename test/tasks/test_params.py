@@ -1,43 +1,23 @@
-import re
-
 import pytest
-import yaml
+import torch
 
-from espnet2_secap.bin.sec_params import main
-
-
-def rows(out: str) -> dict[str, list[str]]:
-    """name -> [trained, total], as printed."""
-    return {name: cells for name, *cells in (re.split(r"  +", line.strip()) for line in out.splitlines()[1:])}
+from espnet2_secap.errors import SecError
+from espnet2_secap.tasks.params import Part, architecture, size, table
 
 
-@pytest.mark.parametrize(
-    "config, row, trained, total",
-    [("align_large", "all that Table 1 counts", "100", "517"), ("caption_large", "all", "103", "7.4")],
-)
-def test_table_1(repo, capsys, config, row, trained, total):
-    main(["--config", str(repo / "egs2" / "emospeech" / "sec1" / "conf" / f"{config}.yaml")])
-    cells = rows(capsys.readouterr().out)[row]
-    digits = len(total.split(".")[1]) if "." in total else 0
-    assert f"{float(cells[0].split()[0]):.0f} {cells[0].split()[1]}" == f"{trained} M"
-    assert f"{float(cells[1].split()[0]):.{digits}f}" == total
-    assert cells[1].split()[1] == ("B" if "." in total else "M")
+def test_sums_with_and_without_what_the_paper_does_not_count():
+    rows = table([Part("a", 2_000_000, True), Part("b", 3_000_000_000, False), Part("c", 1_000_000, True, False)])
+    lines = [line.split("  ") for line in rows.splitlines()]
+    found = {line[0].strip(): [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}
+    assert found["all"] == ["3.0 M", "3.003 B"] and found["all that Table 1 counts"] == ["2.0 M", "3.002 B"]
+    assert found["b"] == ["-", "3.000 B"]
 
 
-def test_what_is_trained_and_what_is_not(repo, tmp_path, capsys, tiny_llama):
-    conf = yaml.safe_load((repo / "egs2" / "emospeech" / "sec1" / "conf" / "caption.yaml").read_text())
-    conf["decoder_conf"] = {"path": tiny_llama, "freeze": False}
-    conf["bridge"], conf["bridge_conf"] = "linear", {"hidden_size": 10}
-    (tmp_path / "caption.yaml").write_text(yaml.safe_dump(conf))
-    main(["--config", str(tmp_path / "caption.yaml")])
-    found = rows(capsys.readouterr().out)
-    assert found["bridge linear"][0] == found["bridge linear"][1] == "0.0 M"
-    assert found["decoder"][0] == found["decoder"][1] != "-"
-    assert found["speech encoder"] == ["-", "315.4 M"]
+def test_known_hub_models_need_no_network():
+    assert architecture("TencentGameMate/chinese-hubert-large").hidden_size == 1024
+    with pytest.raises(SecError, match="no/such: neither a folder with config.json nor one of the known models"):
+        architecture("no/such")
 
 
-def test_unknown_model(repo, capsys):
-    with pytest.raises(SystemExit):
-        config = repo / "egs2" / "emospeech" / "sec1" / "conf" / "align_large.yaml"
-        main(["--config", str(config), "--upstream", "no/such-hubert"])
-    assert "no/such-hubert: neither a folder with config.json" in capsys.readouterr().err
+def test_size_counts_every_parameter():
+    assert size(torch.nn.Linear(3, 4)) == 16

@@ -1,0 +1,69 @@
+import argparse
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from espnet2_secap.bin.sec_params import defaults, main
+from espnet2_secap.tasks.params import parts_of
+
+
+def rows(out: str) -> dict[str, list[str]]:
+    """name -> [trained, total], as printed."""
+    return {name: cells for name, *cells in (re.split(r"  +", line.strip()) for line in out.splitlines()[1:])}
+
+
+@pytest.mark.parametrize(
+    "config, row, trained, total",
+    [("align_large", "all that Table 1 counts", "100", "517"), ("caption_large", "all", "103", "7.4")],
+)
+def test_table_1(repo, capsys, config, row, trained, total):
+    main(["--config", str(repo / "egs2" / "emospeech" / "sec1" / "conf" / f"{config}.yaml")])
+    cells = rows(capsys.readouterr().out)[row]
+    digits = len(total.split(".")[1]) if "." in total else 0
+    assert f"{float(cells[0].split()[0]):.0f} {cells[0].split()[1]}" == f"{trained} M"
+    assert f"{float(cells[1].split()[0]):.{digits}f}" == total
+    assert cells[1].split()[1] == ("B" if "." in total else "M")
+
+
+def test_what_is_trained_and_what_is_not(repo, tmp_path, capsys, tiny_llama):
+    conf = yaml.safe_load((repo / "egs2" / "emospeech" / "sec1" / "conf" / "caption.yaml").read_text())
+    conf["decoder_conf"] = {"path": tiny_llama, "freeze": False}
+    conf["bridge"], conf["bridge_conf"] = "linear", {"hidden_size": 10}
+    (tmp_path / "caption.yaml").write_text(yaml.safe_dump(conf))
+    main(["--config", str(tmp_path / "caption.yaml")])
+    found = rows(capsys.readouterr().out)
+    assert found["bridge linear"][0] == found["bridge linear"][1] == "0.0 M"
+    assert found["decoder"][0] == found["decoder"][1] != "-"
+    assert found["speech encoder"] == ["-", "315.4 M"]
+
+
+def test_unknown_model(repo, capsys):
+    with pytest.raises(SystemExit):
+        config = repo / "egs2" / "emospeech" / "sec1" / "conf" / "align_large.yaml"
+        main(["--config", str(config), "--upstream", "no/such-hubert"])
+    assert "no/such-hubert: neither a folder with config.json" in capsys.readouterr().err
+
+
+def test_lora_and_the_text_projection_count(repo, tmp_path, capsys, tiny_llama, tiny_bert):
+    conf = {"model": "caption", "decoder_conf": {"path": tiny_llama, "lora": {"r": 2, "target_modules": ["q_proj"]}}}
+    bridge = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
+    (tmp_path / "caption.yaml").write_text(yaml.safe_dump(conf | {"bridge_conf": bridge}))
+    args = argparse.Namespace(**defaults() | conf | {"bridge_conf": bridge})
+    found = {part.name: part for part in parts_of(args, "TencentGameMate/chinese-hubert-large", tiny_bert)}
+    assert found["LoRA of the decoder"].count == 2 * (32 * 2 + 2 * 32) and found["LoRA of the decoder"].trained
+    align = {"model": "align", "text_encoder": "bert", "text_encoder_conf": {"path": tiny_bert}, "bridge_conf": bridge}
+    found = {part.name: part for part in parts_of(argparse.Namespace(**defaults() | align), tiny_bert, tiny_bert)}
+    assert found["linear from the text encoder"].count == 32 * 16 + 16
+
+
+def test_the_program_imports_no_espnet(repo):
+    code = "import sys\nfrom espnet2_secap.bin.sec_params import main\nmain(sys.argv[1:])\n"
+    code += "print(*(name for name in ('espnet2.tasks.abs_task', 'espnet2.train.trainer') if name in sys.modules))"
+    config = repo / "egs2" / "emospeech" / "sec1" / "conf" / "align_large.yaml"
+    command = [sys.executable, "-c", code, "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repo)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == ""

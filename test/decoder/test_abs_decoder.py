@@ -1,0 +1,24 @@
+"""Every decoder of the registry keeps to the interface."""
+
+import pytest
+import torch
+
+from espnet2_secap.decoder.options import DecodingOptions
+from espnet2_secap.tasks.parts import CHOICES
+from espnet2_secap.text.template import Segment
+
+
+@pytest.mark.parametrize("name", [name for name in CHOICES["decoder"].choices() if name])
+def test_the_four_calls(name, tiny_llama):
+    decoder = CHOICES["decoder"].build(name, {"path": tiny_llama}).eval()
+    tokenize = CHOICES["decoder"].get_class(name).tokenize(path=tiny_llama)
+    assert tokenize("语速较快") == decoder.tokenizer.encode("语速较快")
+    ones = torch.ones(2, 3, dtype=torch.bool)
+    segments = [Segment(torch.randn(2, 3, decoder.embedding_size()), ones), Segment(torch.full((2, 3), 7), ones)]
+    caption = Segment(torch.tensor([[5, 6, 2], [8, 2, 0]]), torch.tensor([[True] * 3, [True, True, False]]))
+    log_probs = decoder.log_probs(segments, caption)
+    assert log_probs.shape == (2, 3) and (log_probs <= 0).all() and log_probs[1, 2] == 0
+    blocks = list(decoder.logits(segments, caption, block=2))
+    assert [part.shape[:2] for part in blocks] == [(2, 2), (2, 1)]
+    ids, scores = decoder.generate(segments, DecodingOptions(max_length=4), decoder.end_ids or (2,))
+    assert len(ids) == len(scores) == 2 and all(len(some) == 1 for some in ids)
