@@ -171,7 +171,7 @@ def build_model(folder: Path, size: str, model: str, device: str, dtype: str | N
     bridge = SIZES[size]["bridge"]
     conf = {
         "model": model,
-        "encoder": "feats",
+        "encoder": "stored",
         "encoder_conf": {"input_size": feats_width(size)},
         "bridge": "qformer",
         "bridge_conf": {"cross_attention_frequency": 2, "encoder_width": bridge["hidden_size"]} | bridge,
