@@ -61,11 +61,11 @@ def with_lora(lm, options: dict):
     return get_peft_model(lm, config)
 
 
-class Frozen(torch.nn.Module):
-    """Holds a pretrained module that is never trained: no gradients, always in evaluation mode, its own dtype.
+class PretrainedPart(torch.nn.Module):
+    """Holds a pretrained module. It begins frozen: no gradients, always in evaluation mode, its own dtype.
 
-    Marked `is_named_pretrained`: checkpoints leave its tensors out, since config.yaml names where they come from.
-    Parameters that are made to require gradients afterwards (LoRA, the whole of it) are trained and saved as usual.
+    Marked `is_named_pretrained`: checkpoints leave out its tensors that are not trained, since config.yaml names where
+    they come from. Parameters that are made to require gradients afterwards (LoRA, or all) are trained and saved.
     """
 
     is_named_pretrained = True
@@ -74,7 +74,7 @@ class Frozen(torch.nn.Module):
         super().__init__()
         self.module = module.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "Frozen":
+    def train(self, mode: bool = True) -> "PretrainedPart":
         """Stay in evaluation mode, but for parts with something to train (LoRA's dropout, or all of it)."""
         if all(p.requires_grad for p in self.parameters()):
             return super().train(mode)

@@ -10,7 +10,7 @@ from espnet2_secap.decoder.beam_sample import beam_sample
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import positions
-from espnet2_secap.pretrained import Frozen, load_pretrained, with_lora
+from espnet2_secap.pretrained import PretrainedPart, load_pretrained, with_lora
 from espnet2_secap.text.template import Segment
 from espnet2_secap.text.tokenizer import build_tokenizer
 
@@ -51,7 +51,7 @@ class CausalLMDecoder(AbsDecoder):
         lm.generation_config = type(lm.generation_config)()  # decoding is what the options say, whatever the LM's file
         if gradient_checkpointing:
             lm.gradient_checkpointing_enable({"use_reentrant": False})
-        self.lm = Frozen(lm)
+        self.lm = PretrainedPart(lm)
         self.splits: bool | None = None  # whether logits are the output embedding of the body's states, if known
         if lora is not None:
             self.lm.module = with_lora(lm, lora)

@@ -118,7 +118,7 @@ def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     values = asdict(options) | {"device": options.device.split(":")[0]}
     config_file = Path(job.train_config or Path(job.model_file).parent / "config.yaml")
     config = located(read_yaml(config_file), config_file.parent) if config_file.is_file() else {}
-    # Frozen parts, statistics and prompts are named there, and may have been made anew in their places.
+    # PretrainedPart parts, statistics and prompts are named there, and may have been made anew in their places.
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
     files = [job.model_file, options.similarity_model or "", *_paths(config), *sorted(sounds)]
     content = [values, config, stamps(files), utterances.paths, utterances.lengths]

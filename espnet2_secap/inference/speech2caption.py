@@ -96,25 +96,27 @@ class Speech2Caption:
         """Length of the longest training utterance in seconds, if it is known."""
         return self.front_end.max_seconds
 
-    def __call__(self, audio, rate: int | None = None) -> list[tuple[str, float]]:
-        """Caption one recording.
+    def __call__(self, audio, rate: int | None = None) -> list[tuple[str, float]] | Captions:
+        """Caption one recording, or a list of recordings together.
 
         Args:
-            audio: path of a file; or samples, see `as_waveform`, with their `rate` in Hz.
+            audio: path of a file; or samples, see `as_waveform`, with their `rate` in Hz; or a list of these.
 
         Returns:
-            The candidates (caption, score), best first.
+            The candidates (caption, score), best first; of a list, those of each recording.
 
         Raises:
             SecError: the file cannot be read; samples of a wrong shape, type or rate.
         """
         from espnet2_secap.data.recordings import as_waveform, load_recording
 
-        if isinstance(audio, (str, Path)):
-            wave = load_recording(audio, self.fs)
-        else:
-            wave = as_waveform(audio, rate, self.fs)
-        return self.caption([wave])[0]
+        many = isinstance(audio, (list, tuple))
+        waves = [
+            load_recording(one, self.fs) if isinstance(one, (str, Path)) else as_waveform(one, rate, self.fs)
+            for one in (audio if many else [audio])
+        ]
+        captions = self.caption(waves)
+        return captions if many else captions[0]
 
     def caption(self, waves: Sequence[np.ndarray]) -> Captions:
         """Caption waveforms (samples,) at `fs`, float32, mono, together."""

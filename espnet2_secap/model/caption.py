@@ -18,7 +18,7 @@ from espnet2_secap.text.template import Segment, Template
 
 
 class CaptionModel(AbsSECModel):
-    """Frozen encoder -> bridge -> linear projection -> frozen decoder.
+    """PretrainedPart encoder -> bridge -> linear projection -> frozen decoder.
 
     Args:
         encoder, bridge, decoder: the built parts.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from espnet2_secap.pretrained import Frozen, load_pretrained
+from espnet2_secap.pretrained import PretrainedPart, load_pretrained
 from espnet2_secap.text.tokenizer import build_tokenizer
 
 
@@ -35,7 +35,7 @@ class BertTextEncoder(AbsTextEncoder):
 
     def __init__(self, path: str):
         super().__init__()
-        self.lm = Frozen(load_pretrained("AutoModel", path, "text_encoder_conf path"))
+        self.lm = PretrainedPart(load_pretrained("AutoModel", path, "text_encoder_conf path"))
 
     def output_size(self) -> int:
         """Hidden size of the BERT."""

@@ -89,6 +89,7 @@ def test_one_file_and_samples_of_any_kind(recipe):
     assert speech2caption(str(path)) == wanted == speech2caption(pcm, rate)
     assert speech2caption(torch.from_numpy(pcm.astype(np.float32) / 32768), rate) == wanted
     assert speech2caption(np.stack([pcm, pcm], axis=1), rate) == wanted
+    assert speech2caption([path, path]) == speech2caption([pcm, pcm], rate) == [wanted, wanted]
     with pytest.raises(SecError, match="rate"):
         speech2caption(pcm)
 
