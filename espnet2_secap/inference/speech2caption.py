@@ -110,7 +110,7 @@ class Speech2Caption:
         """
         from espnet2_secap.data.recordings import as_waveform, load_recording
 
-        many = isinstance(audio, (list, tuple))
+        many = isinstance(audio, (list, tuple)) and not all(isinstance(one, (int, float)) for one in audio)
         waves = [
             load_recording(one, self.fs) if isinstance(one, (str, Path)) else as_waveform(one, rate, self.fs)
             for one in (audio if many else [audio])
