@@ -52,7 +52,7 @@ class Speech2Caption:
         if str(device).startswith("cuda") and not torch.cuda.is_available():
             raise SecError(f"--device {device}: no CUDA device here; use cpu")
         self.model, self.train_args = SECTask.build_model_from_file(train_config, model_file, device, dtype)
-        if self.train_args.model != "caption":
+        if not self.model.makes:
             raise SecError(
                 f"{model_file}: is a model of --model {self.train_args.model}, which writes no captions; give one of"
                 " the second stage (exp/sec_caption_*)"
