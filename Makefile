@@ -20,7 +20,7 @@ env:
 	@$(MAKE) --no-print-directory -C tools
 
 demo: env
-	cd egs2/mini_emospeech/sec1 && ./run.sh
+	cd egs2/mini_emospeech/sec1 && ./demo.sh
 
 lint: env
 	$(VENV)/ruff check .

@@ -10,6 +10,9 @@ import yaml
 
 from espnet2_secap.bin.sec_import_secap import main
 from espnet2_secap.inference.speech2caption import Speech2Caption
+from espnet2_secap.model.checkpoint import load_state
+from espnet2_secap.tasks.experiment import read_config
+from espnet2_secap.tasks.sec import SECTask
 from espnet2_secap.text.template import Segment
 
 
@@ -100,6 +103,17 @@ def test_the_folder_is_an_ordinary_experiment(tiny, imported):
     assert config["template_conf"] == {} and config["template"] == "secap"
     assert config["front_end"]["sampling_rate"] == 16000
     assert not (imported / "llm").exists(), "the checkpoint's LM is that of the folder"
+
+
+def test_further_training_starts_from_the_projection_too(imported):
+    """With --init_model all that was trained is taken, without it the projection begins at random."""
+    args = read_config(imported / "config.yaml", SECTask.defaults())
+    released = load_state(imported / "valid.loss.best.pth")
+    for source, equal in (([str(imported / "valid.loss.best.pth")], True), ([], False)):
+        args.init_model, args.template_conf, args.output_dir = source, {}, None
+        model = SECTask.build_model(args)
+        assert torch.equal(model.projection.weight, released["projection.weight"]) == equal
+        assert torch.equal(model.bridge.queries, released["bridge.queries"]) == equal
 
 
 def failure(capsys, args) -> str:
