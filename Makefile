@@ -1,20 +1,22 @@
 # Two commands: `make demo` and `make test`. Each installs what it needs on a fresh machine.
 #
 #   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 15 to 18 minutes on two cores
-#   make test     lint and all tests, both recipes through every stage included, at most 30 minutes on two cores.
+#   make test     lint and all tests, both recipes through every stage included, at most 12 minutes on two cores.
 #                 With Maven it first installs SPICE's parser (380 MB); without, SPICE's tests are skipped.
 #                 SLURM=1 make test, as root on Debian and the like, installs Slurm's packages (40 MB, no service is
 #                 started) for the tests of slurm.pl, which are skipped where Slurm is not installed. Continuous
 #                 integration (CI set in the environment) installs them too; SLURM=0 prevents it.
+#   make test-quick  lint and the tests that are not marked slow (test/marks.py), at most 3 minutes: before each commit
 #   make lint     ruff only
 #   make env      tools/venv only
 # TORCH_BACKEND=cpu (or cu128, ...) selects another build of torch, PYTHON another Python: see tools/Makefile.
 
-# Two test processes; with more cores and memory use more: make test PYTEST_OPTIONS="-n 8"
-PYTEST_OPTIONS ?= -n 2
+# Test processes: one more than cores, since many tests wait. Each takes 1.2 GB. Another number:
+# make test PYTEST_OPTIONS="-n 8"
+PYTEST_OPTIONS ?= -n 3
 VENV := tools/venv/bin
 
-.PHONY: demo test lint env
+.PHONY: demo test test-quick lint env
 
 env:
 	@$(MAKE) --no-print-directory -C tools
@@ -30,3 +32,6 @@ test: lint
 	@tools/installers/install_spice.sh || true
 	@tools/installers/install_slurm.sh || true
 	PATH="$(CURDIR)/$(VENV):$$PATH" $(VENV)/python -m pytest $(PYTEST_OPTIONS)
+
+test-quick: lint
+	PATH="$(CURDIR)/$(VENV):$$PATH" $(VENV)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"

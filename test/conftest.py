@@ -1,7 +1,6 @@
 """What every test can ask for."""
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-pytest_plugins = ["tiny_decoding", "tiny_hubert"]
+pytest_plugins = ["marks", "tiny_decoding", "tiny_hubert"]
 
 REPO = Path(__file__).resolve().parent.parent
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """With pytest-xdist the tests of a file run in one process; those that share the recipe that has run, or Slurm, of
-    which there can be one at a time, do so too."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::")[0]
-            return "recipe and Slurm" if re.search(r"/test_(recipes|interruptions|slurm)", file) else file
-
-    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +24,9 @@ def repo() -> Path:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with the real recordings and fixtures, beside the project; not part of it."""
-    path = Path(os.environ.get("SEC_SHARED", REPO.parent / "shared"))
-    if not path.is_dir():
-        pytest.skip("needs the folder shared/ beside the project (or SEC_SHARED=FOLDER)")
-    return path
+    from marks import shared_folder
+
+    return shared_folder()
 
 
 @pytest.fixture(scope="session", params=["secap_tiny_synthetic", "secap_tiny"])
@@ -70,10 +54,8 @@ def tiny_bert(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def slurm():
     """A real Slurm of two nodes, for all tests that ask for it."""
-    from slurm_cluster import SlurmCluster, why_not
+    from slurm_cluster import SlurmCluster
 
-    if why_not():
-        pytest.skip(why_not())
     with SlurmCluster() as cluster:
         yield cluster
 

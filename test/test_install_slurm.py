@@ -46,7 +46,7 @@ def test_it_installs_nothing_unless_asked(install, tmp_path, env):
     assert not (tmp_path / "bin/apt-get.calls").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("env", [{"SLURM": "1"}, {"CI": "true"}, {"CI": "1", "SLURM": "yes"}])
 def test_it_installs_where_it_is_asked_or_in_continuous_integration(install, env):
     assert install("exit 0", **env)[0] == 0
@@ -58,7 +58,7 @@ def test_one_line_says_why_not(install):
         assert "needs root" in refused(install("exit 0"))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.needs("root")
 def test_what_apt_get_says(install, tmp_path):
     failing = 'echo "$@" >> "${0}.calls"; echo Reading; echo "E: no route" >&2; exit 100'
     status, text = install(failing)
@@ -75,9 +75,8 @@ def test_what_apt_get_says(install, tmp_path):
     assert (tmp_path / "bin/apt-get.calls").read_text().splitlines() == [wanted, "update -q", wanted]
 
 
+@pytest.mark.needs("slurm")
 def test_what_is_there_stays(install):
-    if any(shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None for name in ("slurmctld", "sbatch")):
-        pytest.skip("needs Slurm")
     assert install("exit 1", path=os.environ["PATH"]) == (0, "")
 
 

@@ -12,7 +12,7 @@ from espnet2_secap import __version__
 
 REPO = Path(__file__).resolve().parent.parent
 TRACKED = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True).stdout.split("\n")[:-1]
-pytestmark = pytest.mark.skipif(not TRACKED, reason="needs a git checkout: looks at tracked files")
+pytestmark = pytest.mark.needs("git")
 
 
 def tracked(*suffixes: str) -> list[Path]:

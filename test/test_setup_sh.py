@@ -104,9 +104,8 @@ def test_help(checkout):
     assert done.returncode == 0 and done.stdout.startswith("Usage: ")
 
 
+@pytest.mark.needs("venv")
 def test_data_sh_says_that_it_is_not_written(checkout):
-    if not (REPO / "tools/venv").exists():
-        pytest.skip("needs tools/venv (make -C tools)")
     setup(checkout, "egs2/mycorpus")
     done = subprocess.run(
         ["local/data.sh", "--corpus", "/my corpus"],
@@ -119,9 +118,8 @@ def test_data_sh_says_that_it_is_not_written(checkout):
     assert "local/data.sh: error: it is not written yet" in done.stderr and "/my corpus" in done.stderr
 
 
+@pytest.mark.needs("venv")
 def test_run_sh_stops_at_the_unwritten_stage(checkout):
-    if not (REPO / "tools/venv").exists():
-        pytest.skip("needs tools/venv (make -C tools)")
     setup(checkout, "egs2/mycorpus")
     done = subprocess.run(
         ["./run.sh", "--stage", "1", "--stop-stage", "8"],
@@ -141,7 +139,7 @@ def test_options_of_run_sh_are_those_of_sec_sh(checkout):
     assert len(options) >= 6 and set(options) <= known
 
 
-@pytest.mark.skipif(SHELLCHECK is None, reason="needs shellcheck on PATH or in tools/venv")
+@pytest.mark.needs("shellcheck")
 def test_shellcheck_of_what_it_writes(checkout):
     setup(checkout, "egs2/mycorpus")
     recipe = checkout / "egs2/mycorpus/sec1"

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-from slurm_cluster import why_not
 
 SCRIPT = """
 import time
@@ -19,7 +18,7 @@ with SlurmCluster() as cluster:
 """
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
+@pytest.mark.needs("slurm")
 def test_it_ends_with_the_process_that_started_it():
     hosts = Path("/etc/hosts").read_text()
     options = dict(cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)

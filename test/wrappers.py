@@ -44,7 +44,7 @@ if again == "0":
         sys.exit(99)
     time.sleep(300)
 """
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see processes")
+needs_proc = pytest.mark.needs("proc")
 
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -234,7 +234,7 @@ def test_bad_input_is_one_line_before_the_model_is_loaded(model, tmp_path, args,
     assert not (tmp_path / "ran").exists() and (tmp_path / "there.csv").read_text() == "mine"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+@pytest.mark.needs("root")
 def test_no_permission_to_write_is_found_first(model, folder, capsys):
     with tempfile.TemporaryDirectory() as place:  # pytest's own folders are closed to others
         shutil.copytree(model, f"{place}/model")

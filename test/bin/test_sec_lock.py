@@ -3,13 +3,12 @@
 import errno
 import fcntl
 import os
-from pathlib import Path
 
 import pytest
 
 from espnet2_secap.bin import sec_lock
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see processes")
+pytestmark = pytest.mark.needs("proc")
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys):

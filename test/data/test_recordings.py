@@ -14,7 +14,7 @@ from espnet2_secap.data.ffmpeg import decoded
 from espnet2_secap.data.recordings import as_waveform, check_recording, load_recording, read_recording
 from espnet2_secap.errors import SecError
 
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg on PATH (apt install ffmpeg)")
+needs_ffmpeg = pytest.mark.needs("ffmpeg")
 
 
 def tone(seconds=1.0, rate=16000, hz=440.0) -> np.ndarray:

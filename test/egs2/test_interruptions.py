@@ -3,15 +3,11 @@
 import os
 import random
 import shutil
-from pathlib import Path
 
 import pytest
 from interruption import Trial, differences, outputs, stage_seconds
 
-pytestmark = [
-    pytest.mark.recipe,
-    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc, to find all processes of a run"),
-]
+pytestmark = [pytest.mark.recipe, pytest.mark.slow(30), pytest.mark.needs("proc")]
 KILLS = 2  # in a row; tools/benchmark_kills.py does more
 SEED = int(os.environ.get("SEC_KILLS_SEED", random.randrange(10**6)))
 

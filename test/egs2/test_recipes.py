@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from recipe import recipe_folder, run
 
-pytestmark = pytest.mark.recipe
+pytestmark = [pytest.mark.recipe, pytest.mark.slow(10)]
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +16,7 @@ def mini(finished, tmp_path_factory):
     return shutil.copytree(folder, tmp_path_factory.mktemp("mini") / "recipe", symlinks=True), printed
 
 
+@pytest.mark.slow(60)
 def test_mini_recipe_leaves_what_the_stages_promise(mini):
     folder, printed = mini
     for set_name in ("train", "valid", "test"):
@@ -59,6 +60,7 @@ def test_a_stage_alone_gives_the_same_again(mini):
     assert captions.read_bytes() == before
 
 
+@pytest.mark.slow(40)
 def test_raw_audio_instead_of_features(mini):
     """--feats_type raw: the encoder runs in training; with a learned mixture of its layers."""
     folder, _ = mini
@@ -139,6 +141,7 @@ def test_a_new_corpus_runs_once_its_data_sh_is_written(repo, mini, tmp_path):
     assert all(f"\n{stage} " in table or f"| {stage} " in table for stage in range(1, 9)), table[-900:]
 
 
+@pytest.mark.slow(70)
 def test_emospeech_recipe(repo, shared, tmp_path):
     folder = recipe_folder(repo, "emospeech", tmp_path)
     ids = sorted(path.stem for path in (shared / "emospeech" / "dataset" / "wav").glob("*.wav"))[::8]

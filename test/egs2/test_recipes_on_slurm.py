@@ -11,7 +11,7 @@ import torch
 from interruption import differences, outputs
 from recipe import CALL, run
 
-pytestmark = pytest.mark.recipe
+pytestmark = [pytest.mark.recipe, pytest.mark.slow(60)]
 
 
 def test_slurm_gives_the_same(finished, slurm, tmp_path):

@@ -10,7 +10,7 @@ from espnet2_secap.metric.meteor import MeteorProcess, meteor
 from espnet2_secap.metric.segment import SEGMENTERS
 
 CHAR, WORD = Context(SEGMENTERS["char"]), Context(SEGMENTERS["word"])
-needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java (`java` on the PATH)")
+needs_java = pytest.mark.needs("java")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 import json
-import shutil
 import statistics
 
 import pytest
@@ -48,7 +47,7 @@ def test_published_scores_come_out(shared):
     assert statistics.fmean(tables["cider"][2].values()) == pytest.approx(results["cider"]["values"][2])
 
 
-@pytest.mark.skipif(shutil.which("java") is None, reason="needs Java (`java` on the PATH)")
+@pytest.mark.needs("java")
 def test_published_meteor_comes_out(shared):
     pairs, expected = published(shared)
     check(score_metrics(pairs, ["meteor"], Context(segment_char))[0]["meteor"], expected["meteor"])

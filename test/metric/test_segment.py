@@ -1,11 +1,9 @@
-import shutil
-
 import pytest
 
 from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 
-needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
+needs_java = pytest.mark.needs("java")
 
 
 @pytest.mark.parametrize(

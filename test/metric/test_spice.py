@@ -20,15 +20,7 @@ WORD = Context(SEGMENTERS["word"])
 CHAR = Context(SEGMENTERS["char"], shared=WORD.shared)  # one program for most tests: it takes 5 s to read its models
 
 
-def is_here() -> bool:
-    try:
-        module._command()
-    except MetricUnavailable:
-        return False
-    return True
-
-
-needs_spice = pytest.mark.skipif(not is_here(), reason="needs Java and SPICE's parser: make -C tools spice")
+needs_spice = pytest.mark.needs("spice")
 
 
 @pytest.fixture(scope="module")

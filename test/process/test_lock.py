@@ -14,7 +14,7 @@ import pytest
 
 from espnet2_secap.process.processes import start_of
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see processes")
+pytestmark = pytest.mark.needs("proc")
 REPO = Path(__file__).resolve().parents[2]
 TAKE = f"""
 exec {{fd}}<>lock

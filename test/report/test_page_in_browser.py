@@ -14,10 +14,7 @@ from espnet2_secap.report.page import page
 from espnet2_secap.report.quoted import read_quoted
 from espnet2_secap.report.write import Report
 
-pytestmark = pytest.mark.skipif(
-    not (browser.CHROMIUM and browser.DRIVER),
-    reason="needs chromium and chromedriver on the PATH (Debian: apt install chromium chromium-driver)",
-)
+pytestmark = pytest.mark.needs("browser")
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",

@@ -1,5 +1,4 @@
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -54,7 +53,7 @@ def test_latex_to_read_into_a_paper(exp):
     assert {line.count("&") for line in rows} == {2, 10} and len(rows) == 2 + 11
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex (Debian: texlive-latex-recommended)")
+@pytest.mark.needs("pdflatex")
 def test_latex_compiles(exp):
     (exp / "sec_x/decode_y").rename(exp / "sec_x/[50%] a&b_#~^{}")
     report = Report(find_scores(exp), "sec_report", quoted=read_quoted("secap"))

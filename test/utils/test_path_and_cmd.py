@@ -110,9 +110,8 @@ def test_path_keeps_pythonpath_and_utf8(checkout):
     assert done.stdout.splitlines() == [f"{checkout}:/mine", "语速", "Bab"]
 
 
+@pytest.mark.needs("venv")
 def test_path_of_this_repository(repo):
-    if not (repo / "tools/venv").exists():
-        pytest.skip("needs tools/venv (make -C tools)")
     done = bash(TEMPLATE, '. ./path.sh; python3 -c "import espnet2_secap; print(espnet2_secap.__file__)"')
     assert done.stdout.strip() == str(repo / "espnet2_secap/__init__.py")
 

@@ -327,9 +327,9 @@ def test_without_gpu_the_variable_stays(tmp_path):
     assert said(tmp_path / "x.log") == "1,0\n"
 
 
+@pytest.mark.needs("espnet")
 def test_espnet_launcher(tmp_path):
     """How training is started: espnet2.bin.launch chooses by the wrapper's name, and hands it --gpu and the log."""
-    pytest.importorskip("espnet2", reason="needs espnet")
     done = subprocess.run(
         [sys.executable, "-m", "espnet2.bin.launch", "--cmd", f"{RUN} --name x", "--log", "train.log", "--ngpu", "0"]
         + ["--", "echo", "two words", "it's"],

@@ -41,7 +41,7 @@ def test_files_are_found():
     assert "utils/run.pl" in set(map(name, PERL))
 
 
-@pytest.mark.skipif(SHELLCHECK is None, reason="needs shellcheck on PATH or in tools/venv")
+@pytest.mark.needs("shellcheck")
 def test_shellcheck():
     done = subprocess.run([SHELLCHECK, *map(str, SHELL)], cwd=REPO, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

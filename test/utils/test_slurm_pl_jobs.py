@@ -129,11 +129,10 @@ def test_a_failing_path_sh(calls, text):
     assert not (calls.folder / "ran").exists()
 
 
+@pytest.mark.needs("venv")
 def test_the_recipe_s_own_files(calls):
     """TEMPLATE's conf/slurm.conf and path.sh, with names of the user's shell, a time and an OMP_NUM_THREADS."""
     template = REPO / "egs2/TEMPLATE/sec1"
-    if not (REPO / "tools/venv").exists():
-        pytest.skip("needs tools/venv (make -C tools)")
     shutil.copy(template / "conf/slurm.conf", calls.folder / "conf")
     (calls.folder / "path.sh").write_text(f". {template}/path.sh\n")
     show = 'echo "$HF_HOME|$TRANSFORMERS_OFFLINE|$OMP_NUM_THREADS"; '
@@ -144,9 +143,9 @@ def test_the_recipe_s_own_files(calls):
     assert calls.said("log/x.log") == f"/my models|1|2\n{REPO}/espnet2_secap/__init__.py\n"
 
 
+@pytest.mark.needs("espnet")
 def test_the_launcher_of_espnet_on_two_nodes(calls):
     """It chooses srun by the name slurm.pl, and gives --gpu, --num_threads and --num_nodes."""
-    pytest.importorskip("espnet2", reason="needs espnet")
     launch = [sys.executable, "-m", "espnet2.bin.launch", "--cmd", f"{REPO}/utils/slurm.pl --name x", "--ngpu", "0"]
     launch += ["--log", "log/train.log", "--num_nodes", "2", "--", "echo", "it's", "two words"]
     done = subprocess.run(launch, cwd=calls.folder, env=calls.cluster.env, capture_output=True, text=True, timeout=120)
