@@ -2,7 +2,7 @@
 
 `needs("java", ...)`: skipped where one of these things is missing. `slow(N)`: takes about N seconds of CPU time, with
 all processes that it starts, or of waiting; `make test-quick` omits it. A test that takes CPU_LIMIT seconds without
-the mark fails.
+the mark is warned of.
 """
 
 import functools
@@ -158,9 +158,8 @@ def pytest_runtest_makereport(item, call):
     item.cpu_time = now
     report.cpu_time = now - before if before is not None else 0.0
     if call.when == "call" and report.passed and report.cpu_time > CPU_LIMIT and not item.get_closest_marker("slow"):
-        report.outcome = "failed"
-        took = f"{report.cpu_time:.0f}"
-        report.longrepr = f"took {took} s of CPU time: mark it slow({took}), or make it faster"
+        took = f"{report.cpu_time:.0f}"  # no failure: a busy machine counts more seconds than a quiet one
+        item.warn(pytest.PytestWarning(f"took {took} s of CPU time: mark it slow({took}), or make it faster"))
 
 
 @pytest.hookimpl(hookwrapper=True)

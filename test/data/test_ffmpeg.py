@@ -7,7 +7,7 @@ import soundfile
 from espnet2_secap.data import ffmpeg
 from espnet2_secap.data.audio import BadAudio
 
-needs_ffmpeg = pytest.mark.skipif(not ffmpeg.installed(), reason="needs ffmpeg")
+needs_ffmpeg = pytest.mark.needs("ffmpeg")
 
 
 def test_without_ffmpeg_the_error_says_so(monkeypatch, tmp_path):

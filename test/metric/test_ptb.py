@@ -5,7 +5,7 @@ import pytest
 from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.ptb import ptb_tokens
 
-needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java (`java` on the PATH)")
+needs_java = pytest.mark.needs("java")
 
 
 @needs_java
