@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -46,7 +45,6 @@ class HubertConfig:
     num_conv_pos_embeddings: int = 32
     num_conv_pos_embedding_groups: int = 8
     clusters: tuple[int, int, int] = (64, 32, 32)  # of log-mel energies, of pitch, of tempo
-    conv_steps: int = 0  # of the convolutions alone, before
     steps: int = 850
     batch_seconds: float = 16.0
     crop_seconds: float = 2.4
@@ -195,50 +193,31 @@ def encode(model, samples: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def train(batches: Batches, sizes: list[int], config: HubertConfig, rng: random.Random):
-    """Train a HuBERT from scratch; return it.
-
-    Its convolutions learn first, alone: their steps cost a third, and the transformer need not wait for them.
-    """
+    """Train a HuBERT from scratch; return it."""
     model = build(config)
-    print(f"mini HuBERT: {count(model)}, {'+'.join(map(str, sizes))} clusters", flush=True)
-    model.train()
-    front = torch.nn.ModuleList([model.feature_extractor, model.feature_projection])
-
-    def heard(samples: torch.Tensor, _mask: torch.Tensor) -> torch.Tensor:
-        return model.feature_projection(extract_features(model.feature_extractor, samples))
-
-    def understood(samples: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return encode(model, samples, mask)
-
-    for part, of, steps, name in (
-        (front, heard, config.conv_steps, "its convolutions"),
-        (model, understood, config.steps, "the mini HuBERT"),
-    ):
-        losses = _train_part(part, of, steps, name, batches, sizes, config, rng)
-        if steps:
-            shown = ", ".join(f"{loss:.2f}" for loss in losses)
-            print(f"{name}: losses {shown} nats per frame in the last step (mel, pitch, tempo)", flush=True)
-    return model.eval()
-
-
-def _train_part(part, outputs: Callable, steps: int, name: str, batches: Batches, sizes, config, rng) -> torch.Tensor:
-    """Train `part`, whose `outputs` of samples and mask are (B, T, D); return the last losses (3,)."""
     heads = torch.nn.Linear(config.hidden_size, sum(sizes))
-    optimizer = Optimizer(torch.nn.ModuleList([part, heads]), config.lr, steps, threads=config.threads)
+    print(f"mini HuBERT: {count(model)}, {'+'.join(map(str, sizes))} clusters", flush=True)
+    optimizer = Optimizer(torch.nn.ModuleList([model, heads]), config.lr, config.steps, threads=config.threads)
+    model.train()
 
     def loss_of(samples: torch.Tensor, clusters: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        losses = [
-            torch.nn.functional.cross_entropy(logits.flatten(0, 1), clusters[..., kind].flatten())
-            for kind, logits in enumerate(heads(outputs(samples, mask)).split(sizes, dim=-1))
-        ]
-        each = torch.stack(losses)
+        parts = heads(encode(model, samples, mask)).split(sizes, dim=-1)
+        each = torch.stack(
+            [
+                torch.nn.functional.cross_entropy(part.flatten(0, 1), clusters[..., kind].flatten())
+                for kind, part in enumerate(parts)
+            ]
+        )
         return each @ torch.tensor(config.target_weights), each.detach()
 
-    losses = torch.zeros(len(sizes))
-    for _ in progress(range(steps), desc=f"training {name}"):
+    losses = torch.zeros(0)
+    for _ in progress(range(config.steps), desc="training the mini HuBERT"):
         samples, clusters = batches.draw(rng)
-        losses = optimizer.step(loss_of, (samples, clusters, draw_mask(*clusters.shape[:2], config, rng)))
-    return losses
+        mask = draw_mask(*clusters.shape[:2], config, rng)
+        losses = optimizer.step(loss_of, (samples, clusters, mask))
+    shown = ", ".join(f"{loss:.2f}" for loss in losses)
+    print(f"mini HuBERT: losses {shown} nats per frame in the last step (mel, pitch, tempo)", flush=True)
+    return model.eval()
 
 
 @cli
