@@ -16,7 +16,7 @@ class Espeak:
     """The synthesiser. It keeps state between utterances: for the same bytes each time, a fresh one per utterance.
 
     `with Espeak() as espeak:` unloads the library in the end, and with it its state. A process for each utterance would
-    do that too, at four times the cost.
+    do that too, at more than three times the cost.
 
     Attributes:
         sample_rate: of what `render` returns, in Hz.
