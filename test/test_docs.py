@@ -34,7 +34,7 @@ PASSED_ON = {
 }
 # Where a path in a page may start, and what recipes make.
 ROOTS = ["", "espnet2_secap", *(f"egs2/{name}/sec1" for name in ("TEMPLATE", "emospeech", "mini_emospeech"))]
-MADE = ("data/", "dump/", "exp/", "pretrained/", "egs2/mycorpus/", "bertscore/")
+MADE = ("data/", "dump/", "exp/", "pretrained/", "egs2/mycorpus/")
 
 
 def page_id(page: Path) -> str:
@@ -128,7 +128,7 @@ def faults_of(words: list[str]) -> list[str]:
     wrong = []
     for place, word in enumerate(rest):
         name = word.split("=")[0].removeprefix("--")
-        if not word.startswith("--") or word == "--":
+        if not word.startswith("--") or word == "--" or " " in word:  # a quoted value holds options of another program
             continue
         if name not in options_of(program):
             wrong.append(f"{program} --{name}")
@@ -188,7 +188,7 @@ def tables() -> dict[str, str]:
     from espnet2_secap.decoder.options import DecodingOptions, SetOptions
     from espnet2_secap.tasks.options import TaskOptions
 
-    shared = {field for field in DecodingOptions.__dataclass_fields__}
+    shared = set(DecodingOptions.__dataclass_fields__)
     return {
         "sec.sh": "```text\n" + "\n".join(line.rstrip() for line in sec_help().strip("\n").splitlines()) + "\n```\n",
         "format": table_of(FormatOptions),
@@ -211,7 +211,7 @@ def table_of(cls: type, skip=frozenset()) -> str:
         shown = value if isinstance(value, (int, float)) and not isinstance(value, bool) else shown
         choices = field.metadata.get("choices")
         choice = f" ({', '.join(choices)})" if choices else ""
-        rows.append(f"| `--{field.name}` | {shown} | {field.metadata['help'].replace('|', '/')}{choice} |")
+        rows.append(f"| `--{field.name}` | {shown} | {field.metadata['help'].replace('|', chr(92) + '|')}{choice} |")
     return "\n".join(rows) + "\n"
 
 
@@ -259,7 +259,8 @@ test_log_mel.test_features_do_not_depend_on_the_batch()
 
 raw = Path("dump/raw/train")
 raw.mkdir(parents=True)
-files = {name: open(raw / name, "w", encoding="utf-8") for name in ("wav.scp", "utt2num_samples", "captions", "utt2emo")}
+names = ("wav.scp", "utt2num_samples", "captions", "utt2emo")
+files = {name: open(raw / name, "w", encoding="utf-8") for name in names}
 for i, utt in enumerate(("u1", "u2")):
     samples = 6000 + 1000 * i
     noise = numpy.random.default_rng(i).standard_normal(samples) * 0.1
@@ -284,7 +285,8 @@ Path("conf.yaml").write_text(yaml.safe_dump(conf))
 train = ["--config", "conf.yaml", "--output_dir", "exp/sec_caption_log_mel"]
 for split in ("train", "valid"):
     train += [f"--{split}_shape_file", "exp/stats"]
-    for data in ("log_mel/train/feats.scp,speech,kaldi_ark", "raw/train/captions,caption,text", "raw/train/utt2emo,emotion,text"):
+    feats, texts = "log_mel/train/feats.scp,speech,kaldi_ark", "raw/train/captions,caption,text"
+    for data in (feats, texts, "raw/train/utt2emo,emotion,text"):
         train += [f"--{split}_data_path_and_name_and_type", f"dump/{data}"]
 sec_train.main(train)
 curves = Path("exp/sec_caption_log_mel/curves.tsv").read_text()
