@@ -195,7 +195,20 @@ def tables() -> dict[str, str]:
         "task": table_of(TaskOptions),
         "decoding": table_of(DecodingOptions),
         "set": table_of(SetOptions, skip=shared),
+        "parts": table_of_parts(),
     }
+
+
+def table_of_parts() -> str:
+    """A Markdown table of the registry."""
+    from espnet2_secap.tasks.parts import KINDS, PARTS
+
+    rows = ["| option | default | value | file |", "|---|---|---|---|"]
+    for kind, name, target in PARTS:
+        module = target.split(":")[0].replace(".", "/")
+        file = f"`{module}.py`" if module.startswith("espnet2_secap/") else "ESPnet's"
+        rows.append(f"| `--{kind}` | {KINDS[kind].default or 'none'} | `{name}` | {file} |")
+    return "\n".join(rows) + "\n"
 
 
 def table_of(cls: type, skip=frozenset()) -> str:
@@ -228,6 +241,20 @@ def with_tables(text: str) -> str:
 def test_options_page_is_that_of_the_code():
     text = OPTIONS_PAGE.read_text(encoding="utf-8")
     assert text == with_tables(text), "run: tools/venv/bin/python test/test_docs.py"
+
+
+def test_every_metric_segmentation_role_and_template_is_named():
+    from espnet2_secap.metric.registry import METRICS, ORDER
+    from espnet2_secap.metric.segment import SEGMENTERS
+    from espnet2_secap.text.template import NAMES, ROLES
+
+    for page, names in (("metrics.md", {*METRICS, *ORDER, *SEGMENTERS}), ("extending.md", {*ROLES, *NAMES})):
+        text = (REPO / "docs" / page).read_text(encoding="utf-8")
+        assert [name for name in sorted(names) if f"`{name}`" not in text] == [], page
+
+
+def test_readme_is_short():
+    assert len((REPO / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 # ---- docs/extending.md
@@ -307,6 +334,7 @@ print("all of the examples have run")
 """
 
 
+@pytest.mark.slow(16)
 def test_examples_of_extending_run(tmp_path, tiny_llama):
     """In a copy of the package: the files as the page has them, its lines added to the registries, and nothing else."""
     shutil.copytree(REPO / "espnet2_secap", tmp_path / "espnet2_secap", ignore=shutil.ignore_patterns("__pycache__"))
