@@ -34,7 +34,7 @@ PASSED_ON = {
 }
 # Where a path in a page may start, and what recipes make.
 ROOTS = ["", "espnet2_secap", *(f"egs2/{name}/sec1" for name in ("TEMPLATE", "emospeech", "mini_emospeech"))]
-MADE = ("data/", "dump/", "exp/", "pretrained/", "egs2/mycorpus/", "bertscore/")
+MADE = ("data/", "dump/", "exp/", "pretrained/", "egs2/mycorpus/")
 
 
 def page_id(page: Path) -> str:
@@ -128,7 +128,7 @@ def faults_of(words: list[str]) -> list[str]:
     wrong = []
     for place, word in enumerate(rest):
         name = word.split("=")[0].removeprefix("--")
-        if not word.startswith("--") or word == "--":
+        if not word.startswith("--") or word == "--" or " " in word:  # a quoted value holds options of another program
             continue
         if name not in options_of(program):
             wrong.append(f"{program} --{name}")
@@ -188,14 +188,27 @@ def tables() -> dict[str, str]:
     from espnet2_secap.decoder.options import DecodingOptions, SetOptions
     from espnet2_secap.tasks.options import TaskOptions
 
-    shared = {field for field in DecodingOptions.__dataclass_fields__}
+    shared = set(DecodingOptions.__dataclass_fields__)
     return {
         "sec.sh": "```text\n" + "\n".join(line.rstrip() for line in sec_help().strip("\n").splitlines()) + "\n```\n",
         "format": table_of(FormatOptions),
         "task": table_of(TaskOptions),
         "decoding": table_of(DecodingOptions),
         "set": table_of(SetOptions, skip=shared),
+        "parts": table_of_parts(),
     }
+
+
+def table_of_parts() -> str:
+    """A Markdown table of the registry."""
+    from espnet2_secap.tasks.parts import KINDS, PARTS
+
+    rows = ["| option | default | value | file |", "|---|---|---|---|"]
+    for kind, name, target in PARTS:
+        module = target.split(":")[0].replace(".", "/")
+        file = f"`{module}.py`" if module.startswith("espnet2_secap/") else "ESPnet's"
+        rows.append(f"| `--{kind}` | {KINDS[kind].default or 'none'} | `{name}` | {file} |")
+    return "\n".join(rows) + "\n"
 
 
 def table_of(cls: type, skip=frozenset()) -> str:
@@ -211,7 +224,7 @@ def table_of(cls: type, skip=frozenset()) -> str:
         shown = value if isinstance(value, (int, float)) and not isinstance(value, bool) else shown
         choices = field.metadata.get("choices")
         choice = f" ({', '.join(choices)})" if choices else ""
-        rows.append(f"| `--{field.name}` | {shown} | {field.metadata['help'].replace('|', '/')}{choice} |")
+        rows.append(f"| `--{field.name}` | {shown} | {field.metadata['help'].replace('|', chr(92) + '|')}{choice} |")
     return "\n".join(rows) + "\n"
 
 
@@ -228,6 +241,20 @@ def with_tables(text: str) -> str:
 def test_options_page_is_that_of_the_code():
     text = OPTIONS_PAGE.read_text(encoding="utf-8")
     assert text == with_tables(text), "run: tools/venv/bin/python test/test_docs.py"
+
+
+def test_every_metric_segmentation_role_and_template_is_named():
+    from espnet2_secap.metric.registry import METRICS, ORDER
+    from espnet2_secap.metric.segment import SEGMENTERS
+    from espnet2_secap.text.template import NAMES, ROLES
+
+    for page, names in (("metrics.md", {*METRICS, *ORDER, *SEGMENTERS}), ("extending.md", {*ROLES, *NAMES})):
+        text = (REPO / "docs" / page).read_text(encoding="utf-8")
+        assert [name for name in sorted(names) if f"`{name}`" not in text] == [], page
+
+
+def test_readme_is_short():
+    assert len((REPO / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 # ---- docs/extending.md
@@ -259,7 +286,8 @@ test_log_mel.test_features_do_not_depend_on_the_batch()
 
 raw = Path("dump/raw/train")
 raw.mkdir(parents=True)
-files = {name: open(raw / name, "w", encoding="utf-8") for name in ("wav.scp", "utt2num_samples", "captions", "utt2emo")}
+names = ("wav.scp", "utt2num_samples", "captions", "utt2emo")
+files = {name: open(raw / name, "w", encoding="utf-8") for name in names}
 for i, utt in enumerate(("u1", "u2")):
     samples = 6000 + 1000 * i
     noise = numpy.random.default_rng(i).standard_normal(samples) * 0.1
@@ -284,7 +312,8 @@ Path("conf.yaml").write_text(yaml.safe_dump(conf))
 train = ["--config", "conf.yaml", "--output_dir", "exp/sec_caption_log_mel"]
 for split in ("train", "valid"):
     train += [f"--{split}_shape_file", "exp/stats"]
-    for data in ("log_mel/train/feats.scp,speech,kaldi_ark", "raw/train/captions,caption,text", "raw/train/utt2emo,emotion,text"):
+    feats, texts = "log_mel/train/feats.scp,speech,kaldi_ark", "raw/train/captions,caption,text"
+    for data in (feats, texts, "raw/train/utt2emo,emotion,text"):
         train += [f"--{split}_data_path_and_name_and_type", f"dump/{data}"]
 sec_train.main(train)
 curves = Path("exp/sec_caption_log_mel/curves.tsv").read_text()
@@ -305,6 +334,7 @@ print("all of the examples have run")
 """
 
 
+@pytest.mark.slow(16)
 def test_examples_of_extending_run(tmp_path, tiny_llama):
     """In a copy of the package: the files as the page has them, its lines added to the registries, and nothing else."""
     shutil.copytree(REPO / "espnet2_secap", tmp_path / "espnet2_secap", ignore=shutil.ignore_patterns("__pycache__"))
