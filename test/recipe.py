@@ -13,7 +13,7 @@ SMALL_PARTS = {
     "llm": {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "steps": 2, "threads": 1},
 }
 SMALL_CORPUS = "--n_train 36 --n_valid 12 --n_test 12"
-CALL = ["./run.sh", "--nj", "2", "--train_threads", "1"]
+CALL = ["./run.sh", "--nj", "2", "--train_threads", "1", "--train_nproc", "1", "--inference_nj", "1"]
 
 
 def recipe_folder(repo: Path, corpus: str, folder: Path) -> Path:
