@@ -11,7 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-pytest_plugins = ["marks", "tiny_decoding", "tiny_hubert"]
+pytest_plugins = ["marks", "tiny_corpus", "tiny_decoding", "tiny_hubert"]
 
 REPO = Path(__file__).resolve().parent.parent
 
