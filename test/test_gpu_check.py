@@ -12,6 +12,7 @@ def gpu_check(repo, monkeypatch):
     return importlib.import_module("gpu_check")
 
 
+@pytest.mark.slow(45)
 def test_all_measurements_on_a_cpu_at_tiny_size(repo, tmp_path):
     command = [str(repo / "tools" / "gpu_check.sh"), "--device", "cpu", "--size", "tiny", "--parts", "parity", "tiny"]
     command += ["--work", str(tmp_path), "--output", str(tmp_path / "out.json"), "--minutes", "30"]
@@ -94,6 +95,7 @@ def test_budgets_fit_into_eight_minutes(gpu_check):
     assert sum(gpu_check.BUDGETS.values()) <= 480
 
 
+@pytest.mark.slow(6)
 def test_without_a_gpu_it_says_so(repo, tmp_path):
     import torch
 

@@ -23,6 +23,7 @@ def test_names_are_compared_as_the_index_does(wheels, name):
     assert wheels.plain(name) == "pyyaml" and wheels.plain("ruamel_yaml.clib") == "ruamel-yaml-clib"
 
 
+@pytest.mark.slow(6)
 def test_collected_wheels_serve_an_install_without_an_index(repo, tmp_path):
     """A lock of two small packages, one of them on the index as source only, for this Python; one the node has."""
     if not (repo / "tools" / "uv" / "bin" / "uv").exists():

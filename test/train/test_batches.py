@@ -99,6 +99,7 @@ def test_the_preprocessor_hears_the_epoch():
     assert epoch_of(SimpleNamespace(build_iter=lambda epoch: epoch), 2) == 2
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize(
     "options,sampler,batches",
     [
