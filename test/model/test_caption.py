@@ -4,12 +4,13 @@ from espnet2.asr.specaug.specaug import SpecAug
 
 from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
+from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.encoder.stored import StoredEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.caption import CaptionModel
 from espnet2_secap.model.checkpoint import init_model, load_state
 from espnet2_secap.model.condition import ids_segment
-from espnet2_secap.text.template import build_template
+from espnet2_secap.text.template import Template, build_template
 
 SIZES = dict(num_queries=4, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, encoder_width=24)
 
@@ -206,3 +207,23 @@ def test_bad_model_files_are_named(tmp_path):
     torch.save({"model": {}, "epoch": 3}, tmp_path / "other.pth")
     with pytest.raises(SecError, match="something else"):
         load_state(tmp_path / "other.pth")
+
+
+def test_what_the_model_declares(tiny_llama):
+    model = build(tiny_llama)
+    assert set(model.needs({})) == {"caption"} and model.needs({})["caption"].file == "captions"
+    assert model.needs({})["caption"].switch is None
+    assert model.texts == {"instruction": "decoder", "caption": "decoder"} and model.makes == ("queries", "instruction")
+    _, stats, _ = model(**batch([(9, 5, 7), (4, 8, 3)]))
+    assert stats["ppl"].item() == pytest.approx(stats["loss"].exp().item(), rel=1e-6)
+    assert model.freeze_bridge is False and all(p.requires_grad for p in model.bridge.parameters())
+
+
+def test_generation_is_the_decoders_with_the_templates_ends(tiny_llama):
+    model, inputs = build(tiny_llama), batch([(9, 5, 7), (4, 8, 3)])
+    inputs = {key: value for key, value in inputs.items() if not key.startswith("caption")}
+    model.template = Template(model.template.order, 2, tuple(range(2, 200)))
+    options = DecodingOptions(min_length=2, max_length=9)
+    found = model.generate(options, **inputs)
+    assert found == model.decoder.generate(model.segments(**inputs), options, model.template.ends)
+    assert not {token for some in found[0] for token in some[0]} & set(range(2, 200))
