@@ -22,3 +22,10 @@ def test_bad_stride_and_no_text_branch():
         LinearBridge(4, stride=0)
     with pytest.raises(NotImplementedError, match="no text branch"):
         LinearBridge(4).forward_text(torch.zeros(1, 2, 4), torch.ones(1, 2))
+
+
+def test_sizes_and_defaults():
+    bridge = LinearBridge(4)
+    assert bridge.output_size() == 768 and bridge.stride == 1 and not bridge.has_text_branch
+    output, mask = LinearBridge(4, hidden_size=6)(torch.randn(2, 3, 4), torch.tensor([3, 1]))
+    assert output.shape == (2, 3, 6) and mask.tolist() == [[True] * 3, [True, False, False]]

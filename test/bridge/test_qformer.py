@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 from transformers import AutoModel, Blip2QFormerModel
@@ -97,3 +99,41 @@ def test_bad_arguments_are_named(tiny_bert):
         build(num_layers=2, intermediate_size=48, init=tiny_bert)
     with pytest.raises(SecError, match="neither a folder here"):
         build(init="no/such-bert")
+
+
+def test_sizes_are_those_of_the_paper_by_default():
+    """32 queries of 768; as BERT's: 12 layers, 12 heads, 3072; speech in every second layer, at 768 wide."""
+    parameters = inspect.signature(QFormer).parameters
+    defaults = {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
+    assert defaults == dict(
+        num_queries=32, hidden_size=768, num_layers=12, num_heads=12, intermediate_size=3072,
+        cross_attention_frequency=2, encoder_width=768, dropout=0.1, initializer_range=0.02, stride=1, text_size=None,
+        init=None,
+    )  # fmt: skip
+
+
+def test_random_weights_have_the_scale_that_is_asked_for():
+    for scale in (0.02, 0.07):
+        bridge = build(hidden_size=64, intermediate_size=256, encoder_width=64, initializer_range=scale)
+        for name, weight in bridge.qformer.named_parameters():
+            if name.endswith("weight") and weight.dim() == 2:
+                assert weight.std().item() == pytest.approx(scale, rel=0.1), name
+    assert build(num_queries=64, hidden_size=64).queries.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_dropout_in_training_only():
+    bridge, feats, lengths = build(dropout=0.5), torch.randn(1, 9, 20), torch.tensor([9])
+    assert torch.equal(bridge(feats, lengths)[0], bridge(feats, lengths)[0])
+    bridge.train()
+    assert not torch.allclose(bridge(feats, lengths)[0], bridge(feats, lengths)[0])
+    text, mask = torch.randn(1, 5, 32), torch.ones(1, 5, dtype=torch.bool)
+    assert not torch.allclose(bridge.forward_text(text, mask), bridge.forward_text(text, mask))
+    dropouts = [one.p for one in bridge.modules() if isinstance(one, torch.nn.Dropout)]
+    assert dropouts and set(dropouts) == {0.5}
+
+
+def test_a_projection_of_text_only_where_widths_differ():
+    assert isinstance(build(text_size=32).text_projection, torch.nn.Identity)
+    assert isinstance(build().text_projection, torch.nn.Identity)
+    assert build(text_size=12).text_projection.weight.shape == (32, 12)
+    assert build().output_size() == 32

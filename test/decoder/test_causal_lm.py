@@ -253,3 +253,79 @@ def test_bad_arguments_are_named(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(SecError, match="not a transformers folder"):
         CausalLMDecoder(str(tmp_path))
+
+
+def test_an_lm_without_an_output_embedding_is_not_taken_apart(decoder, tiny_llama, monkeypatch):
+    other = CausalLMDecoder(tiny_llama).eval()
+    assert other._is_split()
+    other.splits = None
+    monkeypatch.setattr(other.lm.module, "get_output_embeddings", lambda: None)
+    assert other._is_split() is False
+
+
+def test_trying_the_lm_out_leaves_its_mode_as_it_was(tiny_llama):
+    for freeze, training in ((False, True), (False, False), (True, True)):
+        other = CausalLMDecoder(tiny_llama, freeze=freeze).train(training)
+        mode = other.lm.module.training
+        assert other._is_split() and other.lm.module.training == mode == (training and not freeze)
+
+
+def test_what_sampling_is_told_reaches_the_lm(decoder):
+    """The likeliest token alone is left by top-k 1, by a small top-p, and by a temperature near 0."""
+    segments, _ = random_batch(decoder)
+    greedy, _ = decoder.generate(segments, DecodingOptions(max_length=6), (EOS,))
+    for beam_size in (1, 2):
+        for option in ({"top_k": 1}, {"top_p": 1e-4}, {"temperature": 1e-4}):
+            options = DecodingOptions(sampling=True, beam_size=beam_size, num_candidates=2, max_length=6, **option)
+            found, _ = decoder.generate(segments, options, (EOS,))
+            assert [some[0] for some in found] == [some[0] for some in greedy], (beam_size, option)
+    torch.manual_seed(0)
+    free, _ = decoder.generate(segments, DecodingOptions(sampling=True, num_candidates=2, max_length=6), (EOS,))
+    assert free != [2 * some for some in greedy]
+
+
+@pytest.mark.parametrize("beam_size", [1, 2])
+def test_penalties_for_repetition_reach_the_lm(decoder, beam_size):
+    segments, _ = random_batch(decoder)
+
+    def different(**options):
+        found, _ = decoder.generate(segments, DecodingOptions(beam_size=beam_size, max_length=12, **options), (399,))
+        assert all(len(some[0]) == 12 for some in found), "399 is a token that this LM does not say"
+        return [len(set(some[0])) for some in found]
+
+    assert different(no_repeat_ngram_size=1) == [12, 12]
+    assert sum(different(repetition_penalty=50.0)) > sum(different())
+
+
+def test_the_beams_score_is_the_sum_over_the_length_to_the_power_of_the_penalty(decoder):
+    segments, _ = random_batch(decoder)
+    for penalty in (0.0, 1.0, 2.0):
+        options = DecodingOptions(beam_size=3, min_length=0, max_length=5, length_penalty=penalty)
+        found, scores = decoder.generate(segments, options, (EOS,))
+        ids = found[0][0] + ([EOS] if len(found[0][0]) < 5 else [])
+        tokens = torch.tensor([ids])
+        own = decoder.log_probs(alone(segments, 0), Segment(tokens, torch.ones_like(tokens, dtype=torch.bool)))
+        assert scores[0][0] == pytest.approx(own.sum().item() / len(ids) ** penalty, rel=1e-3)
+
+
+def test_candidates_are_ranked_within_their_utterance():
+    candidates, values = causal_lm._ranked([[1], [2], [3], [4], [5], [6]], [0.1, 0.3, 0.2, 9.0, 7.0, 8.0], 3)
+    assert candidates == [[[2], [3], [1]], [[4], [6], [5]]] and values == [[0.3, 0.2, 0.1], [9.0, 8.0, 7.0]]
+
+
+def test_ids_before_the_first_end():
+    assert causal_lm._until([5, 6, 2, 7, 3], (3, 2)) == [5, 6]
+    assert causal_lm._until([5, 6], (2,)) == [5, 6] and causal_lm._until([2], (2,)) == []
+
+
+def test_ends_by_the_lms_own_configuration():
+    class Conf:
+        def __init__(self, ends):
+            self.eos_token_id = ends
+
+    class LM:
+        def __init__(self, generation, ends):
+            self.generation_config, self.config = generation, Conf(ends)
+
+    assert causal_lm._end_ids(LM(Conf(7), 3)) == [7] and causal_lm._end_ids(LM(Conf([7, 8]), 3)) == [7, 8]
+    assert causal_lm._end_ids(LM(None, 3)) == [3] and causal_lm._end_ids(LM(Conf(None), 3)) == []

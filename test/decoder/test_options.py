@@ -20,12 +20,33 @@ from espnet2_secap.errors import SecError
         ({"top_k": -1}, "--top_k -1: must be 0 or more"),
         ({"no_repeat_ngram_size": -2}, "must be 0 or more"),
         ({"keep": 2}, "--keep 2: must be between 0 and --num_candidates 1"),
+        ({"keep": -1}, "--keep -1: must be between 0 and --num_candidates 1"),
         ({"batch_size": 0}, "--batch_size 0: must be at least 1"),
+        ({"beam_size": 0}, "--beam_size 0: must be at least 1"),
+        ({"min_length": -1}, "--min_length -1: must be at least 0"),
+        ({"min_length": 0, "max_length": 0}, "--max_length 0: must be at least 1"),
+        ({"repetition_penalty": 0.0}, "--repetition_penalty 0.0: must be above 0"),
+        ({"temperature": -0.5}, "--temperature -0.5: must be above 0"),
     ],
 )
 def test_values_out_of_range_are_named(values, message):
     with pytest.raises(SecError, match=message):
         SetOptions(**values)
+
+
+def test_the_ends_of_the_ranges_are_allowed():
+    least = dict(num_candidates=1, beam_size=1, min_length=0, max_length=1, top_k=0, no_repeat_ngram_size=0, keep=0)
+    SetOptions(**least, batch_size=1, top_p=1.0, temperature=0.1, repetition_penalty=0.1)
+    SetOptions(num_candidates=3, beam_size=3, keep=3, min_length=5, max_length=5)
+    SetOptions(num_candidates=4, beam_size=1, sampling=True)
+
+
+def test_by_default_one_caption_by_greedy_search():
+    assert dataclasses.asdict(SetOptions()) == dict(
+        num_candidates=1, beam_size=1, sampling=False, min_length=3, max_length=50, top_k=0, top_p=1.0, temperature=1.0,
+        repetition_penalty=1.0, no_repeat_ngram_size=0, length_penalty=1.0, batch_size=16, keep=0,
+        similarity_model=None, dtype=None, prompt=None, seed=0, device="cpu",
+    )  # fmt: skip
 
 
 def test_program_and_python_have_the_same_options_and_defaults():

@@ -41,5 +41,25 @@ def test_a_category_of_one_and_gradients():
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="category"):
         sccl_loss(SPEECH, CAPTION, torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="caption"):
+        sccl_loss(SPEECH, CAPTION[:1], CATEGORY)
     with pytest.raises(ValueError, match="reduction"):
         sccl_loss(SPEECH, CAPTION, CATEGORY, reduction="max")
+
+
+def test_the_defaults_are_eq_5_without_a_margin():
+    """All weights 1, m = 0, the sum, and no centring."""
+    loss, _ = sccl_loss(SPEECH, CAPTION, CATEGORY)
+    assert loss.item() == pytest.approx(1.5 + 1.0 + 0.5 + math.sqrt(0.75) + 2.0, rel=1e-5)
+
+
+def test_centring_by_hand():
+    """Of two pairs the common part is (0, 3) and (0, -4); without it each utterance points where its caption does."""
+    speech = torch.tensor([[4.0, 3.0], [-4.0, 3.0]])
+    caption = torch.tensor([[3.0, -4.0], [-3.0, -4.0]])
+    category = torch.tensor([0, 1])
+    _, terms = sccl_loss(speech, caption, category, margin=-1.0)  # cosines 0 with the own, -24 / 25 with the other
+    assert terms["own"].item() == pytest.approx(2.0) and terms["other"].item() == pytest.approx(0.08, rel=1e-5)
+    _, terms = sccl_loss(speech, caption, category, margin=-1.0, center=True)  # 1 and -1
+    assert terms["own"].item() == pytest.approx(0.0, abs=1e-6)
+    assert terms["other"].item() == pytest.approx(0.0, abs=1e-6)

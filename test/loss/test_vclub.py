@@ -36,5 +36,7 @@ def test_bound_is_the_double_sum_of_eq_4():
 def test_bound_is_zero_for_one_pair_and_names_bad_shapes():
     one = torch.randn(1, 3)
     assert vclub_bound(torch.randn(1, 3), torch.randn(1, 3), one).item() == pytest.approx(0.0, abs=1e-5)
-    with pytest.raises(ValueError, match="must agree"):
-        vclub_bound(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 4))
+    right, wrong = torch.zeros(2, 3), torch.zeros(2, 4)
+    for arguments in ((right, right, wrong), (wrong, right, right), (right, wrong, right)):
+        with pytest.raises(ValueError, match="must agree"):
+            vclub_bound(*arguments)

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from espnet2_secap.encoder.stored import StoredEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.loss.estimator import standardise
 from espnet2_secap.loss.sccl import sccl_loss
+from espnet2_secap.loss.vclub import gaussian_log_likelihood, vclub_bound
 from espnet2_secap.model.align import AlignModel
 from espnet2_secap.text.text_encoder import BertTextEncoder, TokenEmbedding
 
@@ -153,3 +156,110 @@ def test_under_autocast_both_losses_are_in_float32(tiny_llama):
         _, terms = sccl_loss(query, near, inputs["emotion"].view(-1), margin=0.9999)
     exact = 1 - torch.nn.functional.cosine_similarity(query.double(), near.double())
     assert terms["own"].item() == pytest.approx(exact.sum().item(), rel=1e-3)
+
+
+def test_a_text_is_the_mean_over_its_tokens_and_speech_the_mean_over_the_queries(tiny_llama):
+    """The paper compares sequences of different lengths and does not say how."""
+    model, inputs = build(tiny_llama, mi_weight=0.0), batch(2)
+    lengths = inputs["caption_lengths"] = torch.tensor([8, 3])
+    texts = []
+    for ids, length in zip(inputs["caption"], lengths, strict=True):
+        mask = torch.ones(1, length, dtype=torch.bool)
+        texts.append(model.bridge.forward_text(model.text_encoder(ids[None, :length], mask), mask)[0].sum(0) / length)
+    torch.testing.assert_close(model.embed_text(inputs["caption"], lengths), torch.stack(texts))
+    padded = torch.where(torch.arange(8) < lengths[:, None], inputs["caption"], -1)
+    torch.testing.assert_close(model.embed_text(padded, lengths), torch.stack(texts))
+    queries = model.q_embedding(inputs["speech"], inputs["speech_lengths"])[0]
+    assert queries.shape == (2, 4, 32)
+    wanted, _ = sccl_loss(queries.sum(1) / 4, torch.stack(texts), inputs["emotion"][:, 0], margin=0.2, reduction="mean")
+    assert model(**inputs)[1]["sccl"].item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"margin": -0.3, "sccl_reduction": "sum", "sccl_center": True}])
+def test_the_terms_are_of_the_captions_and_of_the_transcriptions(tiny_llama, options):
+    """SCCL compares speech with captions, STMIL with what was said; both go to the losses with the model's options."""
+    model, inputs = build(tiny_llama, **options), batch()
+    query = model.q_embedding(inputs["speech"], inputs["speech_lengths"])[0].mean(1)
+    captions = model.embed_text(inputs["caption"], inputs["caption_lengths"])
+    said = model.embed_text(inputs["text"], inputs["text_lengths"])
+    sccl, _ = sccl_loss(
+        query,
+        captions,
+        inputs["emotion"][:, 0],
+        margin=options.get("margin", 0.2),
+        reduction=options.get("sccl_reduction", "mean"),
+        center=options.get("sccl_center", False),
+    )
+    bound, fit = model._mutual_information(said, query)
+    loss, stats, _ = model(**inputs)
+    for name, wanted in (("sccl", sccl), ("mi", bound), ("mi_log_likelihood", fit), ("loss", sccl + bound)):
+        assert stats[name].item() == pytest.approx(wanted.item(), rel=1e-4, abs=1e-6), name
+    assert loss.item() == pytest.approx((sccl + bound - fit).item(), rel=1e-4)
+
+
+def test_stmil_standardises_both_embeddings(tiny_llama):
+    """The bound is vCLUB of values of zero mean and unit variance: shift and scale of either side change nothing."""
+    model = build(tiny_llama)
+    said, query = torch.randn(6, 32), torch.randn(6, 32)
+    bound, fit = model._mutual_information(said, query)
+    for x, y in ((5 * said + 3, query), (said, 10 * query - 7)):
+        for value, wanted in zip(model._mutual_information(x, y), (bound, fit), strict=True):
+            assert value.item() == pytest.approx(wanted.item(), rel=1e-2)
+    x, y = standardise(said), standardise(query)
+    mean, log_var = model.estimator(x)
+    assert bound.item() == pytest.approx(vclub_bound(mean, log_var, y).item(), rel=1e-5)
+    assert fit.item() == pytest.approx(gaussian_log_likelihood(mean, log_var, y).mean().item(), rel=1e-5)
+
+
+def test_the_bound_moves_the_text_side_only_if_told_to(tiny_llama):
+    """What the text branch learns from STMIL alone; the estimator learns in both cases, from its own loss."""
+    for options, moves in (({}, False), ({"mi_detach_text": False}, True)):
+        model = build(tiny_llama, sccl_weight=0.0, **options)
+        inputs = batch()
+        calls = []
+        model.text_encoder.register_forward_hook(lambda module, args, output, calls=calls: calls.append(output))
+        loss, _, _ = model(**inputs)
+        (grad,) = torch.autograd.grad(loss, calls, allow_unused=True, retain_graph=True)
+        assert (grad is not None and grad.abs().sum() > 0) == moves
+        moved = gradients(model, loss)
+        assert any(name.startswith("estimator.") and size > 0 for name, size in moved.items())
+        assert moved["bridge.queries"] > 0
+
+
+def test_what_passes_in_validation_is_kept_for_the_retrieval_rate(tiny_llama):
+    model, inputs = build(tiny_llama, mi_weight=0.0), batch()
+    model(**inputs)
+    assert model.retrieval is None and model.retrieval_rate() is None, "nobody asked"
+    model.start_retrieval()
+    model(**inputs)
+    model(**inputs)
+    query = model.q_embedding(inputs["speech"], inputs["speech_lengths"])[0].mean(1)
+    captions = model.embed_text(inputs["caption"], inputs["caption_lengths"])
+    assert len(model.retrieval) == 2
+    for kept in model.retrieval:
+        torch.testing.assert_close(kept, (query.detach(), captions.detach()))
+        assert not any(one.requires_grad for one in kept)
+
+
+def test_retrieval_rate_is_centred_where_the_loss_is(tiny_llama):
+    """Speech (3, 1) and (1, 1), captions (1, 1) and (0, 1): to both the first is nearer, 4 : 1 and 2 : 1 in products,
+    0.89 : 0.32 and 1 : 0.71 in cosines. Centred they are (1, 0) and (-1, 0), (0.5, 0) and (-0.5, 0)."""
+    speech, caption = torch.tensor([[3.0, 1.0], [1.0, 1.0]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    for options, rate in (({}, 0.5), ({"sccl_center": True}, 1.0)):
+        model = build(tiny_llama, **options)
+        model.retrieval = [(speech, caption)]
+        assert model.retrieval_rate() == rate
+
+
+def test_what_the_options_are_by_default(tiny_llama):
+    parameters = inspect.signature(AlignModel).parameters
+    defaults = {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
+    assert defaults == dict(
+        mi_weight=1.0, sccl_weight=1.0, sccl_weights=(1.0, 1.0, 1.0), margin=0.2, sccl_reduction="mean",
+        sccl_center=False, estimator_size=512, estimator_lr=None, mi_detach_text=True, normalize=None, specaug=None,
+    )  # fmt: skip
+    assert set(AlignModel.needs({})) == {"caption", "emotion", "text"}
+    assert set(AlignModel.needs({"mi_weight": 0})) == {"caption", "emotion"}
+    needs = AlignModel.needs({"sccl_weight": 0.0})
+    assert set(needs) == {"text"} and needs["text"].file == "text" and needs["text"].switch == "mi_weight"
+    assert AlignModel.needs({})["emotion"].file == "utt2emo" and AlignModel.needs({})["caption"].file == "captions"

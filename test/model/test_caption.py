@@ -4,7 +4,9 @@ from espnet2.asr.specaug.specaug import SpecAug
 from tiny_models import build
 
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
+from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.model.condition import ids_segment
+from espnet2_secap.text.template import Template
 
 
 def batch(lengths, pad=-1):
@@ -142,3 +144,23 @@ def test_every_caption_token_is_trained(tiny_llama):
     one["caption_lengths"] = torch.ones_like(whole["caption_lengths"])
     assert model(**one)[0].item() == pytest.approx(-log_probs[0, 0].item(), rel=1e-5) != 0
     assert model(**other)[0] != loss
+
+
+def test_what_the_model_declares(tiny_llama):
+    model = build(tiny_llama)
+    assert set(model.needs({})) == {"caption"} and model.needs({})["caption"].file == "captions"
+    assert model.needs({})["caption"].switch is None
+    assert model.texts == {"instruction": "decoder", "caption": "decoder"} and model.makes == ("queries", "instruction")
+    _, stats, _ = model(**batch([(9, 5, 7), (4, 8, 3)]))
+    assert stats["ppl"].item() == pytest.approx(stats["loss"].exp().item(), rel=1e-6)
+    assert model.freeze_bridge is False and all(p.requires_grad for p in model.bridge.parameters())
+
+
+def test_generation_is_the_decoders_with_the_templates_ends(tiny_llama):
+    model, inputs = build(tiny_llama), batch([(9, 5, 7), (4, 8, 3)])
+    inputs = {key: value for key, value in inputs.items() if not key.startswith("caption")}
+    model.template = Template(model.template.order, 2, tuple(range(2, 200)))
+    options = DecodingOptions(min_length=2, max_length=9)
+    found = model.generate(options, **inputs)
+    assert found == model.decoder.generate(model.segments(**inputs), options, model.template.ends)
+    assert not {token for some in found[0] for token in some[0]} & set(range(2, 200))
