@@ -302,7 +302,7 @@ def test_mini_corpus(disk):
 def test_mini_parts(disk, corpus, tmp_path, capsys, part, free):
     """What transformers and safetensors write themselves."""
     conf = (
-        "hubert: {steps: 1, conv_dim: [8, 8, 8, 8, 8, 8, 8], hidden_size: 16, intermediate_size: 16,"
+        "hubert: {steps: 1, conv_dim: [8, 8], hidden_size: 16, intermediate_size: 16,"
         " num_hidden_layers: 1, num_attention_heads: 2, num_conv_pos_embeddings: 4, num_conv_pos_embedding_groups: 2,"
         " clusters: [2, 2, 2], crop_seconds: 0.3, batch_seconds: 1.0}\n"
         "llm: {steps: 1, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2,"

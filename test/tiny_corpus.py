@@ -13,7 +13,7 @@ RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "mini_emospeech" / "sec1
 SIZES = {"train": 48, "valid": 6, "test": 12}
 TINY = {
     "hubert": {
-        "conv_dim": [8] * 7,
+        "conv_dim": [8, 8],
         "hidden_size": 16,
         "intermediate_size": 16,
         "num_hidden_layers": 2,

@@ -104,7 +104,7 @@ def test_unknown_key_is_named(local, corpus, name, tmp_path, capsys):
 def test_faster_hubert_is_the_same_hubert(local, samples):
     hubert = local("pretrain_hubert")
     torch.manual_seed(0)
-    model = hubert.build(hubert.HubertConfig(conv_dim=(4, 5, 6, 7, 8, 9, 10), hidden_size=16)).double().train()
+    model = hubert.build(hubert.HubertConfig(conv_dim=(16, 6), hidden_size=16)).double().train()
     batch = torch.randn(3, samples, dtype=torch.double) * 0.1
     mask = torch.rand(3, (samples - 400) // 320 + 1) < 0.3
     mask[0, 0] = True
@@ -115,6 +115,18 @@ def test_faster_hubert_is_the_same_hubert(local, samples):
     faster, slower = (torch.autograd.grad((output * weights).sum(), parameters.values()) for output in outputs)
     for name, one, other in zip(parameters, faster, slower, strict=True):
         assert torch.allclose(one, other, atol=1e-8), name
+
+
+def test_filters_begin_as_a_fourier_transform(local):
+    """A tone of 300 Hz is heard most by the filters of the frequencies beside it, whatever its phase."""
+    filters = local("pretrain_conv").fourier_filters(512)
+    assert filters.shape == (512, 400) and torch.equal(filters[:256], -filters[256:])
+    torch.testing.assert_close(filters.norm(dim=1), torch.ones(512))
+    frequencies = 60.0 + 40.0 * torch.arange(64)  # the lower half, then cosines and sines of all 128
+    for phase in (0.0, 1.0, 2.5):
+        tone = torch.sin(2 * torch.pi * 300 * torch.arange(400) / 16000 + phase)
+        power = (filters[:128] @ tone).square() + (filters[128:256] @ tone).square()
+        assert frequencies[power[:64].argmax()] == 300 and power[64:].max() < 1e-3 * power.max()
 
 
 def test_parts_of_a_batch_have_the_gradient_of_the_whole(local):

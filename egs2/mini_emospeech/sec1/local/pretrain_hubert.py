@@ -24,7 +24,7 @@ from pretrain_common import (
     record_of,
     start,
 )
-from pretrain_conv import extract_features
+from pretrain_conv import KERNELS, STRIDES, extract_features, fourier_filters
 from pretrain_targets import SAMPLE_RATE, SHIFT, WINDOW, assign, count_frames, kmeans, log_mel, pitch, tempo
 
 from espnet2_secap.data.audio import BadAudio, read_audio
@@ -32,12 +32,14 @@ from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.progress import progress
 
+BIAS = 0.1  # about what a filter gives for quiet speech
+
 
 @dataclasses.dataclass(frozen=True)
 class HubertConfig:
     """Sizes and training of the mini HuBERT."""
 
-    conv_dim: tuple[int, ...] = (32, 48, 64, 96, 128, 128, 128)
+    conv_dim: tuple[int, int] = (512, 128)  # filters over a frame, and what is made of them
     hidden_size: int = 192
     intermediate_size: int = 640
     num_hidden_layers: int = 4
@@ -45,7 +47,7 @@ class HubertConfig:
     num_conv_pos_embeddings: int = 32
     num_conv_pos_embedding_groups: int = 8
     clusters: tuple[int, int, int] = (64, 32, 32)  # of log-mel energies, of pitch, of tempo
-    steps: int = 850
+    steps: int = 500
     batch_seconds: float = 16.0
     crop_seconds: float = 2.4
     mask_share: float = 0.3
@@ -162,6 +164,8 @@ def build(config: HubertConfig):
     model = transformers.HubertModel(
         transformers.HubertConfig(
             conv_dim=list(config.conv_dim),
+            conv_kernel=list(KERNELS),
+            conv_stride=list(STRIDES),
             conv_bias=True,
             feat_extract_norm="layer",
             feat_extract_activation="relu",  # half the time of gelu
@@ -180,8 +184,10 @@ def build(config: HubertConfig):
             final_dropout=0.0,
         )
     )
-    with torch.no_grad():  # against a large bias the layer norm could not tell quiet speech from none
-        model.feature_extractor.conv_layers[0].conv.bias.mul_(0.1)
+    with torch.no_grad():
+        first = model.feature_extractor.conv_layers[0].conv
+        first.weight.copy_(fourier_filters(config.conv_dim[0])[:, None])
+        first.bias.uniform_(-BIAS, BIAS)  # beside it the layer norm hears how loud the speech is
     return model
 
 
