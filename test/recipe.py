@@ -8,9 +8,28 @@ from pathlib import Path
 import yaml
 
 SMALL_BRIDGE = dict(num_queries=2, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, encoder_width=32)
+SMALL_HUBERT = {
+    "conv_dim": [8] * 7,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "clusters": [8, 4, 4],
+    "batch_seconds": 4.0,
+}
 SMALL_PARTS = {
-    "hubert": {"hidden_size": 32, "num_hidden_layers": 2, "steps": 2, "threads": 1},
-    "llm": {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "steps": 2, "threads": 1},
+    "hubert": SMALL_HUBERT | {"steps": 2, "threads": 1},
+    "llm": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "steps": 2,
+        "batch_tokens": 100,
+        "threads": 1,
+    },
 }
 SMALL_CORPUS = "--n_train 36 --n_valid 12 --n_test 12"
 CALL = ["./run.sh", "--nj", "2", "--train_threads", "1", "--train_nproc", "1", "--inference_nj", "1"]

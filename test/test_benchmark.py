@@ -2,7 +2,10 @@ import json
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow(15)
 def test_all_parts_at_tiny_size(repo, tmp_path):
     command = [sys.executable, str(repo / "tools" / "benchmark.py"), "--size", "tiny", "--utterances", "2"]
     command += ["--batch_size", "2", "--threads", "1", "--work", str(tmp_path), "--output", str(tmp_path / "out.json")]

@@ -54,6 +54,7 @@ def parts_of(gpu_check, monkeypatch, tmp_path):
     return of
 
 
+@pytest.mark.slow(8)
 def test_a_part_that_fails_or_hangs_does_not_stop_the_others(parts_of, capfd):
     report = parts_of(
         budgets={"one": 20, "two": 2, "three": 20, "four": 20},
@@ -75,6 +76,7 @@ def test_a_part_that_fails_or_hangs_does_not_stop_the_others(parts_of, capfd):
     assert "goal open" in out and "failed: two: stopped after its budget of 2 s" in out
 
 
+@pytest.mark.slow(8)
 def test_parts_for_which_no_time_is_left(parts_of):
     report = parts_of(minutes=0.12, one="time.sleep(600)", two="emit(what='second', said='done')")
     assert report["failed"]["two"] == "no time was left" and report["seconds"] < 20

@@ -19,6 +19,7 @@ with SlurmCluster() as cluster:
 
 
 @pytest.mark.needs("slurm")
+@pytest.mark.slow(5)
 def test_it_ends_with_the_process_that_started_it():
     hosts = Path("/etc/hosts").read_text()
     options = dict(cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)

@@ -113,6 +113,7 @@ def command(model, *args) -> list[str]:
     return [*program, *map(str, args)]
 
 
+@pytest.mark.slow(8)
 def test_a_killed_run_is_resumed_with_the_same_result(model, folder, tmp_path):
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
     options = ["--batch_size", 2, "--sampling", "true", "--temperature", "2.0", "--seed", 3]

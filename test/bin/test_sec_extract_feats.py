@@ -86,6 +86,7 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow(12)
 def test_a_killed_job_goes_on_where_it_was(place, capsys):
     program = [sys.executable, "-m", "espnet2_secap.bin.sec_extract_feats"]
     one = options("--sets", "train")

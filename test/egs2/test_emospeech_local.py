@@ -276,6 +276,7 @@ def test_an_unknown_option(recipe):
     assert "--nonsense" in fails(recipe, "--nonsense", "1")
 
 
+@pytest.mark.slow(12)
 def test_it_ends_with_the_mini_parts(recipe, tmp_path, repo):
     make_corpus(tmp_path / "corpus", 40)
     (recipe / "local").unlink()

@@ -176,6 +176,7 @@ def test_rate_and_volume_are_more_than_the_emotion(full):
 # the pretrained parts
 
 
+@pytest.mark.slow(10)
 def test_data_sh_makes_all(tmp_path):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     options = {"n_train": 12, "n_valid": 2, "n_test": 2, "data": tmp_path / "data", "nj": 1}

@@ -56,6 +56,7 @@ def test_llama_loads_as_any_other(parts, corpus):
 
 
 @pytest.mark.parametrize("name", ["hubert", "llm"])
+@pytest.mark.slow(5)
 def test_parts_are_the_same_each_time_and_kept(parts, corpus, local, name, tmp_path, capsys):
     make(local, name, corpus / "train", tmp_path / name, parts / "tiny.yaml")
     weights = (tmp_path / name / "model.safetensors").read_bytes()

@@ -68,7 +68,7 @@ def test_raw_audio_instead_of_features(mini):
         "--encoder s3prl --encoder_conf upstream=hf_hubert_custom --encoder_conf path=pretrained/hubert"
         " --encoder_conf layer=weighted_sum"
     )
-    options = ["--stage", "4", "--feats_type", "raw", "--probe", "false"]
+    options = ["--stage", "4", "--feats_type", "raw", "--probe", "false", "--train_nproc", "2"]
     done = run(folder, *options, "--align_args", encoder, "--caption_args", encoder)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert (folder / "exp" / "sec_caption_raw" / "decode" / "test" / "score.json").exists()

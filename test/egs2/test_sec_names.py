@@ -64,6 +64,7 @@ def test_a_star_is_a_name_like_any(recipe):
     worked_or_said(recipe, done, {"a*", "valid", "test"})
 
 
+@pytest.mark.slow(10)
 def test_names_of_folders(recipe):
     for dset in ("train", "valid", "test"):
         make_set(recipe, dset)

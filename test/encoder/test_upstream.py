@@ -100,6 +100,7 @@ def test_loading_does_not_import_all_of_s3prl(tmp_path, make_model):
     assert done.stdout.strip() == "['s3prl.upstream.hf_hubert.expert']"
 
 
+@pytest.mark.slow(8)
 def test_all_of_s3prls_hub_can_be_imported_with_our_patch():
     hub_entry("fbank")
     import s3prl.hub

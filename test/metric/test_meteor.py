@@ -40,12 +40,14 @@ def test_best_reference_counts_and_ids_stay(chinese):
 
 
 @needs_java
+@pytest.mark.slow(15)
 def test_english_matches_stems_and_synonyms(english):
     _, each = english({"a": ["he sounds glad"], "b": ["he sounds glad"]}, {"a": "he sounded happy", "b": "x y z"})
     assert each["a"] > 50 and each["b"] == 0
 
 
 @needs_java
+@pytest.mark.slow(15)
 def test_reading_no_english_tables_changes_no_chinese_score(chinese, english):
     rng = random.Random(0)
     draw = lambda: "".join(rng.choice("语气很高兴悲伤，。、（）；的") for _ in range(rng.randint(1, 15)))  # noqa: E731
@@ -81,6 +83,7 @@ def test_odd_captions_get_a_score(english, odd):
 
 
 @needs_java
+@pytest.mark.slow(15)
 def test_odd_references_and_ten_thousand_tokens(english):
     references = {"a": ["悲 ||| 伤\t\n", "😀"], "b": ["很 高兴"], "c": ["语气 很 高兴"]}
     _, each = english(references, {"a": "悲 ||| 伤", "b": "很 高兴" + " 的" * 10000, "c": "啊" * 10000})

@@ -48,6 +48,7 @@ def test_published_scores_come_out(shared):
 
 
 @pytest.mark.needs("java")
+@pytest.mark.slow(16)
 def test_published_meteor_comes_out(shared):
     pairs, expected = published(shared)
     check(score_metrics(pairs, ["meteor"], Context(segment_char))[0]["meteor"], expected["meteor"])

@@ -20,7 +20,9 @@ WORD = Context(SEGMENTERS["word"])
 CHAR = Context(SEGMENTERS["char"], shared=WORD.shared)  # one program for most tests: it takes 5 s to read its models
 
 
-needs_spice = pytest.mark.needs("spice")
+def needs_spice(test):
+    """A test that starts SPICE's program, which reads its models for 5 s."""
+    return pytest.mark.slow(3)(pytest.mark.needs("spice")(test))
 
 
 @pytest.fixture(scope="module")

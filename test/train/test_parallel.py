@@ -63,6 +63,7 @@ def curves(folder) -> dict[tuple, float]:
 
 
 @pytest.mark.parametrize("stage", ["align", "caption"])
+@pytest.mark.slow(18)
 def test_two_processes_equal_one_with_the_whole_batch(repo, corpus, confs, tmp_path, stage):
     sec_train.main(args_of(corpus, confs, stage, tmp_path / "one"))
     launch = [
@@ -97,6 +98,7 @@ def wait_for(path, process, seconds=240):
     assert path.exists(), process.communicate()
 
 
+@pytest.mark.slow(30)
 def test_a_signal_to_the_first_process_stops_all_and_they_go_on(corpus, confs, tmp_path):
     options = ["--train_nproc", "2", "--max_epoch", "100000"]
     args = args_of(corpus, confs, "align", tmp_path / "exp", *options)
@@ -117,6 +119,7 @@ def test_a_signal_to_the_first_process_stops_all_and_they_go_on(corpus, confs, t
     assert curves(tmp_path / "exp") == curves(tmp_path / "one")
 
 
+@pytest.mark.slow(12)
 def test_a_killed_process_takes_the_others_with_it(corpus, confs, tmp_path):
     args = args_of(corpus, confs, "caption", tmp_path / "exp", "--train_nproc", "2", "--max_epoch", "100000")
     process = subprocess.Popen([*TRAIN, *args], stderr=subprocess.DEVNULL, start_new_session=True)
@@ -129,6 +132,7 @@ def test_a_killed_process_takes_the_others_with_it(corpus, confs, tmp_path):
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+@pytest.mark.slow(12)
 def test_bad_input_is_one_line(corpus, confs, tmp_path):
     options = ["--train_nproc", "2", "--bridge_conf", "num_querys=3"]
     args = args_of(corpus, confs, "caption", tmp_path / "exp", *options)

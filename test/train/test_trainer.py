@@ -121,6 +121,7 @@ def crash():
         ("align", 14, (), "crash"),
     ],
 )
+@pytest.mark.slow(5)
 def test_interrupted_anywhere_it_ends_the_same(corpus, confs, undisturbed, tmp_path, capsys, stage, n, options, how):
     if how == "crash":
         with AtForward(n, crash), pytest.raises(Crash):
@@ -137,6 +138,7 @@ def test_interrupted_anywhere_it_ends_the_same(corpus, confs, undisturbed, tmp_p
     assert_same(outcome(tmp_path / "exp"), undisturbed(stage, *options))
 
 
+@pytest.mark.slow(5)
 def test_interrupted_at_every_step(corpus, confs, undisturbed, tmp_path):
     """Each run does one more step and is stopped: the training still comes to its end."""
     runs = 0
@@ -219,6 +221,7 @@ def test_both_checkpoints_broken(corpus, confs, tmp_path, capsys):
     assert "remove the folder to train from the start" in line
 
 
+@pytest.mark.slow(5)
 def test_patience_stops_early_also_after_an_interruption(corpus, confs, tmp_path):
     options = ["--patience", "1", "--max_epoch", "9", "--optim_conf", "lr=0.0"]
     train(corpus, confs, "caption", tmp_path / "one", *options)

@@ -11,6 +11,8 @@ import time
 import pytest
 from wrappers import SAVING, SlurmCalls, alive, wait_until
 
+pytestmark = pytest.mark.slow(6)
+
 WAIT = ["bash", "-c", "echo begun $$; sleep 300"]
 
 

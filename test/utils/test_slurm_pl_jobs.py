@@ -10,6 +10,8 @@ import sys
 import pytest
 from wrappers import REPO, SlurmCalls
 
+pytestmark = pytest.mark.slow(3)
+
 SHOW = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 

@@ -5,6 +5,8 @@ import re
 import pytest
 from wrappers import SAVING, SlurmCalls
 
+pytestmark = pytest.mark.slow(15)
+
 PLAIN = 'echo begun ${SLURM_RESTART_COUNT:-0}; [ -n "${SLURM_RESTART_COUNT:-}" ] || sleep 300'
 
 
