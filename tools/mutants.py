@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -28,18 +29,18 @@ sys.path.insert(0, str(REPO / "tools"))
 from mutants_ast import Mutation, mutations_of  # noqa: E402
 
 ROOMS = ["loss", "model", "bridge", "decoder", "metric", "data", "report", "sampler"]
+TRIES = 3  # of tests that wait for other processes and do not get an answer in time
 EQUIVALENT = REPO / "tools" / "mutants_equivalent.txt"
-# What takes long to load and is not under test.
-LIBRARIES = """
-    pytest _pytest.assertion.rewrite yaml numpy scipy.stats soundfile kaldiio torch torch.distributed
-    torch.utils.checkpoint torch.func transformers transformers.masking_utils transformers.generation
-    transformers.models.llama.modeling_llama transformers.models.qwen2.modeling_qwen2
-    transformers.models.bert.modeling_bert transformers.models.blip_2.modeling_blip_2
-    transformers.models.auto.modeling_auto transformers.models.auto.tokenization_auto sentencepiece
-    espnet2.asr.specaug.specaug espnet2.layers.global_mvn espnet2.tasks.abs_task espnet2.train.abs_espnet_model
-    espnet2.train.trainer espnet2.iterators.sequence_iter_factory espnet2.torch_utils.device_funcs
-    s3prl.upstream.interfaces matplotlib.pyplot
+# What takes long to load and is not under test: for all rooms, and for those that compute with models.
+LIBRARIES = "pytest _pytest.assertion.rewrite yaml numpy scipy.stats soundfile soxr kaldiio".split()
+OF_MODELS = """
+    torch torch.distributed torch.utils.checkpoint torch.func transformers transformers.masking_utils
+    transformers.generation transformers.models.llama.modeling_llama transformers.models.bert.modeling_bert
+    transformers.models.blip_2.modeling_blip_2 transformers.models.auto.modeling_auto
+    transformers.models.auto.tokenization_auto sentencepiece espnet2.asr.specaug.specaug
+    espnet2.train.abs_espnet_model espnet2.iterators.sequence_iter_factory espnet2.torch_utils.device_funcs
     """.split()
+WITHOUT_MODELS = {"metric", "data", "report"}
 
 
 def read_equivalent(path: Path) -> dict[tuple[str, str, str], str]:
@@ -54,12 +55,13 @@ def read_equivalent(path: Path) -> dict[tuple[str, str, str], str]:
     return known
 
 
-def tests_of(mutation: Mutation) -> list[str]:
-    """Test files in the order in which they run: the module's own first, then the others of its room."""
+def tests_of(mutation: Mutation) -> list[list[str]]:
+    """Test files, in the order in which they run: that of the module, and, if it sees nothing, the others of its room."""
     room, module = mutation.file.split("/")[1], Path(mutation.file).stem
     own = REPO / "test" / room / f"test_{module}.py"
-    files = sorted(own.parent.glob("test_*.py"), key=lambda path: (path != own, path.name))
-    return [path.relative_to(REPO).as_posix() for path in files]
+    others = [path for path in sorted(own.parent.glob("test_*.py")) if path != own]
+    parts = [[own] if own.is_file() else [], others]
+    return [[path.relative_to(REPO).as_posix() for path in part] for part in parts if part]
 
 
 def copy_tree(folder: Path) -> None:
@@ -79,9 +81,9 @@ def copy_tree(folder: Path) -> None:
             (folder / "tools" / name).symlink_to((REPO / "tools" / name).resolve())
 
 
-def load_libraries() -> None:
-    """Import what every run of tests needs; what is not installed is left out."""
-    for name in LIBRARIES:
+def load_libraries(rooms: list[str]) -> None:
+    """Import what the tests of these rooms need; what is not installed is left out."""
+    for name in LIBRARIES if WITHOUT_MODELS.issuperset(rooms) else LIBRARIES + OF_MODELS:
         try:
             importlib.import_module(name)
         except ImportError:
@@ -126,39 +128,50 @@ class Runs:
             copy_tree(tree)
         self.running = {}
 
-    def start(self, mutation: Mutation | None, tests: list[str]) -> None:
-        """Change the file in a free tree, and run the tests there."""
+    def start(self, mutation: Mutation | None, parts: list[list[str]]) -> None:
+        """Change the file in a free tree, and run the first part of the tests there."""
         tree = self.trees.pop()
         if mutation:
             (tree / mutation.file).write_text(mutation.changed(), encoding="utf-8")
+        self._run(mutation, tree, parts, TRIES)
+
+    def _run(self, mutation, tree: Path, parts: list[list[str]], tries: int) -> None:
         log = tree.with_suffix(".log")
-        self.running[start_tests(tree, tests, log, self.limit)] = (mutation, tree, log, time.monotonic())
+        process = start_tests(tree, parts[0], log, self.limit)
+        self.running[process] = (mutation, tree, parts, tries, log, time.monotonic())
 
     def wait(self) -> tuple[Mutation | None, str, str]:
-        """Wait for one run to end: its mutation, "seen", "time" or "unseen", and what pytest said last."""
+        """Wait until a mutation was seen or all its tests have passed.
+
+        Returns:
+            the mutation; "seen", "time", "unseen" or what else became of it; what pytest said last.
+        """
         while True:
-            for process, (mutation, tree, log, start) in list(self.running.items()):
+            for process, (mutation, tree, parts, tries, log, start) in list(self.running.items()):
                 done, status = os.waitpid(process, os.WNOHANG)
                 # On a busy machine the clock runs ahead of what the process gets; one that only sleeps ends too.
                 if not done and time.monotonic() - start < 10 * self.limit:
                     continue
-                try:
+                with suppress(ProcessLookupError):
                     os.killpg(process, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
                 if not done:
                     os.waitpid(process, 0)
                 del self.running[process]
-                self.trees.append(tree)
+                code = os.waitstatus_to_exitcode(status) if done else -signal.SIGKILL
+                said = log.read_text(errors="replace")
+                if code == 1 and "TimeoutExpired" in said and tries > 1:  # the machine was busy, or is it the mutation?
+                    self._run(mutation, tree, parts, tries - 1)
+                    continue
+                if code == 0 and len(parts) > 1:
+                    self._run(mutation, tree, parts[1:], TRIES)
+                    continue
                 if mutation:
                     shutil.copy2(REPO / mutation.file, tree / mutation.file)
-                code = os.waitstatus_to_exitcode(status) if done else -signal.SIGKILL
-                result = {0: "unseen", 1: "seen", 2: "seen"}.get(
-                    code, "time" if code < 0 else f"pytest ends with {code}"
-                )
-                lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+                self.trees.append(tree)
+                other = "time" if code < 0 else f"pytest ends with {code}"
+                lines = [line for line in said.splitlines() if line.strip()]
                 failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-                return mutation, result, (failed or lines or [""])[-1]
+                return mutation, {0: "unseen", 1: "seen", 2: "seen"}.get(code, other), (failed or lines or [""])[-1]
             time.sleep(0.1)
 
 
@@ -168,8 +181,9 @@ def draw(rooms: list[str], count: int, seed: int, known: dict) -> list[Mutation]
     for room in rooms:
         files = sorted((REPO / "espnet2_secap" / room).glob("*.py"))
         every = [one for path in files for one in mutations_of(path.relative_to(REPO).as_posix(), path.read_text())]
-        left[room] = [one for one in every if one.key not in known]
+        left[room] = every
         random.Random(f"{seed}-{room}").shuffle(left[room])  # whatever the other rooms are
+        left[room] = [one for one in left[room] if one.key not in known]
     drawn = []
     while len(drawn) < count and any(left.values()):
         for room in rooms:
@@ -228,13 +242,13 @@ def main() -> None:
     if (REPO.parent / "shared").is_dir():
         os.environ.setdefault("SEC_SHARED", str(REPO.parent / "shared"))
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() not in (REPO, REPO / "tools")]
-    load_libraries()
+    load_libraries(rooms)
     results = []
     with tempfile.TemporaryDirectory(prefix="mutants.") as folder:
         runs = Runs(Path(folder), args.workers, args.limit)
         if args.unchanged:
-            for tests in {tuple(tests_of(one)) for one in drawn}:
-                runs.start(None, list(tests))
+            for tests in dict.fromkeys(tuple(map(tuple, tests_of(one))) for one in drawn):
+                runs.start(None, tests)
                 _, result, said = runs.wait()
                 if result != "unseen":
                     raise SystemExit(f"without a mutation: {said}")

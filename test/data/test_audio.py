@@ -11,8 +11,10 @@ import soundfile as sf
 
 from espnet2_secap.data.audio import (
     BadAudio,
+    Header,
     check_length,
     is_made_from,
+    made_samples,
     read_audio,
     read_header,
     write_audio,
@@ -195,3 +197,44 @@ def test_half_of_a_formatted_file_is_not_taken_for_whole(tmp_path):
     stamp = source.stat().st_mtime_ns
     os.utime(made, ns=(stamp, stamp))
     assert is_made_from(made, source, read_header(source), 16000) is None
+
+
+def test_two_samples_more_or_less_are_the_resamplers(tmp_path):
+    """Made audio counts as whole if its length is that of the source at the new rate, but for two samples."""
+    source, made = tmp_path / "a.wav", tmp_path / "b.wav"
+    sf.write(source, tone(1, 24000), 24000)
+    pcm = read_audio(source, 16000)
+    for length, known in ((15997, False), (15998, True), (16002, True), (16003, False)):
+        write_audio(made, np.resize(pcm, length), 16000, source.stat().st_mtime_ns)
+        assert is_made_from(made, source, read_header(source), 16000) == (length if known else None)
+    write_audio(made, pcm, 16000, source.stat().st_mtime_ns)
+    assert made_samples(made, source.stat().st_mtime_ns, 16000) == len(pcm)
+    assert made_samples(made, source.stat().st_mtime_ns + 1, 16000) is None
+    sf.write(made, np.stack([pcm, pcm], axis=1), 16000)
+    os.utime(made, ns=(source.stat().st_mtime_ns,) * 2)
+    assert made_samples(made, source.stat().st_mtime_ns, 16000) is None, "two channels"
+
+
+@pytest.mark.parametrize("extra", [b"LIST" + struct.pack("<I", 4) + b"abcd", b"note" + struct.pack("<I", 3) + b"abc\0"])
+def test_chunks_before_the_samples_are_passed_over(tmp_path, extra):
+    """A chunk of odd length is followed by one byte that its length does not count."""
+    path = tmp_path / "a.wav"
+    sf.write(path, tone(), 16000)
+    whole = path.read_bytes()
+    assert whole[36:40] == b"data"
+    path.write_bytes(whole[:36] + extra + whole[36:])
+    assert len(read_audio(path, 16000)) == 16000
+    path.write_bytes((whole[:36] + extra + whole[36:])[:-2])
+    with pytest.raises(BadAudio, match="is cut short: 31998 of the 32000 bytes"):
+        read_audio(path, 16000)
+    path.write_bytes(whole[:36] + extra)
+    with pytest.raises(BadAudio, match="is cut short: no data chunk"):
+        read_audio(path, 16000)
+
+
+def test_the_ends_of_the_limits_are_allowed():
+    for samples in (400, 1600, 48000):
+        check_length(Header(samples, 16000, 1), minimum=samples / 16000, maximum=samples / 16000)
+    check_length(Header(400, 16000, 1))
+    with pytest.raises(BadAudio, match="too short: 0.0249 s"):
+        check_length(Header(399, 16000, 1), minimum=0.0)

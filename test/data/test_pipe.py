@@ -1,5 +1,6 @@
 """Recordings that commands make: allowed by name only, bad where the command is, run again where its text changed."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from espnet2_secap.bin.sec_format_audio import main
 from espnet2_secap.bin.sec_validate_data import main as validate
 from espnet2_secap.data import pipe
 from espnet2_secap.data.audio import BadAudio
-from espnet2_secap.data.pipe import run_command
+from espnet2_secap.data.pipe import run_command, stamp
 
 
 def args(*more, role="train"):
@@ -176,3 +177,11 @@ def test_a_killed_job_leaves_no_command_behind_and_goes_on(place):
     assert sorted(set(lines)) == list("012345") and len(lines) <= 7, "at most the one that was cut off ran twice"
     for i in range(6):
         assert np.array_equal(sf.read(f"dump/data/format.1/u{i}.wav")[0], sf.read("c.flac")[0])
+
+
+def test_the_stamp_of_a_text_stays_what_it_is():
+    """It is kept in made files: with another one every recording would be made again."""
+    text = b"cat a.wav |"
+    wanted = int.from_bytes(hashlib.sha256(text).digest()[:8], "big") % (2**31 * 10**9)
+    assert stamp("cat a.wav |") == stamp("  cat a.wav | \n") == wanted != stamp("cat b.wav |")
+    assert 0 <= wanted < 2**31 * 10**9, "a time of change that every file system can hold"

@@ -267,3 +267,31 @@ def test_the_real_file_is_not_what_a_header_says(tmp_path):
     (tmp_path / "a.wav").write_bytes(content)
     assert read_header(tmp_path / "a.wav").samples == 16000
     assert len(load_recording(tmp_path / "a.wav", 16000)) == 16000
+
+
+def test_how_loud_floats_may_be():
+    """Up to 2.0 they overshoot; beyond they have another scale, that of int16 if they fit it."""
+    with_peak = lambda peak: np.where(np.arange(16000) == 9, np.float32(peak), tone())  # noqa: E731
+    assert as_waveform(with_peak(2.0), 16000, 16000).max() == as_waveform(-with_peak(2.0), 16000, 16000).max() * 2 == 1
+    for peak, hint in (
+        (2.1, "scale it"),
+        (256, "scale it"),
+        (257, "divide"),
+        (2**15, "divide"),
+        (2**15 + 1, "scale it"),
+    ):
+        for sign in (1, -1):
+            with pytest.raises(SecError, match=f"expected -1 to 1; {hint}"):
+                as_waveform(sign * with_peak(peak), 16000, 16000)
+
+
+def test_channels_by_hand():
+    stereo = np.array([[0.5, 0.25], [0.0, -0.5], [0.25, 0.25]] * 3, np.float32)
+    for given in (stereo, stereo.T):
+        assert as_waveform(given, 16000, 16000)[:3].tolist() == [0.375, -0.25, 0.25]
+    eight, nine = np.zeros((8, 9), np.float32), np.zeros((9, 10), np.float32)
+    eight[0], nine[0] = 0.8, 0.9
+    np.testing.assert_allclose(as_waveform(eight, 16000, 16000), np.full(9, 0.1), rtol=1e-6)
+    with pytest.raises(SecError, match="channels cannot be told"):
+        as_waveform(nine, 16000, 16000)
+    assert as_waveform(np.full((1, 1), 0.5, np.float32), 16000, 16000).tolist() == [0.5]

@@ -4,7 +4,7 @@ from tiny import make_bert
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
-from espnet2_secap.metric.bertscore import bertscore, f1
+from espnet2_secap.metric.bertscore import LAYERS, bertscore, f1
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,36 @@ def test_errors(bert):
         bertscore(Context(str))
     with pytest.raises(SecError, match="has the layers 0 to 2, not 3"):
         scorer(f"{bert}@3")
+
+
+def test_only_a_number_behind_the_last_at_is_a_layer(bert, tmp_path):
+    """A folder's name may hold an @, and need hold none."""
+    pairs = {"a": ["声音低沉，语速缓慢"]}, {"a": "声音低沉"}
+    folder = tmp_path / "bert@home"
+    folder.symlink_to(bert)
+    plain = scorer(bert)(*pairs)[0]
+    assert scorer(str(folder))(*pairs)[0] == plain == scorer(f"{folder}@2")(*pairs)[0]
+    assert scorer(f"{folder}@1")(*pairs)[0] != plain
+    with pytest.raises(SecError, match="similarity model: @2: no such folder"):
+        scorer("@2")
+
+
+def test_layers_of_bert_score_for_the_models_that_it_knows():
+    assert LAYERS["bert-base-chinese"] == 8 and LAYERS["roberta-large"] == 17
+    assert LAYERS["bert-base-uncased"] == LAYERS["bert-base-multilingual-cased"] == 9
+
+
+def test_nothing_alike_is_zero():
+    e, counts = torch.eye(2), torch.tensor([True])
+    assert f1((e[:1], counts), (e[1:], counts)) == 0.0
+    assert f1((e[:1], ~counts), (e[:1], counts)) == f1((e[:1], counts), (e[:1], ~counts)) == 0.0
+
+
+def test_more_utterances_than_are_in_memory_at_a_time(bert, monkeypatch):
+    references = {f"u{i}": [text] for i, text in enumerate(["高兴", "悲伤", "语速较快", "声音低沉", "平静"])}
+    hypotheses = {f"u{i}": text for i, text in enumerate(["高兴", "高兴", "语速缓慢", "声音", "平静"])}
+    whole = scorer(bert)(references, hypotheses)
+    monkeypatch.setattr("espnet2_secap.metric.bertscore.UTTERANCES", 2)
+    corpus, each = scorer(bert)(references, hypotheses)
+    assert list(each) == list(hypotheses)
+    assert corpus == pytest.approx(whole[0], abs=1e-3) and each == pytest.approx(whole[1], abs=1e-3)

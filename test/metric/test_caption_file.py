@@ -98,6 +98,7 @@ def test_result_txt_with_windows_line_ends(tmp_path):
         ('{"a": 1}', "x: a: is not a list of captions"),
         ('{"a": {"b": "c"}}', "x: a: is not a list of captions"),
         ('{"a": "好", "a": "坏"}', "x: a: the id occurs twice"),
+        ('{"b": "好", "a": "好", "c": "好", "a": "坏"}', "x: a: the id occurs twice"),
         ('{"a": "好"}\n{"a": "坏"}\n', "x:2: a: the id occurs twice"),
         ('{"a": "好"}\nrubbish\n', "x:2: is not a JSON object"),
         ('{"id": "a"}', "x:1: a: has none of the keys captions, caption, texts, text"),

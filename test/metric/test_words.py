@@ -3,7 +3,7 @@ import json
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.words import WORDS_DIR, load_words, named
+from espnet2_secap.metric.words import WORDS_DIR, Categories, load_words, named
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +166,21 @@ def test_unknown_language_lists_the_known():
 
 def test_words_come_with_the_package():
     assert {file.name for file in WORDS_DIR.glob("*.json")} == {"en.json", "zh.json"}
+
+
+def test_the_longest_word_at_a_place_counts_whatever_the_order():
+    categories = {"one": ["很"], "three": ["很高兴"], "two": ["很高"], "other": ["兴"]}
+    for order in (1, -1):
+        words = dict(list(categories.items())[::order])
+        assert named("很高兴", words) == ["three"] and named("很高", words) == ["two"]
+        assert named("很高，兴", words) == ["two", "other"] and named("很，很高兴", words) == ["one", "three"]
+
+
+def test_a_word_in_latin_script_is_whole_and_beside_chinese_too():
+    categories = Categories({"up": ["glad"], "down": ["sad"]}, hidden=["sad song"], negations=["not ", "不"])
+    for text, found in [
+        ("glad", ["up"]), ("gladly", []), ("unglad", []), ("很glad的", ["up"]), ("GLAD!", ["up"]), ("glad2", ["up"]),
+        ("not glad", []), ("knot glad", ["up"]), ("不glad", []), ("sad song", []), ("sad songs", ["down"]),
+        ("sad, glad, sad", ["down", "up"]), ("", []), ("not  sad", []), ("sadsad", []),
+    ]:  # fmt: skip
+        assert named(text, categories) == found, text

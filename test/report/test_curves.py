@@ -24,6 +24,12 @@ def test_picture_shows_the_lines(exp, tmp_path):
     assert imread(output).shape[0] > 2 * small.shape[0]  # five panels need two rows
 
 
+def test_dollars_in_names_are_no_formulas(tmp_path):
+    """`$x_$` as a formula would be an error."""
+    plot_curves({"sec_$x_$": {"a$_$": {"split_$_$": [(1, 1.0)]}}}, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     "line", ["1\ttrain\tloss", "x\ttrain\tloss\t1", "1\ttrain\tloss\thigh", "", "1\ttrain\t\udcff\t1"]
 )
