@@ -56,7 +56,7 @@ def read_equivalent(path: Path) -> dict[tuple[str, str, str], str]:
 
 
 def tests_of(mutation: Mutation) -> list[list[str]]:
-    """Test files, in the order in which they run: that of the module, and, if it sees nothing, the others of its room."""
+    """Test files in the order in which they run: that of the module and, if it sees nothing, the rest of its room."""
     room, module = mutation.file.split("/")[1], Path(mutation.file).stem
     own = REPO / "test" / room / f"test_{module}.py"
     others = [path for path in sorted(own.parent.glob("test_*.py")) if path != own]
