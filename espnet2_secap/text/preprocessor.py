@@ -39,7 +39,7 @@ class SECPreprocessor(AbsPreprocessor):
             processes, nor on whether the epoch was interrupted.
         encode: data name -> function text -> token ids.
         instructions: token ids of the instructions to draw from.
-        emotions: the categories in order of their numbers.
+        emotions: the categories in order of their numbers; if none, `emotion` is ignored.
         seed: of the draws.
     """
 
@@ -72,7 +72,7 @@ class SECPreprocessor(AbsPreprocessor):
             if name in data:
                 text = draw(self._captions(uid, data[name])) if name == "caption" else data[name]
                 output[name] = np.array(encode(text), dtype=np.int64)
-        if "emotion" in data:
+        if "emotion" in data and self.numbers:
             if data["emotion"] not in self.numbers:
                 raise SecError(
                     f"utt2emo: {uid}: category {data['emotion']!r} is not one of the training set's"

@@ -57,6 +57,11 @@ def test_first_stage():
     assert output["emotion"].tolist() == [1]
 
 
+def test_emotions_are_ignored_where_no_loss_needs_them():
+    output = SECPreprocessor(True, {"text": cut})("u", {"speech": SPEECH, "text": "xy", "emotion": "sad"})
+    assert set(output) == {"speech", "text"}
+
+
 @pytest.mark.parametrize(
     "data, message",
     [
