@@ -59,14 +59,21 @@ def exp(tmp_path):
     return exp
 
 
+@pytest.fixture(scope="session")
+def chinese_words():
+    """Read once: it takes as long as all that `scored` does with it."""
+    from espnet2_secap.metric.words import load_words
+
+    return load_words("zh")
+
+
 @pytest.fixture
-def scored(tmp_path):
+def scored(tmp_path, chinese_words):
     """A function that scores captions as sec_score does: system, its captions by id, ... -> Score."""
     from espnet2_secap.data.io import write_captions, write_kaldi
     from espnet2_secap.metric.abs_metric import Context
     from espnet2_secap.metric.score import read_pairs, score_metrics, write_scores
     from espnet2_secap.metric.segment import SEGMENTERS
-    from espnet2_secap.metric.words import load_words
     from espnet2_secap.report.collect import find_scores
 
     def make(system, captions, references, metrics=("bleu_1", "rouge_l"), dset="test", **meta):
@@ -78,7 +85,7 @@ def scored(tmp_path):
         lines = {utt: json.dumps(sentences) for utt, sentences in captions.items()}
         write_kaldi(folder / "captions", lines)
         pairs = read_pairs(ref, folder / "captions")
-        results, tables = score_metrics(pairs, list(metrics), Context(SEGMENTERS["char"], load_words("zh")))
+        results, tables = score_metrics(pairs, list(metrics), Context(SEGMENTERS["char"], chinese_words))
         about = {"segment": "char", "words": "zh", "ref": str(ref), "hyp": "captions", "utterances": len(references)}
         write_scores(folder / "score.json", results, tables, pairs, about | meta)
         return next(one for one in find_scores(tmp_path / "exp") if (one.system, one.dset) == (system, dset))

@@ -98,7 +98,7 @@ def wait_for(path, process, seconds=240):
     assert path.exists(), process.communicate()
 
 
-@pytest.mark.slow(30)
+@pytest.mark.slow(45)
 def test_a_signal_to_the_first_process_stops_all_and_they_go_on(corpus, confs, tmp_path):
     options = ["--train_nproc", "2", "--max_epoch", "100000"]
     args = args_of(corpus, confs, "align", tmp_path / "exp", *options)
