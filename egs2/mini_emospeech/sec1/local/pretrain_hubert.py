@@ -47,12 +47,12 @@ class HubertConfig:
     num_conv_pos_embeddings: int = 32
     num_conv_pos_embedding_groups: int = 8
     clusters: tuple[int, int, int] = (64, 32, 32)  # of log-mel energies, of pitch, of tempo
-    steps: int = 500
+    steps: int = 700
     batch_seconds: float = 16.0
     crop_seconds: float = 2.4
     mask_share: float = 0.3
     mask_frames: int = 8
-    target_weights: tuple[float, float, float] = (1.0, 2.5, 0.7)  # pitch is the hardest to hear
+    target_weights: tuple[float, float, float] = (1.0, 1.5, 1.0)  # of these
     lr: float = 4.0e-3
     max_hours: float = 2.0  # of a larger corpus, as many utterances are drawn
     seed: int = 0
