@@ -1,6 +1,7 @@
 """Several training processes on CPUs: the same losses and gradients as one, interruptions, failures."""
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -123,13 +124,17 @@ def test_a_signal_to_the_first_process_stops_all_and_they_go_on(corpus, confs, t
 def test_a_killed_process_takes_the_others_with_it(corpus, confs, tmp_path):
     args = args_of(corpus, confs, "caption", tmp_path / "exp", "--train_nproc", "2", "--max_epoch", "100000")
     process = subprocess.Popen([*TRAIN, *args], stderr=subprocess.DEVNULL, start_new_session=True)
-    wait_for(tmp_path / "exp" / "latest.pth", process)
-    children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
-    pids = [int(pid) for pid in children.stdout.split()]
-    assert len(pids) == 2
-    os.kill(pids[1], signal.SIGKILL)
-    assert process.wait(timeout=120) == 1
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    try:
+        wait_for(tmp_path / "exp" / "latest.pth", process)
+        children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
+        pids = [int(pid) for pid in children.stdout.split()]
+        assert len(pids) == 2
+        os.kill(pids[1], signal.SIGKILL)
+        assert process.wait(timeout=120) == 1
+        assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    finally:  # nothing trains on where the test fails or is interrupted
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow(12)
