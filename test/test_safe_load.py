@@ -227,7 +227,7 @@ def test_folders_of_sentence_transformers(tiny_bert, tmp_path, marker):
     for kind in ("evil.Evil", "evil_module.Evil", "os.system"):
         (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": kind}]))
         with pytest.raises(SecError, match=f"^--sim2 {folder}: "):
-            sentence_transformer(str(folder))
+            sentence_transformer(str(folder), "cpu")
 
 
 @pytest.mark.parametrize("name", ["tera_local", "distiller_local", "wavlm_local", "hubert_local"])
