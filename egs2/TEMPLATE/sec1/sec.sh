@@ -177,7 +177,8 @@ if runs 6 "${skip_train}"; then
         [ -e "${pretrained_model}" ] || need "${pretrained_model%:*}" 5
         start=(--init_model "${pretrained_model}")
     fi
-    train "${sec_exp}" "${caption_config}" "${caption_args}" "caption,captions" --model caption "${start[@]}"
+    train "${sec_exp}" "${caption_config}" "${caption_args}" "caption,captions text,text emotion,utt2emo" \
+        --model caption "${start[@]}"
 fi
 
 if runs 7 "${skip_eval}"; then
