@@ -47,7 +47,7 @@ class HubertConfig:
     num_conv_pos_embeddings: int = 32
     num_conv_pos_embedding_groups: int = 8
     clusters: tuple[int, int, int] = (64, 32, 32)  # of log-mel energies, of pitch, of tempo
-    steps: int = 650
+    steps: int = 620
     batch_seconds: float = 16.0
     crop_seconds: float = 2.4
     mask_share: float = 0.3
