@@ -1,12 +1,13 @@
 # Two commands: `make demo` and `make test`. Each installs what it needs on a fresh machine.
 #
-#   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 15 to 18 minutes on two cores
+#   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 8 to 9 minutes on two cores
 #   make test     lint and all tests, both recipes through every stage included, at most 12 minutes on two cores.
 #                 With Maven it first installs SPICE's parser (380 MB); without, SPICE's tests are skipped.
 #                 SLURM=1 make test, as root on Debian and the like, installs Slurm's packages (40 MB, no service is
 #                 started) for the tests of slurm.pl, which are skipped where Slurm is not installed. Continuous
 #                 integration (CI set in the environment) installs them too; SLURM=0 prevents it.
 #   make test-quick  lint and the tests that are not marked slow (test/marks.py), at most 3 minutes: before each commit
+#   make mutants  small changes to the code, drawn at random: which of them no test notices (tools/mutants.py --help)
 #   make lint     ruff only
 #   make env      tools/venv only
 # TORCH_BACKEND=cpu (or cu128, ...) selects another build of torch, PYTHON another Python: see tools/Makefile.
@@ -16,7 +17,7 @@
 PYTEST_OPTIONS ?= -n 3
 VENV := tools/venv/bin
 
-.PHONY: demo test test-quick lint env
+.PHONY: demo test test-quick mutants lint env
 
 env:
 	@$(MAKE) --no-print-directory -C tools
@@ -35,3 +36,6 @@ test: lint
 
 test-quick: lint
 	PATH="$(CURDIR)/$(VENV):$$PATH" $(VENV)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
+
+mutants: env
+	$(VENV)/python tools/mutants.py $(MUTANTS_OPTIONS)
