@@ -9,7 +9,7 @@ import yaml
 
 SMALL_BRIDGE = dict(num_queries=2, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, encoder_width=32)
 SMALL_HUBERT = {
-    "conv_dim": [8] * 7,
+    "conv_dim": [16, 8],
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
