@@ -7,9 +7,10 @@
 #                 started) for the tests of slurm.pl, which are skipped where Slurm is not installed. Continuous
 #                 integration (CI set in the environment) installs them too; SLURM=0 prevents it.
 #   make test-quick  lint and the tests that are not marked slow (test/marks.py), at most 3 minutes: before each commit
-#   make mutants  small changes to the code, drawn at random: which of them no test notices (tools/mutants.py --help)
 #   make lint     ruff only
 #   make env      tools/venv only
+#   make mutants  mutation testing: do the tests of a room notice a small change of its code? Not in CI; half an hour.
+#                 make mutants MUTANTS="--count 20 --seed 7 --rooms loss,model"
 # TORCH_BACKEND=cpu (or cu128, ...) selects another build of torch, PYTHON another Python: see tools/Makefile.
 
 # Test processes: one more than cores, since many tests wait. Each takes 1.2 GB. Another number:
@@ -17,7 +18,7 @@
 PYTEST_OPTIONS ?= -n 3
 VENV := tools/venv/bin
 
-.PHONY: demo test test-quick mutants lint env
+.PHONY: demo test test-quick lint env mutants
 
 env:
 	@$(MAKE) --no-print-directory -C tools
@@ -38,4 +39,4 @@ test-quick: lint
 	PATH="$(CURDIR)/$(VENV):$$PATH" $(VENV)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
 
 mutants: env
-	$(VENV)/python tools/mutants.py $(MUTANTS_OPTIONS)
+	PATH="$(CURDIR)/$(VENV):$$PATH" PYTHONPATH="$(CURDIR)" $(VENV)/python tools/mutants.py $(MUTANTS)

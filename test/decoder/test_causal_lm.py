@@ -260,7 +260,7 @@ def test_an_lm_without_an_output_embedding_is_not_taken_apart(decoder, tiny_llam
     assert other._is_split()
     other.splits = None
     monkeypatch.setattr(other.lm.module, "get_output_embeddings", lambda: None)
-    assert other._is_split() is False
+    assert other._is_split() is False and other._is_split() is False, "the second time it is known"
 
 
 def test_trying_the_lm_out_leaves_its_mode_as_it_was(tiny_llama):
@@ -329,3 +329,18 @@ def test_ends_by_the_lms_own_configuration():
 
     assert causal_lm._end_ids(LM(Conf(7), 3)) == [7] and causal_lm._end_ids(LM(Conf([7, 8]), 3)) == [7, 8]
     assert causal_lm._end_ids(LM(None, 3)) == [3] and causal_lm._end_ids(LM(Conf(None), 3)) == []
+
+
+@pytest.mark.parametrize("block", [None, 2 * 400 * 2])
+def test_the_cross_entropy_is_in_float32(tiny_llama, monkeypatch, block):
+    """Of an LM in 16 bits: its logits are what they are, their softmax is computed from them in float32."""
+    if block:
+        monkeypatch.setattr(causal_lm, "BLOCK", block)
+    decoder = CausalLMDecoder(tiny_llama, dtype="bfloat16").eval()
+    segments, caption = random_batch(decoder)
+    logits = next(decoder.logits(segments, caption))
+    assert logits.dtype == torch.bfloat16
+    exact = logits.double().log_softmax(-1).gather(2, caption.content[..., None]).squeeze(2) * caption.mask
+    found = decoder.log_probs(segments, caption)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
