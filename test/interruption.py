@@ -30,7 +30,8 @@ TIMEOUT = 900  # seconds for a stage
 def stage_of(path: Path) -> int | None:
     """The stage that makes a file of a recipe folder, seen from there; none for logs and the like."""
     top, *rest = path.parts
-    if "logs" in rest or "tensorboard" in rest or re.search(r"\.log$|\.log\.|^\.dist_init|^\.lock$", path.name):
+    not_made = re.search(r"\.log$|\.log\.|^\.dist_init|^\.lock$|^\.stages\.tsv$", path.name)
+    if "logs" in rest or "tensorboard" in rest or not_made:
         return None
     if top == "dump":
         return 2 if rest[0] == "raw" else 3

@@ -51,6 +51,7 @@ ReturnToService=2
 KillWait=3
 MinJobAge=300
 RequeueExit=99
+BatchStartTimeout=70
 MessageTimeout=3
 SlurmdTimeout=5
 SlurmdParameters=config_overrides
