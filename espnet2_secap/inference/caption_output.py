@@ -2,7 +2,6 @@
 
 import csv
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -12,8 +11,8 @@ from pathlib import Path
 from espnet2_secap.data.io import atomic_write, make_dir, named_os_errors, write_kaldi
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError
-from espnet2_secap.process.jobs import stamps
-from espnet2_secap.tasks.experiment import PATHS, find_model, read_config
+from espnet2_secap.process import jobs
+from espnet2_secap.tasks.experiment import find_model, named_files, read_config
 
 KINDS = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", "": "captions"}
 COLUMNS = ("id", "file", "start", "end", "rank", "caption", "score")
@@ -97,14 +96,8 @@ def fingerprint(model: str | Path, options: SetOptions, max_seconds: float | Non
     values = asdict(options) | {"device": options.device.split(":")[0], "max_seconds": max_seconds}
     if not options.sampling:
         del values["batch_size"], values["seed"]
-    content = [values, config, stamps([str(model_file), *_named_files(config)])]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _named_files(conf: dict) -> list[str]:
-    """The files and folders that a configuration names: pretrained parts, statistics, prompts."""
-    inside = [file for value in conf.values() if isinstance(value, dict) for file in _named_files(value)]
-    return inside + [value for key, value in conf.items() if key in PATHS and isinstance(value, str)]
+    content = [values, config, jobs.stamps([str(model_file), *named_files(config)])]
+    return jobs.fingerprint(content)[:16]
 
 
 class Journal:

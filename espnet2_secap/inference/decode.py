@@ -18,7 +18,7 @@ from espnet2_secap.inference.outputs import NAME
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.process.jobs import Journal, fingerprint, share, stamps
 from espnet2_secap.progress import progress
-from espnet2_secap.tasks.experiment import PATHS, located
+from espnet2_secap.tasks.experiment import located, named_files
 from espnet2_secap.tasks.front_end import check_rates, stored_front_end
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
@@ -118,22 +118,11 @@ def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     values = asdict(options) | {"device": options.device.split(":")[0]}
     config_file = Path(job.train_config or Path(job.model_file).parent / "config.yaml")
     config = located(read_yaml(config_file), config_file.parent) if config_file.is_file() else {}
-    # PretrainedPart parts, statistics and prompts are named there, and may have been made anew in their places.
+    # Pretrained parts, statistics and prompts are named there, and may have been made anew in their places.
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
-    files = [job.model_file, options.similarity_model or "", *_paths(config), *sorted(sounds)]
+    files = [job.model_file, options.similarity_model or "", *named_files(config), *sorted(sounds)]
     content = [values, config, stamps(files), utterances.paths, utterances.lengths]
     return fingerprint(content)
-
-
-def _paths(conf: dict) -> list[str]:
-    """The files and folders that a configuration names."""
-    output = []
-    for key, value in conf.items():
-        if isinstance(value, dict):
-            output += _paths(value)
-        elif key in PATHS and isinstance(value, str):
-            output.append(value)
-    return output
 
 
 def ranked(batch: list[list[tuple[str, float]]], keep: int, sentences: SentenceEncoder | None) -> list[dict]:

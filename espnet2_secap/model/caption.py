@@ -18,7 +18,7 @@ from espnet2_secap.text.template import Segment, Template
 
 
 class CaptionModel(AbsSECModel):
-    """PretrainedPart encoder -> bridge -> linear projection -> frozen decoder.
+    """Frozen encoder -> bridge -> linear projection -> frozen decoder.
 
     Args:
         encoder, bridge, decoder: the built parts.

@@ -67,6 +67,12 @@ def _changed(conf: dict, change) -> dict:
     return output
 
 
+def named_files(conf: dict) -> list[str]:
+    """The files and folders that a configuration names: pretrained parts, statistics, prompts."""
+    inside = [file for value in conf.values() if isinstance(value, dict) for file in named_files(value)]
+    return inside + [value for key, value in conf.items() if key in PATHS and isinstance(value, str)]
+
+
 def read_config(config_file: str | Path, defaults: dict) -> argparse.Namespace:
     """The configuration of a trained model over the defaults of today.
 
