@@ -174,13 +174,13 @@ def make_batches(utts: Sequence[Utt], max_samples: int, padding_safe: bool) -> l
     return batches
 
 
-def encode(wavs: Sequence[np.ndarray], encoder: "AbsEncoder", device: str) -> list[np.ndarray]:
-    """Features (T, L * D) in float32 of each waveform (samples,) of a batch."""
+def encode(wavs: Sequence, encoder: "AbsEncoder", device: str) -> list[np.ndarray]:
+    """Features (T, L * D) in float32 of each waveform (samples,) of a batch, array or tensor."""
     import torch
 
     lengths = torch.tensor([len(wav) for wav in wavs], device=device)
     with torch.inference_mode():
-        speech = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(wav) for wav in wavs], batch_first=True).to(device)
+        speech = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(wav) for wav in wavs], batch_first=True).to(device)
         feats, frames = encoder(speech, lengths)
     return [one[:n].numpy() for one, n in zip(feats.cpu(), frames.tolist(), strict=True)]
 

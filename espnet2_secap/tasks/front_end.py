@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.feats.extract import encode
 from espnet2_secap.tasks.parts import CHOICES
 
 
@@ -22,10 +23,8 @@ def stored_front_end(data_path: str | Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {key: content[key] for key in ("encoder", "encoder_conf", "sampling_rate", "frame_shift", "dtype")}
-    except FileNotFoundError:
+    except (FileNotFoundError, KeyError):  # KeyError: features of another program
         return {}
-    except KeyError:
-        return {}  # features of another program
     except (ValueError, TypeError) as err:
         raise SecError(f"{path}: broken ({err}); run stage 3 again, it writes this file") from err
 
@@ -144,7 +143,6 @@ class FrontEnd:
         self.sampling_rate, self.min_samples = taker.sampling_rate, taker.min_samples
         self.max_seconds = conf.get("max_seconds")
 
-    @torch.inference_mode()
     def __call__(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Waveforms (samples,) at `sampling_rate` -> per utterance (samples,) or (T, D), on the CPU.
 
@@ -157,8 +155,5 @@ class FrontEnd:
             raise SecError(f"audio of {shortest} samples is too short, the encoder needs {self.min_samples}")
         if self.extractor is None:
             return waves
-        lengths = torch.tensor([len(wave) for wave in waves], device=self.device)
-        padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True).to(self.device)
-        feats, frames = self.extractor(padded, lengths)
-        feats = feats.half().float() if self.half else feats
-        return [one[:n] for one, n in zip(feats.cpu(), frames.tolist(), strict=True)]
+        feats = [torch.from_numpy(one) for one in encode(waves, self.extractor, self.device)]
+        return [one.half().float() for one in feats] if self.half else feats
