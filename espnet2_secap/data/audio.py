@@ -138,16 +138,39 @@ def read_audio(source: str | Path | bytes, fs: int, header: Header | None = None
     """
     header = header or read_header(source)
     samples, rate = read_samples(source)
-    if len(samples) < header.samples:
-        raise BadAudio(f"is cut short: {len(samples)} of the {header.samples} samples in its header; copy it again")
-    if not np.isfinite(samples).all():
-        raise BadAudio("has NaN or infinite samples; convert it again from its source")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    check_complete(len(samples), header)
+    mono = to_mono(samples)
     if not samples.any():
         raise BadAudio("is silent: all samples are zero; record it again or leave it out")
     if rate != fs:
         mono = soxr.resample(mono, rate, fs)
-    pcm = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    return check_heard(to_pcm(mono))
+
+
+def check_complete(read: int, header: Header) -> None:
+    """Raise BadAudio where fewer samples were read than the header says."""
+    if read < header.samples:
+        raise BadAudio(f"is cut short: {read} of the {header.samples} samples in its header; copy it again")
+
+
+def to_mono(samples: np.ndarray) -> np.ndarray:
+    """(samples, channels) -> the mean of the channels, (samples,).
+
+    Raises:
+        BadAudio: NaN or Inf.
+    """
+    if not np.isfinite(samples).all():
+        raise BadAudio("has NaN or infinite samples; convert it again from its source")
+    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+
+
+def to_pcm(mono: np.ndarray) -> np.ndarray:
+    """Float samples of full scale 1 as int16, rounded and clipped."""
+    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def check_heard(pcm: np.ndarray) -> np.ndarray:
+    """The samples; BadAudio where all of them are zero."""
     if not pcm.any():
         raise BadAudio("is silent in 16 bits as mono; amplify it or leave it out")
     return pcm

@@ -9,7 +9,17 @@ import numpy as np
 import soundfile as sf
 import soxr
 
-from espnet2_secap.data.audio import LONGEST, BadAudio, Header, read_audio, read_header
+from espnet2_secap.data.audio import (
+    LONGEST,
+    BadAudio,
+    Header,
+    check_complete,
+    check_heard,
+    read_audio,
+    read_header,
+    to_mono,
+    to_pcm,
+)
 from espnet2_secap.data.ffmpeg import ENDINGS, MISSING, decoded, installed
 from espnet2_secap.errors import SecError
 
@@ -140,16 +150,21 @@ def needs_ffmpeg(path: str | Path) -> bool:
     return False
 
 
-def check_recording(path: str | Path) -> None:
+def check_recording(path: str | Path) -> bool:
     """Look at a recording's header, where libsndfile can read it, and for ffmpeg, where it cannot.
+
+    Returns:
+        whether it takes ffmpeg to read it.
 
     Raises:
         BadAudio: what stage 2 would find in the header; longer than 12 hours; ffmpeg is needed and missing.
     """
     if not needs_ffmpeg(path):
         _check_most(read_header(path))
-    elif not installed():
+        return False
+    if not installed():
         raise BadAudio(MISSING if _is_foreign(path) else f"{UNKNOWN}; some formats need ffmpeg, which is not on PATH")
+    return True
 
 
 def _is_foreign(path: str | Path) -> bool:
@@ -165,8 +180,7 @@ def read_recording(path: str | Path, fs: int) -> np.ndarray:
     Raises:
         BadAudio: why it cannot be read, without the path.
     """
-    check_recording(path)
-    if not needs_ffmpeg(path):
+    if not check_recording(path):
         return _read(path, fs)
     try:
         with decoded(path) as made:
@@ -199,17 +213,11 @@ def _read_long(path: str | Path, fs: int, header: Header, block: int = 2**22) ->
         with sf.SoundFile(str(path)) as sound:
             while len(samples := sound.read(block, dtype="float32", always_2d=True)):  # (samples, channels)
                 read += len(samples)
-                if not np.isfinite(samples).all():
-                    raise BadAudio("has NaN or infinite samples; convert it again from its source")
-                mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+                mono = to_mono(samples)
                 if resampler is not None:
                     mono = resampler.resample_chunk(mono, last=read == header.samples)
-                parts.append(np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16))
+                parts.append(to_pcm(mono))
     except sf.LibsndfileError as err:
         raise BadAudio("cannot be decoded, it may be cut short; copy it again") from err
-    if read < header.samples:
-        raise BadAudio(f"is cut short: {read} of the {header.samples} samples its header promises; copy it again")
-    pcm = np.concatenate(parts)
-    if not pcm.any():
-        raise BadAudio("is silent in 16 bits as mono; amplify it or leave it out")
-    return pcm
+    check_complete(read, header)
+    return check_heard(np.concatenate(parts))
