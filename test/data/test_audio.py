@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile as sf
+from sounds import make_bad, peak_hz, tone
 
 from espnet2_secap.data.audio import (
     BadAudio,
@@ -19,53 +20,6 @@ from espnet2_secap.data.audio import (
     read_header,
     write_audio,
 )
-
-
-def tone(seconds=1.0, rate=16000, hz=440.0):
-    """(samples,) float: a sine of half the full scale."""
-    return 0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate)
-
-
-def peak_hz(pcm, rate):
-    return np.argmax(np.abs(np.fft.rfft(pcm))) * rate / len(pcm)
-
-
-def make(kind, path):
-    """Make a bad recording at `path`."""
-    sf.write(path, tone(), 16000)
-    whole = path.read_bytes()
-    nan = tone()
-    nan[100] = np.nan
-    if kind == "missing":
-        path.unlink()
-    elif kind == "folder":
-        path.unlink()
-        path.mkdir()
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "cut short":
-        path.write_bytes(whole[:20000])
-    elif kind == "cut in the header":
-        path.write_bytes(whole[:30])
-    elif kind == "text":
-        path.write_text("this is not audio\n" * 100)
-    elif kind == "zeros instead of chunks":
-        path.write_bytes(whole[:12] + bytes(10**6))
-    elif kind == "no samples":
-        sf.write(path, tone(0), 16000)
-    elif kind == "silent":
-        sf.write(path, np.zeros(16000), 16000)
-    elif kind == "silent as mono":
-        sf.write(path, np.stack([tone(), -tone()], axis=1), 16000)
-    elif kind == "nan":
-        sf.write(path, nan, 16000, subtype="FLOAT")
-    elif kind == "inf":
-        sf.write(path, np.where(np.isnan(nan), np.inf, nan), 16000, subtype="FLOAT")
-    elif kind == "cut flac":
-        sf.write(path, tone(3), 16000, format="FLAC")
-        path.write_bytes(path.read_bytes()[:5000])
-    else:
-        raise AssertionError(kind)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +42,7 @@ def make(kind, path):
 )
 def test_refused_with_reason_and_advice(tmp_path, kind, said):
     path = tmp_path / "a.wav"
-    make(kind, path)
+    make_bad(kind, path)
     with pytest.raises(BadAudio, match=said) as error:
         read_audio(path, 16000)
     assert ";" in str(error.value) or "leave it out" in str(error.value)  # what to do

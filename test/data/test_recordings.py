@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from sounds import make_bad, peak_hz, tone
 
 from espnet2_secap.data import recordings
 from espnet2_secap.data.audio import BadAudio, read_audio, read_header
@@ -17,16 +18,8 @@ from espnet2_secap.errors import SecError
 needs_ffmpeg = pytest.mark.needs("ffmpeg")
 
 
-def tone(seconds=1.0, rate=16000, hz=440.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
-
-
 def noise(seconds=1.0, rate=16000) -> np.ndarray:
     return (0.1 * np.random.default_rng(0).standard_normal(int(seconds * rate))).astype(np.float32)
-
-
-def peak_hz(samples, rate) -> float:
-    return np.argmax(np.abs(np.fft.rfft(samples))) * rate / len(samples)
 
 
 @pytest.mark.parametrize(
@@ -147,33 +140,6 @@ def test_a_float_file_of_int16_scale_is_refused(tmp_path):
         load_recording(tmp_path / "a.wav", 16000)
 
 
-def bad_file(kind, folder):
-    path = folder / "a.wav"
-    if kind == "folder":
-        path.mkdir()
-        return path
-    sf.write(path, tone(), 16000)
-    whole = path.read_bytes()
-    if kind == "missing":
-        path.unlink()
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "cut":
-        path.write_bytes(whole[:20000])
-    elif kind == "cut in the header":
-        path.write_bytes(whole[:30])
-    elif kind == "text":
-        path.write_text("this is not audio\n" * 100)
-    elif kind == "raw":
-        path = folder / "a.raw"
-        path.write_bytes(whole[44:])
-    elif kind == "no samples":
-        sf.write(path, tone(0), 16000)
-    elif kind == "silent":
-        sf.write(path, np.zeros(16000), 16000)
-    return path
-
-
 @pytest.mark.parametrize("ffmpeg", [True, False])
 @pytest.mark.parametrize(
     ("kind", "said"),
@@ -181,7 +147,7 @@ def bad_file(kind, folder):
         ("missing", "does not exist"),
         ("folder", "is n"),
         ("empty", "is an empty file"),
-        ("cut", "is cut short: 19956 of the 32000 bytes"),
+        ("cut short", "is cut short: 19956 of the 32000 bytes"),
         ("cut in the header", ".*cut short"),
         ("text", "is not audio"),
         ("raw", "is not audio"),
@@ -194,7 +160,8 @@ def test_a_bad_file_is_named_with_the_reason(tmp_path, monkeypatch, kind, said, 
         monkeypatch.setenv("PATH", "")
     elif shutil.which("ffmpeg") is None:
         pytest.skip("needs ffmpeg on PATH")
-    path = bad_file(kind, tmp_path)
+    path = tmp_path / ("a.raw" if kind == "raw" else "a.wav")
+    make_bad(kind, path)
     with pytest.raises(SecError, match=rf"{path.name}: {said}"):
         load_recording(path, 16000)
 

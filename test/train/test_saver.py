@@ -58,24 +58,25 @@ def start(tmp_path, monkeypatch):
     return of
 
 
-@pytest.mark.parametrize("accum_grad,stops_at", [(1, 3), (2, 4), (3, 3)])
-def test_one_process_stops_at_once(start, tmp_path, accum_grad, stops_at):
-    saver, interrupt = start(False, accum_grad)
+def check_stop(saver, interrupt, folder, stops_at):
+    """A signal in the third step ends the epoch after step `stops_at`, and a checkpoint says so."""
     steps = Steps(10)
     with pytest.raises(SystemExit) as stopped:
         steps.run(saver.after_step, 3, interrupt)
     assert stopped.value.code == REQUEUE and steps.done == stops_at
-    assert torch.load(tmp_path / NAME, weights_only=True)["steps"]["done"] == stops_at
+    assert torch.load(folder / NAME, weights_only=True)["steps"]["done"] == stops_at
+
+
+@pytest.mark.parametrize("accum_grad,stops_at", [(1, 3), (2, 4), (3, 3)])
+def test_one_process_stops_at_once(start, tmp_path, accum_grad, stops_at):
+    saver, interrupt = start(False, accum_grad)
+    check_stop(saver, interrupt, tmp_path, stops_at)
 
 
 @pytest.mark.parametrize("accum_grad,stops_at", [(1, 4), (2, 4), (3, 6)])
 def test_several_processes_stop_one_step_later(world, start, tmp_path, accum_grad, stops_at):
     saver, interrupt = start(True, accum_grad)
-    steps = Steps(10)
-    with pytest.raises(SystemExit) as stopped:
-        steps.run(saver.after_step, 3, interrupt)
-    assert stopped.value.code == REQUEUE and steps.done == stops_at
-    assert torch.load(tmp_path / NAME, weights_only=True)["steps"]["done"] == stops_at
+    check_stop(saver, interrupt, tmp_path, stops_at)
 
 
 def test_a_signal_in_the_last_step_is_heard_in_the_validation(world, start, tmp_path):
