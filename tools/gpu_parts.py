@@ -153,7 +153,7 @@ def speed(args, emit: Emit) -> None:
     if emit("random weights", made) is None:
         return
     for kind in {dtype, torch.float32}:
-        name = str(kind).removeprefix("torch.")
+        name = _dtype_name(kind)
         emit(f"matrix product, {name}", lambda kind=kind: {"said": f"{bounds.products(kind) / 1e12:.1f} TFLOP/s"})
         emit(f"copy, {name}", lambda kind=kind: {"said": f"{bounds.copies(kind) / 1e9:.0f} GB/s read and written"})
     row = emit("stage 3: HuBERT, features", lambda: _features(args, folder, ranges, bounds))

@@ -1,7 +1,6 @@
 """Captioning of recordings: read, cut where they are long, batched by length, and resumed after an interruption."""
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from espnet2_secap.data.silence import cut_at_silence
 from espnet2_secap.data.sources import Recording
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.caption_output import Captioned, Journal
+from espnet2_secap.process.jobs import stat_of
 
 LONGEST = 30.0  # seconds of a piece, where the model does not know how long its training utterances were
 SHORTEST = 0.3  # seconds of a piece of a long recording
@@ -227,7 +227,6 @@ def piece_id(name: str, start: float, end: float) -> str:
 def _stamp(path: str) -> list[int] | None:
     """Size and time of change of a file; None where it cannot be looked at."""
     try:
-        stat = os.stat(path)
+        return stat_of(path)[1:]
     except OSError:
         return None
-    return [stat.st_size, stat.st_mtime_ns]

@@ -101,7 +101,7 @@ def _check_input(data_dir: str, utterances: Utterances, speech2caption: Speech2C
         other = "stored features (dump/<tag>/<set>)" if utterances.raw else "audio (dump/raw/<set>)"
         raise SecError(f"--data_dir {data_dir}: holds {kind}, the model takes {other}")
     if utterances.raw:
-        check_rates({"": [str(scp_of(data_dir))]}, encoder.sampling_rate)
+        check_rates([scp_of(data_dir)], encoder.sampling_rate)
         return
     here = stored_front_end(scp_of(data_dir))
     differing = [key for key, value in here.items() if front_end and value != front_end.get(key)]

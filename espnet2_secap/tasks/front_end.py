@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ def describe(args: argparse.Namespace, encoder: torch.nn.Module) -> dict:
             "frame_shift": encoder.frame_shift,
             "dtype": "float32",
         }
-        check_rates(speech, encoder.sampling_rate)
+        check_rates([path for paths in speech.values() for path in paths], encoder.sampling_rate)
         steps_per_second = encoder.sampling_rate
     else:
         sets = {path: stored_front_end(path) for paths in speech.values() for path in paths}
@@ -80,7 +80,7 @@ def _longest(args: argparse.Namespace) -> int:
         return max((int(line.split()[1].split(",")[0]) for line in file), default=0)
 
 
-def check_rates(speech: dict[str, list[str]], sampling_rate: int) -> None:
+def check_rates(scps: Iterable[str | Path], sampling_rate: int) -> None:
     """See that the first recording of each wav.scp has the sampling rate that the encoder takes.
 
     Raises:
@@ -88,19 +88,18 @@ def check_rates(speech: dict[str, list[str]], sampling_rate: int) -> None:
     """
     import soundfile
 
-    for paths in speech.values():
-        for path in paths:
-            with open(path, encoding="utf-8") as file:
-                utt, _, wav = file.readline().rstrip("\n").partition(" ")
-            try:
-                rate = soundfile.info(wav).samplerate
-            except (soundfile.LibsndfileError, OSError):
-                continue  # the reader says what is wrong with it
-            if rate != sampling_rate:
-                raise SecError(
-                    f"{path}: {utt}: is sampled at {rate} Hz, the encoder takes {sampling_rate} Hz;"
-                    f" run stage 2 again with --fs {sampling_rate}"
-                )
+    for path in scps:
+        with open(path, encoding="utf-8") as file:
+            utt, _, wav = file.readline().rstrip("\n").partition(" ")
+        try:
+            rate = soundfile.info(wav).samplerate
+        except (soundfile.LibsndfileError, OSError):
+            continue  # the reader says what is wrong with it
+        if rate != sampling_rate:
+            raise SecError(
+                f"{path}: {utt}: is sampled at {rate} Hz, the encoder takes {sampling_rate} Hz;"
+                f" run stage 2 again with --fs {sampling_rate}"
+            )
 
 
 def set_input_size(args: argparse.Namespace) -> None:

@@ -140,7 +140,7 @@ def test_raw_audio_at_another_rate_is_refused_before_the_first_step(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.ones(800) / 2, 8000)
     (tmp_path / "wav.scp").write_text(f"a {tmp_path}/a.wav\n")
     with pytest.raises(SecError, match="a: is sampled at 8000 Hz, the encoder takes 16000 Hz; run stage 2 again"):
-        check_rates({"train": [str(tmp_path / "wav.scp")]}, 16000)
+        check_rates([tmp_path / "wav.scp"], 16000)
 
 
 def test_the_width_of_stored_features(tmp_path):
