@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.registry import DEFAULT, column_order, find_metric
@@ -73,21 +74,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_device(device: str) -> None:
-    """Say in one line that a device is not here.
-
-    Raises:
-        SecError: no such device.
-    """
-    import torch
-
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as err:
-        said = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise SecError(f"--device {device}: cannot be used here ({said[:200]}); use --device cpu") from err
-
-
 @cli
 def main(argv: list[str] | None = None) -> None:
     """Score, write the files, print one line per metric."""
@@ -105,8 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
     if Path(args.output).is_dir():
         raise SecError(f"{args.output}: is a folder; give a file, such as {args.output}/score.json")
-    if args.device != "cpu":
-        check_device(args.device)
+    check_device(args.device)
     models = {name: getattr(args, name) for name in MODELS if getattr(args, name)}
     try:
         segment = segmenter(args.segment, pairs.texts())

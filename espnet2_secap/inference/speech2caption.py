@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from espnet2_secap.decoder.options import DecodingOptions
+from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.experiment import find_model
 from espnet2_secap.tasks.front_end import FrontEnd
@@ -49,8 +50,7 @@ class Speech2Caption:
             if name not in known:
                 raise SecError(f"Speech2Caption: unknown option {name!r}; decoding has {', '.join(sorted(known))}")
         self.options = dataclasses.replace(options or DecodingOptions(), **fields)
-        if str(device).startswith("cuda") and not torch.cuda.is_available():
-            raise SecError(f"--device {device}: no CUDA device here; use cpu")
+        check_device(str(device))
         self.model, self.train_args = SECTask.build_model_from_file(train_config, model_file, device, dtype)
         if not self.model.makes:
             raise SecError(

@@ -1,6 +1,5 @@
 """Writes config.yaml atomically, like all other files."""
 
-import contextlib
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ def config_written_by(change: Callable[[dict, Path], dict]) -> Iterator[None]:
         abs_task.Path = plain
 
 
-@contextlib.contextmanager
+@contextmanager
 def _written(path: Path, change: Callable[[dict, Path], dict]) -> Iterator[io.StringIO]:
     text = io.StringIO()
     yield text

@@ -1,0 +1,22 @@
+"""Whether a device can be used, said before anything is loaded for it."""
+
+from espnet2_secap.errors import SecError
+
+
+def check_device(device: str) -> None:
+    """Say in one line that a device (cpu, cuda, cuda:N) cannot be used.
+
+    Raises:
+        SecError: there is none, or PyTorch knows no such device.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SecError(f"--device {device}: no CUDA device here; use cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as err:
+        said = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise SecError(f"--device {device}: cannot be used here ({said[:200]}); use --device cpu") from err

@@ -1,0 +1,25 @@
+"""A device that cannot be used is named in one line."""
+
+import pytest
+import torch
+
+from espnet2_secap.devices import check_device
+from espnet2_secap.errors import SecError
+
+
+def test_the_cpu_can_be_used():
+    check_device("cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x"])
+def test_no_such_device(device):
+    with pytest.raises(SecError, match=f"^--device {device}: ") as error:
+        check_device(device)
+    assert "cpu" in str(error.value).split(";")[-1] and "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_without_cuda(device):
+    with pytest.raises(SecError, match=f"--device {device}: no CUDA device here; use cpu"):
+        check_device(device)
