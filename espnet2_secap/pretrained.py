@@ -23,6 +23,7 @@ def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
     """
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()  # of reading weights, in the midst of captions
     if not Path(path).exists() and not is_hub_name(path):
         raise SecError(f"{what}: {path}: no such folder; make it, or give the right path or a name on the model hub")
     try:
