@@ -5,7 +5,6 @@ statistics; EVAL ||| statistics ||| statistics ... returns one value for each of
 """
 
 import re
-from collections.abc import Iterable
 
 from espnet2_secap.metric.abs_metric import (
     Context,
@@ -20,8 +19,8 @@ from espnet2_secap.metric.java import JavaProcess, coco_jar
 
 MEMORY = "2G"
 TIMEOUT = 120.0  # seconds for one answer; before the first one 60 MB of English paraphrases are loaded
-# Chinese, its punctuation, kana: no English stem, synonym or paraphrase can match, so that the program need not load
-# its tables of them, which takes 10 s.
+# Chinese, its punctuation, kana: no English stem, synonym or paraphrase can match them, so that the program need not
+# load its tables of them, which takes 10 s.
 NO_ENGLISH = re.compile(r"[\s\u3001-\u9fff\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]*")
 
 
@@ -56,8 +55,13 @@ class MeteorProcess(JavaProcess):
         return numbers
 
 
-def _needs_english(captions: Iterable[str]) -> bool:
-    return not all(NO_ENGLISH.fullmatch(caption) for caption in captions)
+def _needs_english(references: References, hypotheses: Hypotheses) -> bool:
+    """Whether a caption and one of its own references both hold what the tables could match."""
+
+    def english(caption: str) -> bool:
+        return not NO_ENGLISH.fullmatch(caption)
+
+    return any(english(caption) and any(map(english, references[utt])) for utt, caption in hypotheses.items())
 
 
 def meteor(context: Context) -> ScoreFunction:
@@ -75,7 +79,7 @@ def meteor(context: Context) -> ScoreFunction:
         if not hypotheses:
             raise MetricUnavailable("no utterances to score")
         captions = {utt: [*references[utt], caption] for utt, caption in hypotheses.items()}
-        process = program(_needs_english(text for texts in captions.values() for text in texts))
+        process = program(_needs_english(references, hypotheses))
         statistics = []
         for utt, texts in captions.items():
             # three bars separate the fields of a request, so captions may not contain them

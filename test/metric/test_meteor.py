@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
-from espnet2_secap.metric.meteor import MeteorProcess, meteor
+from espnet2_secap.metric.meteor import MeteorProcess, _needs_english, meteor
 from espnet2_secap.metric.segment import SEGMENTERS
 
 CHAR, WORD = Context(SEGMENTERS["char"]), Context(SEGMENTERS["word"])
@@ -58,6 +58,33 @@ def test_reading_no_english_tables_changes_no_chinese_score(chinese, english):
     _, expected = english(whole, {"english": "a word"} | {utt: tokens(one) for utt, one in hypotheses.items()})
     expected.pop("english")
     assert chinese(references, hypotheses)[1] == expected and len(set(expected.values())) > 20
+
+
+@needs_java
+@pytest.mark.slow(15)
+def test_nor_a_score_between_chinese_and_english(english):
+    """A caption with a stray Latin word needs no tables where its references have none, nor the other way round."""
+    rng = random.Random(1)
+    words = "he sounds glad happy and the two 2 B n2 ok , . ; ? ! ... 's of very \\".split()
+    pools = [list("语气很高兴悲伤，。、（）；的"), words + list("语气很高兴")]
+    draw = lambda pool: " ".join(rng.choice(pool) for _ in range(rng.randint(1, 12)))  # noqa: E731
+    references = {f"u{at}": [draw(pools[at % 2]), draw(pools[at % 2])] for at in range(400)}
+    hypotheses = {utt: draw(pools[at % 2 == 0]) for at, utt in enumerate(references)}
+    forced = {"english": ["a word"]}
+    _, expected = english(forced | references, {"english": "a word"} | hypotheses)
+    expected.pop("english")
+    without = meteor(WORD)
+    assert without(references, hypotheses)[1] == expected and len(set(expected.values())) > 20
+
+
+@pytest.mark.parametrize(
+    "reference, caption, needed",
+    [("高兴", "高兴", False), ("高兴", "glad", False), ("glad", "高兴", False), ("glad", "happy", True),
+     ("高兴 ok", "高兴 fine", True)],
+)  # fmt: skip
+def test_english_tables_are_read_only_where_both_sides_could_match(reference, caption, needed):
+    references, hypotheses = {"a": ["语气", reference], "b": ["glad"]}, {"a": caption, "b": "语气"}
+    assert _needs_english(references, hypotheses) is needed
 
 
 @needs_java
