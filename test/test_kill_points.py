@@ -27,6 +27,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow(8)
 def test_stage_2(place):
     ids = ["a", "b", "c", "silent"]
     (place / "data").mkdir()
@@ -57,6 +58,7 @@ def test_stage_4(place):
     assert kill_at_every_change(place / "out", lambda: sec_collect_stats.main(options)) >= 4
 
 
+@pytest.mark.slow(5)
 def test_stage_7(place):
     ids = [f"u{i}" for i in range(5)]
     write_kaldi("feats.scp", dict.fromkeys(ids, "f.ark:1"))
@@ -75,6 +77,7 @@ def test_stage_7(place):
     ]  # fmt: skip
 
 
+@pytest.mark.slow(30)
 def test_stage_8(place):
     references = {f"u{i}": ["声音低沉，听起来很悲伤", "语速较快，十分开心"][i % 2 :] for i in range(4)}
     write_captions("captions", references)

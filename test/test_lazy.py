@@ -191,6 +191,7 @@ def test_the_task_imports_nothing_heavy(tmp_path):
     assert run(code, tmp_path) == "g2p_en False\nFalse\n"
 
 
+@pytest.mark.slow(15)
 def test_what_espnet_uses_of_it_is_the_real_thing(tmp_path):
     """Its placeholders, by the names under which ESPnet holds them; importing them prints nothing either."""
     code = """import espnet2_secap.tasks.sec, espnet2.tasks.abs_task as task, espnet2.train.preprocessor as preprocessor

@@ -226,6 +226,7 @@ def give_up_roots_rights():
         ctypes.CDLL(None).prctl(24, capability)
 
 
+@pytest.mark.slow(10)
 def test_no_permission(place):
     locked = place / "locked"
     locked.mkdir(mode=0o555)

@@ -59,6 +59,7 @@ def test_lora_and_the_text_projection_count(repo, tmp_path, capsys, tiny_llama, 
     assert found["linear from the text encoder"].count == 32 * 16 + 16
 
 
+@pytest.mark.slow(10)
 def test_the_program_imports_no_espnet(repo):
     code = "import sys\nfrom espnet2_secap.bin.sec_params import main\nmain(sys.argv[1:])\n"
     code += "print(*(name for name in ('espnet2.tasks.abs_task', 'espnet2.train.trainer') if name in sys.modules))"

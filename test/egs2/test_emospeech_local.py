@@ -101,6 +101,7 @@ def test_the_public_layout(recipe, tmp_path):
     assert read_kaldi(recipe / "data" / "train" / "text")[sets["train"][0]].startswith("今天")
 
 
+@pytest.mark.slow(5)
 def test_the_split_is_the_same_each_time_and_another_with_another_seed(recipe, tmp_path):
     make_corpus(tmp_path / "corpus", 60)
     succeeds(recipe, corpus=tmp_path / "corpus")
@@ -262,6 +263,7 @@ def spoiled(kind, dataset, ids):
         ("no such labels", "nothing: no such file of labels"),
     ],
 )
+@pytest.mark.slow(5)
 def test_bad_input_is_one_line_and_the_earlier_data_stay(recipe, tmp_path, kind, said):
     ids = make_corpus(tmp_path / "corpus", 40)
     succeeds(recipe, corpus=tmp_path / "corpus")
@@ -312,6 +314,7 @@ def test_synthetic_recordings_go_on_to_stage_2(recipe, tmp_path, monkeypatch):
     assert set(read_kaldi(recipe / "dump/raw/train/utt2num_samples").values()) == {"4800"}
 
 
+@pytest.mark.slow(5)
 def test_the_public_recordings(recipe, shared, monkeypatch, capsys):
     corpus = shared / "emospeech"
     if not (corpus / "dataset" / "fid2captions.json").is_file():
@@ -350,6 +353,7 @@ HOSTILE = [
 @pytest.mark.parametrize(
     "where", ["captions", "a caption", "a label", "an id in wav.scp", "a path", "a text", "a list"]
 )
+@pytest.mark.slow(5)
 def test_hostile_names_are_left_out_or_one_error(repo, tmp_path, where, monkeypatch, capsys):
     """Whatever the corpus holds: no traceback, nothing written but data/, every id in it a good one."""
     program = runpy.run_path(str(repo / "egs2/emospeech/sec1/local/data_prep.py"), run_name="data_prep")["main"]

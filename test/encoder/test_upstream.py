@@ -89,6 +89,7 @@ def test_arguments(tmp_path):
     fails("broken.pt: S3PRL could not load", "apc_local", str(tmp_path / "broken.pt"))
 
 
+@pytest.mark.slow(8)
 def test_loading_does_not_import_all_of_s3prl(tmp_path, make_model):
     make_model(tmp_path)
     code = (

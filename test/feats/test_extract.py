@@ -187,6 +187,7 @@ def test_another_setting_needs_all_jobs_before_it_is_combined(work, tmp_path):
     combine(shards, 2)
 
 
+@pytest.mark.slow(20)
 def test_a_kill_before_any_change_of_a_file_changes_nothing_in_the_end(work, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # against power cuts, not kills, and slow
     raw, out = tmp_path / "dump" / "raw" / "train", tmp_path / "out"

@@ -37,6 +37,7 @@ def check(result, expected):
     assert [result["mean"], result["std"]] == pytest.approx([expected["mean"], expected["std"]], abs=0.01)
 
 
+@pytest.mark.slow(6)
 def test_published_scores_come_out(shared):
     pairs, expected = published(shared)
     names = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]

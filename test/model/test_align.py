@@ -73,6 +73,7 @@ def test_each_term_can_be_switched_off(tiny_llama):
         build(tiny_llama, mi_weight=0.0, sccl_weight=0.0)
 
 
+@pytest.mark.slow(6)
 def test_stmil_removes_what_the_text_tells(tiny_llama):
     """Speech is sentence + emotion + noise; STMIL alone takes the sentence out of the embeddings, and not the rest."""
     torch.manual_seed(0)

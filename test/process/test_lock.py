@@ -76,6 +76,7 @@ def test_of_twenty_at_once_one_wins(tmp_path):
         won.communicate("\n", timeout=60)
 
 
+@pytest.mark.slow(6)
 def test_children_hold_it_and_are_stopped_once_their_run_was_killed(tmp_path):
     forever = "for i in {1..1200}; do sleep 0.05; done"  # a minute
     (tmp_path / "child.sh").write_text(f"trap 'echo saved > saved; exit 0' TERM; echo $$ > child; {forever}")
@@ -95,6 +96,7 @@ def test_children_hold_it_and_are_stopped_once_their_run_was_killed(tmp_path):
     assert (tmp_path / "saved").exists() and start_of(child) is None and start_of(deaf) is None
 
 
+@pytest.mark.slow(6)
 def test_only_the_dead_run_is_touched(tmp_path):
     other, here = tmp_path / "other", tmp_path / "here"
     for folder in (other, here):

@@ -67,6 +67,7 @@ def test_children_that_ignore_term_are_killed(tmp_path):
 
 
 @needs_proc
+@pytest.mark.slow(6)
 def test_children_have_time_to_save_their_state(tmp_path):
     script = "trap 'sleep 6; echo saved; exit 99' TERM; echo begun; while :; do sleep 0.1; done"
     wrapper = subprocess.Popen([RUN, "x.log", "bash", "-c", script], cwd=tmp_path, stderr=subprocess.DEVNULL)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from wrappers import REPO, alive, needs_proc
 
 PYTHON = Path(sys.executable).parent
@@ -51,6 +52,7 @@ def watchers(folder: Path) -> list[int]:
 
 
 @needs_proc
+@pytest.mark.slow(6)
 def test_the_table_tells_wall_time_and_peak_memory_of_each_stage(tmp_path):
     status, lines, err = run(tmp_path, 'stage_begins 2 "small"; hold 50 3; stage_begins 5 "large"; hold 300 3')
     assert (status, err) == (0, "")
@@ -77,6 +79,7 @@ def test_a_failing_run_prints_what_ran_and_keeps_its_status(tmp_path):
     assert "audio (ended with status 1)" in lines[-2] and "never" not in lines
 
 
+@pytest.mark.slow(10)
 def test_a_run_that_is_told_to_end_prints_it_too(tmp_path):
     process = start(tmp_path, 'stage_begins 6 "training"; sleep 20 > /dev/null 2>&1')
     assert "Stage 6: training" in process.stdout.readline()
