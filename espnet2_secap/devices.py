@@ -1,4 +1,6 @@
-"""Whether a device can be used, said before anything is loaded for it."""
+"""What this machine can compute on: devices, said to be usable before anything is loaded for them, and CPU cores."""
+
+import os
 
 from espnet2_secap.errors import SecError
 
@@ -20,3 +22,8 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as err:
         said = (str(err).strip().splitlines() or [type(err).__name__])[0]
         raise SecError(f"--device {device}: cannot be used here ({said[:200]}); use --device cpu") from err
+
+
+def cpu_cores() -> int:
+    """Number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,6 +13,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
+from espnet2_secap.devices import cpu_cores
 from espnet2_secap.metric.abs_metric import (
     Context,
     Hypotheses,
@@ -77,7 +78,7 @@ def _command() -> list[str]:
         raise MetricUnavailable(f"needs its parser, but {folder / missing[0]} is missing; run `make -C tools spice`")
     jar = coco_jar("spice/spice-*.jar")
     path = [str(jar), str(jar.parent / "lib" / "*"), *(str(folder / name) for name in JARS)]
-    threads = min(THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    threads = min(THREADS, cpu_cores())
     arguments = [f"-XX:ActiveProcessorCount={threads}", "-cp", os.pathsep.join(path)]
     return [*arguments, "org.mozilla.javascript.tools.shell.Main", str(Path(__file__).with_name("spice.js"))]
 

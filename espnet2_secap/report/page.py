@@ -80,12 +80,14 @@ def _captions(scores: list[Score], players: Players) -> dict:
         if not audio:
             audio, outside = find_audio(score)
             players.outside |= dict.fromkeys(outside)
+    heard = [utt for utt in sorted(references) if utt in audio]
+    addresses = dict(zip(heard, players.addresses([audio[utt] for utt in heard]), strict=True))
     rows = [
         {
             "id": utt,
             "references": references[utt],
             "captions": [found[1].get(utt, []) for _, found in shown],
-            "audio": players.address(audio[utt]) if utt in audio else None,
+            "audio": addresses.get(utt),
         }
         for utt in sorted(references)
     ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet2_secap.report import audio
 from espnet2_secap.report.audio import Players, find_audio
 from espnet2_secap.report.collect import Score
 
@@ -29,7 +30,7 @@ def test_recordings_are_found_beside_the_references(tmp_path):
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
 def test_embedded_recordings_sound_as_they_did(tmp_path, suffix):
     players = Players(tmp_path / "RESULTS.html", 1)
-    address = players.address(tone(tmp_path / f"a.{suffix}", 2.0, 24000))
+    (address,) = players.addresses([tone(tmp_path / f"a.{suffix}", 2.0, 24000)])
     kind, content = address.split(",")
     assert kind == "data:audio/mpeg;base64" and (players.embedded, players.linked) == (1, 0)
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
@@ -41,19 +42,29 @@ def test_embedded_recordings_sound_as_they_did(tmp_path, suffix):
 def test_beyond_the_limit_they_are_linked(tmp_path):
     page = tmp_path / "exp" / "RESULTS.html"
     paths = [tone(tmp_path / "dump" / f"#{at} ü.wav") for at in range(3)]
-    size = len(Players(page, 1).address(paths[0]))
+    size = len(Players(page, 1).addresses(paths[:1])[0])
     players = Players(page, 2.5 * size / 1e6)
-    addresses = [players.address(path) for path in paths]
+    addresses = players.addresses(paths)
     assert [one[:5] for one in addresses] == ["data:", "data:", "../du"]
     assert addresses[2] == "../dump/%232%20%C3%BC.wav" and (players.embedded, players.linked) == (2, 1)
-    assert Players(page, 0).address(paths[0]) == "../dump/%230%20%C3%BC.wav"
+    assert Players(page, 0).addresses(paths[:1]) == ["../dump/%230%20%C3%BC.wav"]
 
 
 def test_what_cannot_be_read_is_linked_too(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"no audio")
     players = Players(tmp_path / "RESULTS.html", 1)
-    assert players.address(tmp_path / "a.wav") == "a.wav" and players.linked == 1
-    assert players.address(tone(tmp_path / "b.wav")).startswith("data:")
+    first, second = players.addresses([tmp_path / "a.wav", tone(tmp_path / "b.wav")])
+    assert first == "a.wav" and players.linked == 1 and second.startswith("data:")
+
+
+def test_recordings_keep_their_order_and_none_is_encoded_beyond_the_limit(tmp_path, monkeypatch):
+    encoded = []
+    monkeypatch.setattr(audio, "BATCH", 4)
+    monkeypatch.setattr(audio, "_mp3", lambda path: encoded.append(path) or f"data:{path.name}")
+    paths = [tmp_path / f"{at:02d}" for at in range(12)]
+    players = Players(tmp_path / "RESULTS.html", 6 * len("data:00") / 1e6)
+    assert players.addresses(paths) == [f"data:{at:02d}" for at in range(6)] + [f"{at:02d}" for at in range(6, 12)]
+    assert sorted(encoded) == paths[:8] and (players.embedded, players.linked) == (6, 6)
 
 
 def test_only_recordings_below_the_folder_of_the_wav_scp_are_taken(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def opened(window, scored, tmp_path):
         soundfile.write(path, 0.1 * np.sin(np.arange(2 * 16000) / 10), 16000)
     write_kaldi(tmp_path / "dump/test/wav.scp", paths)
     file = tmp_path / "exp" / "RESULTS.html"
-    size = len(Players(file, 1).address(path))
+    size = len(Players(file, 1).addresses([path])[0])
     report = Report(find_scores(tmp_path / "exp"), "sec_report", quoted=read_quoted("secap"))
     file.write_text(page(report, None, Players(file, 2.5 * size / 1e6)), encoding="utf-8")
     window.requests(), window.console()
