@@ -13,9 +13,9 @@
 #                 make mutants MUTANTS="--count 20 --seed 7 --rooms loss,model"
 # TORCH_BACKEND=cpu (or cu128, ...) selects another build of torch, PYTHON another Python: see tools/Makefile.
 
-# Test processes: one more than cores, since many tests wait. Each takes 1.2 GB. Another number:
+# Test processes: twice the cores of a small machine, since many tests wait. Each takes 1.2 GB. Another number:
 # make test PYTEST_OPTIONS="-n 8"
-PYTEST_OPTIONS ?= -n 3
+PYTEST_OPTIONS ?= -n 4
 VENV := tools/venv/bin
 
 .PHONY: demo test test-quick lint env mutants

@@ -52,7 +52,8 @@ def recipe_folder(repo: Path, corpus: str, folder: Path) -> Path:
             conf["text_encoder_conf"]["embedding_size"] = 32
             conf["sampler_conf"] = {"num_categories": 2, "per_category": 4}
         (folder / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(conf))
-    decode = yaml.safe_load((folder / "conf" / "decode.yaml").read_text()) | {"batch_size": 4}
+    decode = yaml.safe_load((folder / "conf" / "decode.yaml").read_text())
+    decode |= {"batch_size": 4, "max_length": 16}  # such a model never ends a caption
     (folder / "conf" / "decode.yaml").write_text(yaml.safe_dump(decode))
     (folder / "conf" / "pretrain.yaml").write_text(yaml.safe_dump(SMALL_PARTS))
     return folder

@@ -155,7 +155,7 @@ def test_no_java(monkeypatch, tmp_path):
         ("exec sleep 60", "no answer within 1 s"),
         ("echo 'Error: no such heap' >&2; exit 1", "failed: Error: no such heap"),
         ("exit 0", "failed: no output"),
-        ("while read line; do echo sorry; done", "failed: sorry"),
+        ("exec sed -u 's/.*/sorry/'", "failed: sorry"),
     ],
 )
 def test_broken_java_neither_hangs_nor_raises_anything_else(monkeypatch, tmp_path, script, reason):
