@@ -1,12 +1,12 @@
 # Two commands: `make demo` and `make test`. Each installs what it needs on a fresh machine.
 #
-#   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 8 to 9 minutes on two cores
-#   make test     lint and all tests, both recipes through every stage included, at most 12 minutes on two cores.
+#   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 8 minutes on two cores
+#   make test     lint and all tests, both recipes through every stage included, 13 to 15 minutes on two cores.
 #                 With Maven it first installs SPICE's parser (380 MB); without, SPICE's tests are skipped.
 #                 SLURM=1 make test, as root on Debian and the like, installs Slurm's packages (40 MB, no service is
 #                 started) for the tests of slurm.pl, which are skipped where Slurm is not installed. Continuous
 #                 integration (CI set in the environment) installs them too; SLURM=0 prevents it.
-#   make test-quick  lint and the tests that are not marked slow (test/marks.py), at most 3 minutes: before each commit
+#   make test-quick  lint and the tests that are not marked slow (test/marks.py), 3 minutes: before each commit
 #   make lint     ruff only
 #   make env      tools/venv only
 #   make mutants  mutation testing: do the tests of a room notice a small change of its code? Not in CI; half an hour.
