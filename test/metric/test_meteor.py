@@ -48,6 +48,19 @@ def test_english_matches_stems_and_synonyms(english):
 
 @needs_java
 @pytest.mark.slow(15)
+def test_the_tables_are_read_when_they_are_needed_for_the_first_time():
+    score = meteor(WORD)
+    assert score({"a": ["很 高兴"]}, {"a": "高兴 glad"})[1]["a"] > 0
+    assert score({"a": ["he sounds glad"]}, {"a": "he sounded happy"})[1]["a"] > 50
+
+
+def test_no_utterances_is_a_reason():
+    with pytest.raises(MetricUnavailable, match="no utterances"):
+        meteor(CHAR)({}, {})
+
+
+@needs_java
+@pytest.mark.slow(15)
 def test_reading_no_english_tables_changes_no_chinese_score(chinese, english):
     rng = random.Random(0)
     draw = lambda: "".join(rng.choice("语气很高兴悲伤，。、（）；的") for _ in range(rng.randint(1, 15)))  # noqa: E731
