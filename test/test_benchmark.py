@@ -7,8 +7,8 @@ import pytest
 
 @pytest.mark.slow(15)
 def test_all_parts_at_tiny_size(repo, tmp_path):
-    command = [sys.executable, str(repo / "tools" / "benchmark.py"), "--size", "tiny", "--utterances", "1"]
-    command += ["--threads", "1", "--work", str(tmp_path), "--output", str(tmp_path / "out.json")]
+    command = [sys.executable, str(repo / "tools" / "benchmark.py"), "--size", "tiny", "--utterances", "2"]
+    command += ["--batch_size", "2", "--threads", "1", "--work", str(tmp_path), "--output", str(tmp_path / "out.json")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((tmp_path / "out.json").read_text())

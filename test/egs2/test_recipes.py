@@ -135,8 +135,7 @@ def test_a_new_corpus_runs_once_its_data_sh_is_written(repo, mini, tmp_path):
     (folder / "local" / "data.sh").write_text(f"#!/bin/sh\ncp -r {made}/data {made}/pretrained .\n")
     one = "--max_epoch 1 --sampler_conf num_categories=2 --sampler_conf per_category=4"
     options = ["--upstream_path", "pretrained/hubert", "--align_args", one, "--caption_args", "--max_epoch 1"]
-    options += ["--inference_args", "--num_candidates 2 --max_length 16", "--shuffled_audio", "false"]
-    done = run(folder, *options, "--probe", "false")
+    done = run(folder, *options, "--inference_args", "--num_candidates 2 --max_length 16")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert (folder / "exp" / "RESULTS.md").is_file()
     assert all(re.search(rf"^ +{stage} ", done.stdout, re.MULTILINE) for stage in range(1, 9)), done.stdout[-900:]
