@@ -23,6 +23,13 @@ def english():
     return meteor(WORD)  # one program for all tests: it takes 10 s to read its paraphrases
 
 
+def with_tables(english, references, hypotheses) -> dict[str, float]:
+    """Values of the utterances where one more needs the tables."""
+    _, each = english({"english": ["a word"]} | references, {"english": "a word"} | hypotheses)
+    del each["english"]
+    return each
+
+
 @needs_java
 def test_by_hand(chinese):
     # 悲 伤 河 match: precision 3/4, recall 3/6, two chunks; alpha 0.85, beta 0.2, gamma 0.6
@@ -67,9 +74,8 @@ def test_reading_no_english_tables_changes_no_chinese_score(chinese, english):
     references = {f"u{at}": [draw(), draw()] for at in range(200)}
     hypotheses = {utt: draw() for utt in references}
     tokens = SEGMENTERS["char"]
-    whole = {"english": ["a word"]} | {utt: [tokens(one) for one in captions] for utt, captions in references.items()}
-    _, expected = english(whole, {"english": "a word"} | {utt: tokens(one) for utt, one in hypotheses.items()})
-    expected.pop("english")
+    split = {utt: [tokens(one) for one in captions] for utt, captions in references.items()}
+    expected = with_tables(english, split, {utt: tokens(one) for utt, one in hypotheses.items()})
     assert chinese(references, hypotheses)[1] == expected and len(set(expected.values())) > 20
 
 
@@ -83,11 +89,8 @@ def test_nor_a_score_between_chinese_and_english(english):
     draw = lambda pool: " ".join(rng.choice(pool) for _ in range(rng.randint(1, 12)))  # noqa: E731
     references = {f"u{at}": [draw(pools[at % 2]), draw(pools[at % 2])] for at in range(400)}
     hypotheses = {utt: draw(pools[at % 2 == 0]) for at, utt in enumerate(references)}
-    forced = {"english": ["a word"]}
-    _, expected = english(forced | references, {"english": "a word"} | hypotheses)
-    expected.pop("english")
-    without = meteor(WORD)
-    assert without(references, hypotheses)[1] == expected and len(set(expected.values())) > 20
+    expected = with_tables(english, references, hypotheses)
+    assert meteor(WORD)(references, hypotheses)[1] == expected and len(set(expected.values())) > 20
 
 
 @pytest.mark.parametrize(
