@@ -17,6 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from benchmark_parts import SIZES, build_model, end_id, generate_one_by_one, language_model, make_batch  # noqa: E402
 
+from espnet2_secap.devices import cpu_cores  # noqa: E402
+
 DECODING = dict(
     sampling=True,
     num_candidates=8,
@@ -57,7 +59,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--utterances", type=int, default=16, help="of 2 to 8 s, the same for all parts (default: 16)")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at once, but for `published`")
     parser.add_argument("--rounds", type=int, default=1, help="how often all parts are run (default: 1)")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads (default: all)")
+    parser.add_argument("--threads", type=int, default=cpu_cores(), help="CPU threads (default: all)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {PARTS}")
     parser.add_argument("--output", help="JSON file to write too")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # run this one here, print its JSON

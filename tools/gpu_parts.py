@@ -1,6 +1,5 @@
 """The parts of gpu_check.sh, each run in a process of its own by gpu_check.py."""
 
-import os
 import platform
 import shutil
 import subprocess
@@ -312,8 +311,10 @@ def mini(args, emit: Emit) -> None:
             lambda: {"said": "skipped: the package espeakng-loader, which makes the corpus, is missing"},
         )
         return
+    from espnet2_secap.devices import cpu_cores
+
     recipe = _recipe(Path(args.work) / "mini", args.size)
-    threads = str(min(os.cpu_count() or 1, 8))
+    threads = str(min(cpu_cores(), 8))
     sizes = {"full": (240, 48, 24), "tiny": (36, 12, 12)}[args.size]
     corpus = " ".join(f"--n_{name} {n}" for name, n in zip(("train", "valid", "test"), sizes, strict=True))
     common = ["--nj", "2", "--train_threads", threads, "--upstream", "fbank", "--upstream_path", ""]

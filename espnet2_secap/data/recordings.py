@@ -150,21 +150,22 @@ def needs_ffmpeg(path: str | Path) -> bool:
     return False
 
 
-def check_recording(path: str | Path) -> bool:
+def check_recording(path: str | Path) -> Header | None:
     """Look at a recording's header, where libsndfile can read it, and for ffmpeg, where it cannot.
 
     Returns:
-        whether it takes ffmpeg to read it.
+        its header; None where it takes ffmpeg to read it.
 
     Raises:
         BadAudio: what stage 2 would find in the header; longer than 12 hours; ffmpeg is needed and missing.
     """
     if not needs_ffmpeg(path):
-        _check_most(read_header(path))
-        return False
+        header = read_header(path)
+        _check_most(header)
+        return header
     if not installed():
         raise BadAudio(MISSING if _is_foreign(path) else f"{UNKNOWN}; some formats need ffmpeg, which is not on PATH")
-    return True
+    return None
 
 
 def _is_foreign(path: str | Path) -> bool:
@@ -180,19 +181,19 @@ def read_recording(path: str | Path, fs: int) -> np.ndarray:
     Raises:
         BadAudio: why it cannot be read, without the path.
     """
-    if not check_recording(path):
-        return _read(path, fs)
+    header = check_recording(path)
+    if header is not None:
+        return _read(path, fs, header)
     try:
         with decoded(path) as made:
-            return _read(made, fs)
+            return _read(made, fs, read_header(made))
     except BadAudio as err:
         if _is_foreign(path):
             raise
         raise BadAudio(UNKNOWN) from err  # of a file that is called .wav it says more than ffmpeg does
 
 
-def _read(path: str | Path, fs: int) -> np.ndarray:
-    header = read_header(path)
+def _read(path: str | Path, fs: int, header: Header) -> np.ndarray:
     if sf.info(str(path)).subtype in ("FLOAT", "DOUBLE"):
         with sf.SoundFile(str(path)) as sound:
             peaks = [float(np.abs(block).max()) for block in sound.blocks(2**20, dtype="float32")]

@@ -80,7 +80,8 @@ def _captions(scores: list[Score], players: Players) -> dict:
         if not audio:
             audio, outside = find_audio(score)
             players.outside |= dict.fromkeys(outside)
-    heard = [utt for utt in sorted(references) if utt in audio]
+    utts = sorted(references)
+    heard = [utt for utt in utts if utt in audio]
     addresses = dict(zip(heard, players.addresses([audio[utt] for utt in heard]), strict=True))
     rows = [
         {
@@ -89,7 +90,7 @@ def _captions(scores: list[Score], players: Players) -> dict:
             "captions": [found[1].get(utt, []) for _, found in shown],
             "audio": addresses.get(utt),
         }
-        for utt in sorted(references)
+        for utt in utts
     ]
     return {"columns": [score.system for score, _ in shown], "utterances": rows}
 
