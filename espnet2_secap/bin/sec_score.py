@@ -8,10 +8,11 @@ from pathlib import Path
 from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.language import language
 from espnet2_secap.metric.registry import DEFAULT, column_order, find_metric
 from espnet2_secap.metric.score import read_pairs, read_truth, score_metrics, write_scores
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
-from espnet2_secap.metric.words import load_words
+from espnet2_secap.metric.words import NO_WORDS, load_words
 
 # The metrics that need a model, and its kind.
 MODELS = {
@@ -42,26 +43,33 @@ def get_parser() -> argparse.ArgumentParser:
         "the same folder",
     )
     parser.add_argument(
+        "--lang",
+        default="zh",
+        metavar="CODE",
+        help="language of the captions, such as zh, en, ja, fr: what --segment, --words and --metrics are where they "
+        "are not given (default: zh)",
+    )
+    parser.add_argument(
         "--metrics",
         nargs="+",
-        default=DEFAULT,
         metavar="NAME",
-        help=f"metrics to compute (default: {' '.join(DEFAULT)}); <attribute>_recall and "
+        help=f"metrics to compute (default: {' '.join(DEFAULT)}; without METEOR, which is English, and recall where "
+        "--lang has none of it); <attribute>_recall and "
         "<attribute>_hallucination for any attribute of the words file; spice, spider (these take minutes and need "
         "`make -C tools spice`); sim1, sim2, bertscore, distinct_1, distinct_2, different_captions",
     )
     parser.add_argument(
         "--segment",
         choices=SEGMENTERS,
-        default="char",
-        help="tokens of the n-gram metrics: char: every character, as in SECap's published scores (default); "
-        "char_word: CJK characters one by one, other scripts by word; word: separated by white space; jieba: "
-        "Chinese words; ptb: English as in the coco tools (needs Java)",
+        help="tokens of the n-gram metrics: char: every character, as in SECap's published scores (default for zh and "
+        "ja); char_word: CJK characters one by one, other scripts by word (default for other languages); word: "
+        "separated by white space; jieba: Chinese words; ptb: English as in the coco tools, needs Java (default for "
+        "en)",
     )
     parser.add_argument(
         "--words",
-        default="zh",
-        help="words that name an emotion, a speech rate, ...: zh, en, or a JSON file in that format (default: zh)",
+        help="words that name an emotion, a speech rate, ...: zh, en, ja, a JSON file in that format, or none "
+        "(default: those of --lang)",
     )
     parser.add_argument(
         "--truth_dir",
@@ -74,15 +82,29 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def choices(args: argparse.Namespace) -> tuple[list[str], dict]:
+    """The metrics and the words; what --lang decides is filled in.
+
+    Raises:
+        SecError: an unknown language or metric, or a words file that cannot be read.
+    """
+    chosen = language(args.lang)
+    args.segment = args.segment or chosen.segment
+    args.words = args.words or chosen.words
+    if args.metrics is None:
+        args.metrics = chosen.metrics(recall=args.words != NO_WORDS)
+    names = column_order(args.metrics)
+    for name in names:
+        find_metric(name)
+    return names, load_words(args.words)
+
+
 @cli
 def main(argv: list[str] | None = None) -> None:
     """Score, write the files, print one line per metric."""
     argv = sys.argv[1:] if argv is None else argv
     args = get_parser().parse_args(argv)
-    names = column_order(args.metrics)
-    for name in names:
-        find_metric(name)
-    words = load_words(args.words)
+    names, words = choices(args)
     pairs = read_pairs(args.ref, args.hyp)
     truth, about_truth = read_truth(args.truth_dir, words, pairs.references) if args.truth_dir else ({}, {})
     notes = [pairs.note] if pairs.note else []
@@ -101,6 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     results, tables = score_metrics(pairs, names, context)
     meta = {
         "command": shlex.join(["sec_score", *argv]),
+        "lang": args.lang,
         "segment": args.segment,
         "words": args.words,
         "models": models,

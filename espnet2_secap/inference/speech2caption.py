@@ -13,7 +13,7 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.experiment import find_model
 from espnet2_secap.tasks.front_end import FrontEnd
 from espnet2_secap.tasks.sec import SECTask
-from espnet2_secap.text.preprocessor import read_prompts
+from espnet2_secap.text.prompts import read_prompts
 
 Captions = list[list[tuple[str, float]]]  # per utterance the candidates with their scores, best first
 

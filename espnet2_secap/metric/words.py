@@ -1,6 +1,6 @@
 """The words that name an emotion, a speech rate, a volume ... in a caption.
 
-A words file is JSON: attribute -> category -> words. words/zh.json and words/en.json are part of the package; a
+A words file is JSON: attribute -> category -> words. zh.json, en.json and ja.json in words/ are part of the package; a
 recipe that needs others has its own conf/words.json. To extend a file, add a word to its category, a phrase that
 contains a word without its meaning to the attribute's "_not" list, and a new category or attribute as a new key. A
 word belongs to one category; only blends of two (惊喜, bittersweet) are listed in both.
@@ -22,6 +22,7 @@ from pathlib import Path
 from espnet2_secap.errors import SecError
 
 WORDS_DIR = Path(__file__).parent / "words"
+NO_WORDS = "none"  # the name of the empty words file
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -84,17 +85,24 @@ def named(text: str, categories: dict[str, list[str]]) -> list[str]:
     return list(found)
 
 
+def word_languages() -> list[str]:
+    """The languages of which the package has words."""
+    return sorted(file.stem for file in WORDS_DIR.glob("*.json"))
+
+
 def load_words(path_or_language: str | Path) -> dict[str, Categories]:
     """Read a words file: attribute -> Categories, in the file's order.
 
     Args:
-        path_or_language: a JSON file, or a language of the package (zh, en).
+        path_or_language: a JSON file, a language of the package (zh, en, ja), or "none": no attributes.
 
     Raises:
         SecError: no such file or language, or the file has another format.
     """
     path = Path(path_or_language)
-    languages = sorted(file.stem for file in WORDS_DIR.glob("*.json"))
+    languages = word_languages()
+    if str(path_or_language) == NO_WORDS:
+        return {}
     if str(path_or_language) in languages:
         path = WORDS_DIR / f"{path_or_language}.json"
     elif not path.is_file():

@@ -13,7 +13,7 @@ class TaskOptions:
     reference_model: str | None = option(
         "Model file to compare with, frozen: --model caption then tells its loss in validation", None
     )
-    prompts: str = option("File of instructions, one per line; or zh or en: the package's own", "zh")
+    prompts: str = option("File of instructions, one per line; or zh, en or ja: the package's own", "zh")
     template: str = option(
         "Order of what the decoder reads: plain (BOS, speech, instruction), secap (with a second BOS before the "
         "instruction), chat (the LM's chat template), auto (chat where the LM has a chat template, else plain)",

@@ -26,7 +26,8 @@ from espnet2_secap.tasks.experiment import portable, read_config
 from espnet2_secap.tasks.front_end import describe, set_input_size
 from espnet2_secap.tasks.options import TaskOptions
 from espnet2_secap.tasks.parts import CHOICES, OPTIONAL, check_keys
-from espnet2_secap.text.preprocessor import SECPreprocessor, read_prompts
+from espnet2_secap.text.preprocessor import SECPreprocessor
+from espnet2_secap.text.prompts import read_prompts
 from espnet2_secap.text.template import build_template
 from espnet2_secap.train.cache import CachedLoader
 from espnet2_secap.train.config_file import config_written_by

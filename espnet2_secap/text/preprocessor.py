@@ -3,27 +3,12 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from pathlib import Path
 
 import numpy as np
 from espnet2.train.preprocessor import AbsPreprocessor
 
 from espnet2_secap.data.io import parse_captions
 from espnet2_secap.errors import SecError
-
-
-def read_prompts(path: str | None) -> list[str]:
-    """Instructions, one per line: a file, or "zh" / "en" for the package's own thirty."""
-    if path in ("zh", "en"):
-        path = Path(__file__).parent / f"prompts_{path}.txt"
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise SecError(f"prompts: {path}: cannot be read ({err.__class__.__name__}); give a UTF-8 file") from err
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise SecError(f"prompts: {path}: holds no prompt; write one per line")
-    return prompts
 
 
 class SECPreprocessor(AbsPreprocessor):

@@ -87,7 +87,7 @@ def test_named_takes_a_plain_dict_longest_first():
     assert named("高兴，不高兴", categories) == ["up", "down"]
 
 
-@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("language", ["zh", "en", "ja"])
 def test_a_word_is_in_two_categories_only_where_it_blends_them(language):
     blends = {"惊喜", "又惊又喜", "惊喜交加", "悲愤", "bittersweet", "pleasantly surprised"}
     for attribute, categories in load_words(language).items():
@@ -98,7 +98,7 @@ def test_a_word_is_in_two_categories_only_where_it_blends_them(language):
         assert {word for word, found in places.items() if len(found) > 1} <= blends, attribute
 
 
-@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("language", ["zh", "en", "ja"])
 def test_languages_have_the_same_categories(language):
     ours, chinese = load_words(language), load_words("zh")
     assert {name: list(categories) for name, categories in ours.items()} == {
@@ -160,12 +160,12 @@ def test_braces_that_are_no_list_are_letters(tmp_path):
 
 
 def test_unknown_language_lists_the_known():
-    with pytest.raises(SecError, match="one of: en, zh"):
+    with pytest.raises(SecError, match="one of: en, ja, zh"):
         load_words("tlh")
 
 
 def test_words_come_with_the_package():
-    assert {file.name for file in WORDS_DIR.glob("*.json")} == {"en.json", "zh.json"}
+    assert {file.name for file in WORDS_DIR.glob("*.json")} == {"en.json", "ja.json", "zh.json"}
 
 
 def test_the_longest_word_at_a_place_counts_whatever_the_order():

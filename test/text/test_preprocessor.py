@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.text.preprocessor import SECPreprocessor, read_prompts
+from espnet2_secap.text.preprocessor import SECPreprocessor
 
 SPEECH = np.zeros((3, 2))
 
@@ -15,13 +15,6 @@ def cut(text: str) -> list[int]:
 
 CAPTION = {"caption": lambda text: [*cut(text), 2]}
 TEXT = {"caption": cut, "text": cut}
-
-
-def test_our_prompts_are_thirty_different_ones_in_each_language():
-    for language in ("zh", "en"):
-        prompts = read_prompts(language)
-        assert len(prompts) == len(set(prompts)) == 30
-    assert all("情" in p or "心" in p or "感受" in p for p in read_prompts("zh"))
 
 
 def test_second_stage_draws_caption_and_instruction_per_utterance():
@@ -73,11 +66,3 @@ def test_emotions_are_ignored_where_no_loss_needs_them():
 def test_bad_lines_are_named(data, message):
     with pytest.raises(SecError, match=message):
         SECPreprocessor(True, TEXT, emotions=["sad"])("u7", {"speech": SPEECH, **data})
-
-
-def test_bad_prompt_files(tmp_path):
-    with pytest.raises(SecError, match="cannot be read"):
-        read_prompts(str(tmp_path / "none.txt"))
-    (tmp_path / "empty.txt").write_text("\n \n")
-    with pytest.raises(SecError, match="holds no prompt"):
-        read_prompts(str(tmp_path / "empty.txt"))

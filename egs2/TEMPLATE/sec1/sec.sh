@@ -61,9 +61,10 @@ inference_tag=        # name of the decoding; made from the config's name if emp
 inference_model=valid.loss.best.pth    # model file in the second stage's folder
 shuffled_audio=true   # also caption each utterance from another's audio, as a sanity row
 probe=true            # linear probes for emotion and sentence on the first stage's embeddings
-lang=zh               # language of captions, prompts and words: zh or en
-segment=char          # how captions are cut for scoring: char, char_word, word, jieba or ptb
-words=                # words that name emotions ...; conf/words.json or the language's own if empty
+lang=zh               # language of the captions (zh, en, ja, ...): sets prompts, words, segmentation and metrics
+prompts=              # instructions to the LM: a file, zh, en or ja; those of caption_config, else of lang, if empty
+segment=              # how captions are cut for scoring: char, char_word, word, jieba or ptb; by lang if empty
+words=                # words that name emotions ...: a file, zh, en, ja, none; conf/words.json, else of lang, if empty
 score_args=           # further options of sec_score, in one argument: "--metrics bleu_4 sim1 --sim1 MODEL"
 goals=                # file of numbers to reach, for the report
 quote=                # paper whose results stand below ours in the report: secap, where the corpus is EMOSpeech
@@ -101,7 +102,10 @@ esac
 decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
 [ -n "${inference_tag}" ] || decode_dir+=$(suffix_of "${inference_config}" decode)
 [ -n "${train_threads}" ] || [ "${cmd_backend}" = slurm ] || train_threads=$(env -u OMP_NUM_THREADS nproc)
-[ -n "${words}" ] || { if [ -f conf/words.json ]; then words=conf/words.json; else words=${lang}; fi; }
+[ -n "${words}" ] || [ ! -f conf/words.json ] || words=conf/words.json
+export SEC_PROMPTS=${prompts:-en} # of local/data.sh too, whose mini LM learns to follow them
+[ -n "${prompts}" ] || [ ! -f "${MAIN_ROOT}/espnet2_secap/text/prompts_${lang}.txt" ] || SEC_PROMPTS=${lang}
+[ -n "${prompts}" ] || grep -qs '^prompts:' "${caption_config}" || prompts=${SEC_PROMPTS}
 read -ra tests <<< "${test_sets}"
 for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
     [[ ${dset} =~ ^[[:alnum:]_][[:alnum:]_.+-]*$ ]] ||
@@ -178,7 +182,7 @@ if runs 6 "${skip_train}"; then
         start=(--init_model "${pretrained_model}")
     fi
     train "${sec_exp}" "${caption_config}" "${caption_args}" "caption,captions text,text emotion,utt2emo" \
-        --model caption "${start[@]}"
+        --model caption ${prompts:+--prompts "${prompts}"} "${start[@]}"
 fi
 
 if runs 7 "${skip_eval}"; then
@@ -211,9 +215,9 @@ if runs 8 "${skip_eval}"; then
         for system in "${systems[@]}"; do
             # shellcheck disable=SC2086
             job "${train_cmd}" "${system}/logs/score.log" \
-                sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --segment "${segment}" \
-                --output "${system}/score.json" --words "${words}" --truth_dir "${dumpdir}/raw/${dset}" \
-                ${score_args}
+                sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --lang "${lang}" \
+                --output "${system}/score.json" --truth_dir "${dumpdir}/raw/${dset}" \
+                ${segment:+--segment "${segment}"} ${words:+--words "${words}"} ${score_args}
         done
     done
     if "${probe}" && [ -e "${align_exp}/${align_model}" ]; then

@@ -69,9 +69,9 @@ train_set=train
 valid_set=valid
 test_sets="test"
 
-# The language of the captions, zh or en, and how they are cut for scoring: char or word
+# The language of the captions, a code such as zh, en, ja, fr: it sets instructions, words for recall, segmentation and
+# metrics. --prompts FILE, --words FILE (or conf/words.json), --segment NAME and --score_args "--metrics ..." replace one.
 lang=zh
-segment=char
 
 # Speech features: S3PRL's name of an upstream, and the folder or hub name of its weights. pretrained/ holds mini parts
 # that stage 1 trains on the training set (conf/pretrain.yaml): good for a first run on a laptop. For numbers to
@@ -90,7 +90,6 @@ exec ./sec.sh \
     --valid_set "${valid_set}" \
     --test_sets "${test_sets}" \
     --lang "${lang}" \
-    --segment "${segment}" \
     --upstream "${upstream}" \
     --upstream_path "${upstream_path}" \
     --align_config "${align_config}" \

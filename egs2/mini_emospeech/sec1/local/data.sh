@@ -14,7 +14,7 @@ mini_parts=true   # also make the mini HuBERT and the mini LLaMA
 pretrained=pretrained
 pretrain_config=conf/pretrain.yaml
 pretrain_seed=    # of the mini parts; empty: that of pretrain_config, 0 if it has none
-prompts=          # instructions, one per line; empty: those of the package
+prompts=          # instructions, one per line, or zh, en, ja; empty: those of sec.sh
 
 help_message="Usage: local/data.sh [--n_train 1200] [--n_valid 100] [--n_test 200] [--seed 0] [--nj 2]
                      [--mini_parts true|false] [--pretrained pretrained] [--pretrain_config conf/pretrain.yaml]

@@ -6,10 +6,10 @@ train_set=data/train  # data directory: wav.scp, captions, text
 output=pretrained     # hubert/ and llama/ go here; a part that is there already, made from the same, is kept
 pretrain_config=conf/pretrain.yaml  # sizes and steps
 seed=                 # of all that is drawn; empty: the configuration's, 0 if it has none
-prompts=              # instructions, one per line; empty: those of the package, in Chinese
+prompts=              # instructions, one per line, or zh, en, ja; empty: those of sec.sh, by its --lang
 
 help_message="Usage: local/pretrain.sh [--train_set data/train] [--output pretrained]
-                         [--pretrain_config conf/pretrain.yaml] [--prompts FILE] [--seed N]
+                         [--pretrain_config conf/pretrain.yaml] [--prompts FILE|zh|en|ja] [--seed N]
 Writes pretrained/hubert and pretrained/llama, ordinary transformers folders."
 
 . ./path.sh
@@ -24,7 +24,7 @@ fi
 mkdir -p "${output}"
 options=(--train_set "${train_set}" --config "${pretrain_config}" ${seed:+--seed "${seed}"})
 # Both at once: each computes on its own threads, and neither leaves a core idle.
-python3 local/pretrain_llm.py "${options[@]}" --output "${output}/llama" --prompts "${prompts}" &
+python3 local/pretrain_llm.py "${options[@]}" --output "${output}/llama" --prompts "${prompts:-${SEC_PROMPTS:-}}" &
 llm=$!
 python3 local/pretrain_hubert.py "${options[@]}" --output "${output}/hubert" ||
     { kill "${llm}" 2> /dev/null; exit 1; }

@@ -30,10 +30,10 @@ from pretrain_common import (
     start,
 )
 
-import espnet2_secap.text
 from espnet2_secap.data.io import read_captions, read_kaldi
-from espnet2_secap.errors import SecError, cli
+from espnet2_secap.errors import cli
 from espnet2_secap.progress import progress
+from espnet2_secap.text.prompts import read_prompts
 
 IGNORE = -100
 SPECIAL = 3 + 256  # <unk> <s> </s> and one piece per byte
@@ -69,19 +69,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
     parser.add_argument("--config", type=Path, help="YAML file; its section `llm` sets sizes and steps")
     parser.add_argument(
-        "--prompts", default="", help="instructions, one per line; empty: those of the package, in Chinese"
+        "--prompts", default="", help="instructions, one per line; zh, en, ja: those of the package; empty: zh"
     )
     parser.add_argument("--seed", type=int, help="of all that is drawn, instead of the configuration's")
     return parser
-
-
-def read_prompts(path: str) -> list[str]:
-    """Instructions of a file, or the package's own."""
-    file = Path(path) if path else Path(espnet2_secap.text.__path__[0]) / "prompts_zh.txt"
-    prompts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not prompts:
-        raise SecError(f"{file}: holds no instruction; write one per line")
-    return prompts
 
 
 def train_tokenizer(sentences: list[str], merges: int) -> bytes:
@@ -238,7 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     captions = read_captions(args.train_set / "captions")
     text = args.train_set / "text"
     transcriptions = read_kaldi(text) if text.is_file() else {}
-    prompts = read_prompts(args.prompts)
+    prompts = read_prompts(args.prompts or "zh")
     record = record_of(config, [json.dumps([captions, transcriptions, prompts], ensure_ascii=False)])
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same captions; kept")
