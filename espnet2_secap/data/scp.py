@@ -27,7 +27,7 @@ def read_matrix(entry: str) -> np.ndarray:
     """The matrix (T, D) of an entry of feats.scp, float32.
 
     Raises:
-        SecError: the entry is not FILE:OFFSET of a matrix.
+        SecError: the entry is not FILE:OFFSET of a matrix, or has values that are not finite.
         OSError: the file cannot be read.
     """
     from kaldiio.matio import read_kaldi
@@ -41,6 +41,8 @@ def read_matrix(entry: str) -> np.ndarray:
             raise SecError(f"is an incomplete or broken matrix ({' '.join(str(err).split())[:100]})") from err
     if matrix.ndim != 2:
         raise SecError(f"has {matrix.ndim} dimensions, expected frames x values")
+    if not np.isfinite(matrix).all():
+        raise SecError("has values that are not finite (NaN or infinity)")
     return matrix
 
 

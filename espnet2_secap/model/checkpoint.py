@@ -1,6 +1,7 @@
 """What a checkpoint holds, and whether one fits a model."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -51,14 +52,30 @@ def read_tensors(path: str | Path, kind: str) -> object:
 
 
 def load_state(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors of a model file (`*epoch.pth`, `valid.*.best.pth`, averages); runs no code from it."""
+    """The tensors of a model file (`*epoch.pth`, `valid.*.best.pth`, averages); runs no code from it.
+
+    Raises:
+        SecError: no such file, something else than tensors, or values that are not finite.
+    """
     try:
         state = read_tensors(path, "model file of this project")
     except FileNotFoundError as err:
         raise SecError(f"{path}: no such model file; train that stage first") from err
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise SecError(f"{path}: holds something else than a model's tensors (checkpoint.pth is for resuming only)")
+    bad = not_finite(state)
+    if bad:
+        raise SecError(
+            f"{path}: its training has diverged: values that are not finite in {bad}; train again with a lower"
+            " learning rate, or use another model file"
+        )
     return state
+
+
+def not_finite(state: Mapping[str, torch.Tensor]) -> str:
+    """The tensors with values that are not finite, for a message; empty if there are none."""
+    bad = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    return ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
 
 
 def init_model(model: torch.nn.Module, source: str) -> list[str]:

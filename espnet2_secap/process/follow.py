@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from espnet2_secap.errors import shorten
 from espnet2_secap.process.processes import group_runs, start_of
 
 SHOWN = ("loss", "sccl", "mi", "retrieval")
+WARNINGS = 20  # at most, of different texts
 
 
 def epoch_line(line: str, left: str = "") -> str | None:
@@ -30,8 +32,16 @@ def epoch_line(line: str, left: str = "") -> str | None:
     return f"  epoch {match[1]}: {', '.join(shown)}" + (f" ({left} left)" if left else "")
 
 
+def warning_of(line: str) -> str | None:
+    """The text of a line of a training's log that warns, or None."""
+    match = re.match(r"(?:\[[^\]]*\] [-\d]+ [:,\d]+ \([^)]*\) WARNING|sec_train: note): (.*)", line)
+    return match and match[1].strip()
+
+
 def follow(log: Path, command: Sequence[str], poll: float = 0.2, patience: float = 40.0) -> int:
-    """Run `command`, print a line per epoch that appears in `log`, and return the command's exit status.
+    """Run `command`, print a line per epoch and per warning in `log`, and return the command's exit status.
+
+    Of warnings that differ in numbers only the first is printed.
 
     INT, TERM and the end of the process SEC_RUN_PID (sec.sh) end the command's process group and then this program; a
     training first saves its state.
@@ -62,13 +72,18 @@ def follow(log: Path, command: Sequence[str], poll: float = 0.2, patience: float
     process = subprocess.Popen(command, start_new_session=True)
     if early:
         end(early[0], None)
-    left = ""
+    left, warned = "", set()
     for line in _lines(log, before, process, poll):
         estimate = re.search(r"Estimated time to finish: (.*)", line)
         left = estimate[1].strip() if estimate else left
         shown = epoch_line(line, left)
         if shown:
             print(shown, flush=True)
+        warning = warning_of(line)
+        kind = warning and re.sub(r"\d+", "0", warning)[:60]
+        if warning and kind not in warned and len(warned) < WARNINGS:
+            warned.add(kind)
+            print(f"  warning: {shorten(warning, 500)}", flush=True)
     return process.returncode
 
 

@@ -18,6 +18,9 @@ class SECPreprocessor(AbsPreprocessor):
     Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `instruction`, where there are any;
     `emotion` as a number.
 
+    Raises:
+        SecError: when called: captions that are no JSON list, an unknown category, speech that is not finite.
+
     Args:
         train: draw at random; otherwise the first caption and the first instruction are taken, so that validation is
             the same each time. A draw depends on the seed, the epoch and the utterance alone: not on the number of
@@ -50,6 +53,10 @@ class SECPreprocessor(AbsPreprocessor):
     def __call__(self, uid: str, data: dict[str, str | np.ndarray]) -> dict[str, np.ndarray]:
         """One utterance; see the class."""
         output = {"speech": np.asarray(data["speech"], dtype=np.float32)}
+        with np.errstate(all="ignore"):
+            total = output["speech"].sum()  # cheap
+        if not np.isfinite(total) and not np.isfinite(output["speech"]).all():
+            raise SecError(f"speech: {uid}: has values that are not finite (NaN or infinity); run stages 2 and 3 again")
         draw = random.Random(f"{self.seed}-{self.epoch}-{uid}").choice if self.train else itemgetter(0)
         if self.instructions:
             output["instruction"] = draw(self.instructions)

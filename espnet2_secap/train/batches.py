@@ -29,6 +29,7 @@ class Batches:
         self.loader = loader
         self.after = after
         self.done = 0
+        self.utts: list[str] = []  # of the batch that was handed out last
         self.random: dict | None = None
 
     def go_on(self, steps: dict, sub: SubReporter, rank: int) -> None:
@@ -55,6 +56,7 @@ class Batches:
         if self.random is not None:  # after iter(), which draws a random number itself
             set_random_state(self.random)
         for batch in batches:
+            self.utts = batch[0]
             yield batch
             self.done += 1
             self.after(self)

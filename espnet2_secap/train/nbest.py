@@ -1,5 +1,7 @@
 """The model files of an experiment: those of the best epochs, links to them, and their average."""
 
+import logging
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -22,6 +24,13 @@ def link(path: Path, target: str) -> None:
     os.replace(beside, path)
 
 
+def ranked(reporter: Reporter, split: str, key: str, mode: str) -> list[int]:
+    """The finished epochs from the best to the worst; an epoch whose value is not finite is none of them."""
+    values = {epoch: stats.get(split, {}).get(key, math.nan) for epoch, stats in reporter.stats.items()}
+    finite = [epoch for epoch, value in values.items() if math.isfinite(value)]
+    return sorted(finite, key=lambda epoch: values[epoch] if mode == "min" else -values[epoch])
+
+
 def update_links(folder: Path, reporter: Reporter, criteria: Criteria, keep: int) -> list[str]:
     """Point latest.pth and <split>.<key>.best.pth at the right epochs, and remove the files that are no longer needed.
 
@@ -34,19 +43,20 @@ def update_links(folder: Path, reporter: Reporter, criteria: Criteria, keep: int
         keep: number of best epochs to keep for each criterion.
 
     Returns:
-        the criteria, as "valid.loss", for which the last epoch is the best.
+        the criteria, as "valid.loss", for which the last epoch is the best, as none is whose value is not finite.
     """
     last = reporter.get_epoch()
     needed, improved = {last}, []
     if (folder / f"{last}epoch.pth").exists():
         link(folder / "latest.pth", f"{last}epoch.pth")
     for split, key, mode in criteria:
-        if not reporter.has(split, key):
+        epochs, path = ranked(reporter, split, key, mode), folder / f"{split}.{key}.best.pth"
+        if not epochs:
+            path.unlink(missing_ok=True)  # an earlier version linked an epoch that is not finite
             continue
-        epochs = reporter.sort_epochs(split, key, mode)
         needed.update(epochs[:keep])
         if (folder / f"{epochs[0]}epoch.pth").exists():
-            link(folder / f"{split}.{key}.best.pth", f"{epochs[0]}epoch.pth")
+            link(path, f"{epochs[0]}epoch.pth")
         if epochs[0] == last:
             improved.append(f"{split}.{key}")
     for path in folder.glob("*epoch.pth"):
@@ -67,9 +77,14 @@ def average(folder: Path, reporter: Reporter, criteria: Criteria, counts: Sequen
         suffix: of the names, such as "till10epoch."
     """
     for split, key, mode in criteria:
-        if not reporter.has(split, key):
+        best = ranked(reporter, split, key, mode)
+        epochs = [epoch for epoch in best if (folder / f"{epoch}epoch.pth").exists()]
+        if not epochs:
             continue
-        epochs = reporter.sort_epochs(split, key, mode)
+        if epochs[: max(counts)] != best[: max(counts)]:  # --keep_nbest_models was raised on the way
+            logging.warning(
+                f"{split}.{key}: of the {max(counts)} best epochs some were not kept; the average is of others"
+            )
         name = f"{split}.{key}.ave"
         possible = [n for n in counts if 0 < n <= len(epochs)] or [1]
         for n in possible:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import datetime
+import functools
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import humanfriendly
@@ -15,12 +17,15 @@ from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from torch.cuda.amp import GradScaler  # the class that ESPnet's type checks require
+from torch.optim.lr_scheduler import OneCycleLR
 
 from espnet2_secap.data.io import atomic_write
 from espnet2_secap.errors import SecError
+from espnet2_secap.model.checkpoint import not_finite
 from espnet2_secap.train.batches import Batches, epoch_of
+from espnet2_secap.train.divergence import WAY_OUT, Watch
 from espnet2_secap.train.interrupt import interrupt
-from espnet2_secap.train.nbest import average, update_links
+from espnet2_secap.train.nbest import average, ranked, update_links
 from espnet2_secap.train.saver import Saver
 from espnet2_secap.train.state import NAME, TrainingState, place, save_tensors
 
@@ -30,6 +35,7 @@ UNUSED = (
     "use_adapter",
     "create_graph_in_tensorboard",
     "multiple_iterator",
+    "no_forward_run",
     "ddp_comm_hook",
 )
 
@@ -61,6 +67,7 @@ class SECTrainer(Trainer):
     - no code from files is run;
     - `curves.tsv` has the values of every epoch, for the report;
     - the validation of the first stage reports the retrieval rate speech -> own caption;
+    - a training that diverges ends with an error (train/divergence.py);
     - gradients left over by --accum_grad at the end of an epoch are dropped.
     """
 
@@ -128,8 +135,24 @@ class _Training:
             return
         self.steps = self.state.load(self.folder)
         logging.info(f"The training was resumed from {self.folder / NAME}, {place(self.reporter, self.steps)}")
+        self.check_resumed()
         if self.first and self.reporter.get_epoch():  # a kill may have prevented this before
             update_links(self.folder, self.reporter, self.criteria, max(self.counts))
+
+    def check_resumed(self) -> None:
+        """Raise a SecError if the training had diverged before: an earlier version of this package went on."""
+        epoch, bad = self.reporter.get_epoch(), not_finite(self.model.state_dict())
+        stats = self.reporter.stats.get(epoch, {})
+        values = {("train", "grad_norm"): stats.get("train", {}).get("grad_norm", math.nan if epoch else 0.0)}
+        values |= {("valid", "loss"): stats.get("valid", {}).get("loss", 0.0)}
+        faults = [
+            f"{split} {key} of epoch {epoch} is {v:g}" for (split, key), v in values.items() if not math.isfinite(v)
+        ]
+        if ranked(self.reporter, "valid", "loss", "min"):
+            faults = [fault for fault in faults if not fault.startswith("valid")]
+        if bad or faults:
+            what = "; ".join([*faults, *([f"weights are not finite: {bad}"] if bad else [])])
+            raise SecError(f"{self.folder}: the training in this folder has diverged ({what}); {WAY_OUT}")
 
     def run(self, train_iter_factory, valid_iter_factory) -> None:
         """Train the remaining epochs."""
@@ -146,7 +169,9 @@ class _Training:
             saver = self.one_epoch(epoch, train_iter_factory, valid_iter_factory)
             for scheduler in self.schedulers:
                 if isinstance(scheduler, AbsValEpochStepScheduler):
-                    scheduler.step(self.reporter.get_value(*self.options.val_scheduler_criterion))
+                    value = self.value("val_scheduler_criterion")
+                    if math.isfinite(value):
+                        scheduler.step(value)
                 elif isinstance(scheduler, AbsEpochStepScheduler):
                     scheduler.step()
             if self.first:
@@ -166,25 +191,63 @@ class _Training:
             optimizer.zero_grad()
         with self.reporter.observe("train") as sub:
             saver = Saver(self.state, sub, self.folder, **shared)
-            batches = Batches(epoch_of(train_iter_factory, epoch), saver.after_step)
+            watch = Watch(self.folder, sub, self.optimizers, self.options, self.distributed_option.distributed)
+            batches = Batches(epoch_of(train_iter_factory, epoch), both(watch.after_step, saver.after_step))
             if self.steps is not None:
                 batches.go_on(self.steps, sub, self.distributed_option.dist_rank or 0)
                 self.steps = None
-            self.trainer.train_one_epoch(
-                model=self.parallel,
-                optimizers=self.optimizers,
-                schedulers=self.schedulers,
-                iterator=batches,
-                reporter=sub,
-                scaler=self.scaler,
-                summary_writer=self.writers and self.writers.train,
-                **shared,
-            )
+            self.check_steps(batches, epoch)
+            try:
+                self.trainer.train_one_epoch(
+                    model=self.parallel,
+                    optimizers=self.optimizers,
+                    schedulers=self.schedulers,
+                    iterator=batches,
+                    reporter=sub,
+                    scaler=self.scaler,
+                    summary_writer=self.writers and self.writers.train,
+                    **shared,
+                )
+            except ValueError as err:  # epochs of --iterator_type task differ in length
+                if not str(err).startswith("Tried to step"):
+                    raise
+                raise _schedule_ends(self.schedulers[0].total_steps, f"{self.options.max_epoch} needs more") from err
+            watch.after_training(batches.done // self.options.accum_grad)
             saver.train_ended(batches.done)
         with self.reporter.observe("valid") as sub:
-            batches = Batches(epoch_of(valid_iter_factory, epoch), saver.after_valid_step)
+            look = functools.partial(watch.after_valid_step, sub=sub)
+            batches = Batches(epoch_of(valid_iter_factory, epoch), both(look, saver.after_valid_step))
             self.trainer.validate_one_epoch(model=self.parallel, iterator=batches, reporter=sub, **shared)
+        earlier = [one for one in ranked(self.reporter, "valid", "loss", "min") if one != epoch]
+        watch.after_validation(self.reporter.stats[epoch]["valid"], bool(earlier))
+        watch.check_weights(self.model.state_dict())
         return saver
+
+    def check_steps(self, batches: Batches, epoch: int) -> None:
+        """Raise a SecError if an epoch of so many batches is not what the options need."""
+        now, later = (len(part) // self.options.accum_grad for part in (batches, batches.loader))
+        if not later:
+            raise SecError(
+                f"--accum_grad {self.options.accum_grad}: an epoch has {len(batches.loader)} batches only, so nothing"
+                " would be trained; lower it, or the batch size"
+            )
+        for scheduler in self.schedulers:
+            if isinstance(scheduler, OneCycleLR):
+                needed = scheduler.last_epoch + now + later * (self.options.max_epoch - epoch)
+                if needed > scheduler.total_steps:
+                    raise _schedule_ends(scheduler.total_steps, f"{self.options.max_epoch} needs {needed}")
+
+    def value(self, option: str) -> float:
+        """The last epoch's value of a criterion.
+
+        Raises:
+            SecError: there is no such value.
+        """
+        split, key = getattr(self.options, option)[:2]
+        if not self.reporter.has(split, key):
+            keys = ", ".join(f"{split}.{key}" for split, key in self.reporter.get_all_keys() if "time" not in key)
+            raise SecError(f"--{option} {split} {key}: there is no such value; there are {keys}")
+        return self.reporter.get_value(split, key)
 
     def save(self, epoch: int) -> None:
         """Write all files of an epoch."""
@@ -202,18 +265,38 @@ class _Training:
 
     def ends(self, epoch: int) -> bool:
         """Whether the training ends before max_epoch."""
-        norm = self.reporter.stats[epoch]["train"].get("grad_norm", math.nan)
-        if math.isnan(norm):
-            logging.warning(f"The gradients at all steps are invalid in this epoch: stopped at {epoch}epoch")
-            return True
         patience, criterion = self.options.patience, self.options.early_stopping_criterion
-        return patience is not None and self.reporter.check_early_stopping(patience, *criterion)
+        if patience is None:
+            return False
+        self.value("early_stopping_criterion")
+        best = ranked(self.reporter, *criterion)
+        if best and epoch - best[0] > patience:
+            logging.info(f"Early stopping at epoch {epoch}: {'.'.join(criterion[:2])} was best in epoch {best[0]}")
+            return True
+        return False
 
     def finish(self) -> None:
         """Write what follows the last epoch: averaged models and curves."""
         if self.first:
             average(self.folder, self.reporter, self.criteria, self.counts)
             write_curves(self.folder, self.reporter)
+
+
+def _schedule_ends(total: int, what: str) -> SecError:
+    return SecError(
+        f"scheduler_conf: onecyclelr ends after {total} steps, and --max_epoch {what}; lower --max_epoch, or set"
+        f" total_steps to what it needs: where training has begun, {WAY_OUT}"
+    )
+
+
+def both(first: Callable, second: Callable) -> Callable:
+    """A function of one argument that calls two."""
+
+    def call(argument) -> None:
+        first(argument)
+        second(argument)
+
+    return call
 
 
 class _Writers:

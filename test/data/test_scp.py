@@ -116,3 +116,9 @@ def test_training_data(dump, marker):
     (dump / "wav.scp").write_text(f"a a.wav\nb mkdir {marker} |\n")
     with pytest.raises(SecError, match=r"wav.scp:2: b: is a command"):
         check_training_data([feats, (f"{dump}/wav.scp", "speech", "sound")])
+
+
+def test_a_matrix_that_is_not_finite_is_refused(tmp_path):
+    kaldiio.save_ark(f"{tmp_path}/nan.ark", {"a": np.array([[0.5, np.nan]], dtype=np.float32)})
+    with pytest.raises(SecError, match="not finite"):
+        read_matrix(f"{tmp_path}/nan.ark:2")

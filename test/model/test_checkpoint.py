@@ -58,6 +58,15 @@ def test_bad_model_files_are_named(tmp_path):
         load_state(tmp_path / "other.pth")
 
 
+def test_a_model_whose_training_diverged_is_neither_decoded_nor_started_from(tmp_path):
+    state = {"bridge.weight": torch.tensor([[1.0, float("nan")]]), "bridge.bias": torch.ones(2)}
+    torch.save(state, tmp_path / "nan.pth")
+    with pytest.raises(SecError, match="nan.pth: its training has diverged: .* not finite in bridge.weight;"):
+        load_state(tmp_path / "nan.pth")
+    with pytest.raises(SecError, match="has diverged"):
+        init_model(torch.nn.ModuleDict({"bridge": torch.nn.Linear(2, 1)}), f"{tmp_path}/nan.pth:bridge")
+
+
 class Named(torch.nn.Linear):
     """A part whose weights config.yaml names: the weight is frozen, the bias is trained."""
 

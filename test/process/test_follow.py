@@ -6,7 +6,7 @@ import time
 
 from wrappers import alive, needs_proc, nobody_asks_after_orphans
 
-from espnet2_secap.process.follow import epoch_line, follow
+from espnet2_secap.process.follow import epoch_line, follow, warning_of
 
 RESULT = (
     "[host] 2026-01-01 00:00:00,000 (trainer:394) INFO: 2epoch results: [train] iter_time=0.069, sccl=1.119, mi=0.2,"
@@ -30,6 +30,18 @@ def test_follows_the_new_log_only_and_returns_the_status(tmp_path, capfd):
     assert follow(log, [sys.executable, "-c", f"{write}; raise SystemExit(3)"]) == 3
     shown = capfd.readouterr().out
     assert "epoch 2" in shown and "epoch 7" not in shown
+
+
+def test_warnings_of_the_log_reach_the_terminal_each_once(tmp_path, capfd):
+    line = "[host] 2026-01-01 00:00:00,000 (divergence:56) WARNING: no update: step {} of 9 (loss nan)"
+    assert warning_of(line.format(2)) == "no update: step 2 of 9 (loss nan)"
+    assert warning_of("sec_train: note: exp goes on with max_epoch 3") == "exp goes on with max_epoch 3"
+    assert warning_of(RESULT) is None and warning_of("a WARNING: of another program") is None
+    log = "".join(line.format(step) + "\n" for step in (2, 3, 4)) + RESULT + "\n"
+    assert follow(tmp_path / "l", [sys.executable, "-c", f"open({str(tmp_path / 'l')!r}, 'w').write({log!r})"]) == 0
+    shown = capfd.readouterr().out.splitlines()
+    assert shown[0] == "  warning: no update: step 2 of 9 (loss nan)" and shown[1].startswith("  epoch 2")
+    assert len(shown) == 2
 
 
 def follower(tmp_path, command, **environment) -> subprocess.Popen:

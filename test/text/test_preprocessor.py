@@ -42,6 +42,14 @@ def test_a_draw_depends_on_seed_epoch_and_utterance_alone():
     assert once != draws(1, 1, utts) and once != draws(0, 2, utts)
 
 
+def test_speech_that_is_not_finite_is_refused_by_its_id():
+    for value in (np.nan, np.inf):
+        with pytest.raises(SecError, match="speech: u7: has values that are not finite"):
+            SECPreprocessor(True, {})("u7", {"speech": np.array([[1.0, value]], dtype=np.float32)})
+    large = np.full((4, 4), 3e38, dtype=np.float32)  # whose sum is not finite
+    assert SECPreprocessor(True, {})("u7", {"speech": large})["speech"].shape == (4, 4)
+
+
 def test_first_stage():
     output = SECPreprocessor(True, TEXT, emotions=["angry", "sad"])(
         "u", {"speech": SPEECH, "caption": '["a"]', "text": "xy", "emotion": "sad"}

@@ -8,7 +8,7 @@ from espnet2.main_funcs.average_nbest_models import average_nbest_models
 from espnet2.train.reporter import Reporter
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.train.nbest import average, update_links
+from espnet2_secap.train.nbest import average, ranked, update_links
 
 CRITERIA = [("valid", "loss", "min"), ("valid", "acc", "max")]
 LOSSES = {1: 3.0, 2: 1.0, 3: 2.0, 4: 2.5}
@@ -38,6 +38,29 @@ def test_links_and_removal(tmp_path):
     make_files(tmp_path, [4])
     update_links(tmp_path, reporter_of(4), CRITERIA, keep=2)
     assert sorted(path.name for path in tmp_path.glob("*epoch.pth")) == ["2epoch.pth", "3epoch.pth", "4epoch.pth"]
+
+
+def test_an_epoch_that_is_not_finite_is_never_the_best(tmp_path):
+    make_files(tmp_path, [1, 2, 3])
+    (tmp_path / "valid.acc.best.pth").symlink_to("1epoch.pth")
+    reporter = reporter_of(3)
+    reporter.stats[2]["valid"]["loss"] = float("nan")
+    for epoch, value in ((1, float("nan")), (2, float("inf")), (3, float("nan"))):
+        reporter.stats[epoch]["valid"]["acc"] = value
+    assert ranked(reporter, "valid", "loss", "min") == [3, 1] and ranked(reporter, "valid", "acc", "max") == []
+    assert update_links(tmp_path, reporter, CRITERIA, keep=3) == ["valid.loss"]
+    assert os.readlink(tmp_path / "valid.loss.best.pth") == "3epoch.pth"
+    assert not os.path.lexists(tmp_path / "valid.acc.best.pth"), "what an earlier version linked"
+    average(tmp_path, reporter, CRITERIA, [3])
+    assert os.readlink(tmp_path / "valid.loss.ave.pth") == "valid.loss.ave_1best.pth"
+    assert not os.path.lexists(tmp_path / "valid.acc.ave.pth")
+
+
+def test_an_average_of_more_epochs_than_were_kept_is_of_those_that_are_there(tmp_path, caplog):
+    make_files(tmp_path, [2, 4])
+    average(tmp_path, reporter_of(4), CRITERIA[:1], [2])
+    assert torch.load(tmp_path / "valid.loss.ave_2best.pth", weights_only=True)["w"].tolist() == [3.0, 30.0]
+    assert "some were not kept" in caplog.text
 
 
 def test_the_best_epoch_is_named(tmp_path):
