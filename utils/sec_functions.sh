@@ -34,6 +34,46 @@ stages_end() {
     [ -z "${stages_watcher:-}" ] || { kill "${stages_watcher}" && wait "${stages_watcher}"; } 2> /dev/null || true
     stages end --status "${status}" || true
 }
+# unique NAME ...: each once, one per line
+unique() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++'; }
+# read_sets: the names of the test sets -> array tests, of all sets -> array sets, each once, whatever roles it has; and
+# what can be wrong in options that hold options
+read_sets() {
+    local dset option
+    # shellcheck disable=SC2206
+    tests=(${test_sets})
+    for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
+        [[ ${dset} =~ ^[[:alnum:]_][[:alnum:]_.+-]*$ ]] ||
+            die "set '${dset}': its name may hold letters, digits and _ . + - only"
+    done
+    mapfile -t tests < <(unique "${tests[@]}")
+    # shellcheck disable=SC2034 # sec.sh reads it
+    mapfile -t sets < <(unique "${train_set}" "${valid_set}" "${tests[@]}")
+    for option in local_data_opts format_args extract_args align_args caption_args inference_args score_args; do
+        split "${!option}" "--${option}"
+    done
+}
+# role_of SET: as what stage 2 formats it. A validation set that is also a test set is scored, and so a test set.
+role_of() {
+    [ "$1" != "${train_set}" ] || { echo train; return; }
+    case " ${tests[*]} " in *" $1 "*) echo "test" ;; *) echo valid ;; esac
+}
+# split VALUE [OPTION]: the words of VALUE, options of a program, -> array parts. Quotes around a word, or around what follows
+# its =, hold blanks together; elsewhere they are letters. Nothing is expanded.
+split() {
+    local rest=$1 key="^[[:space:]]*([^[:space:]\"']*=)?" end='([[:space:]]|$)'
+    parts=()
+    while [[ ${rest} =~ [^[:space:]] ]]; do
+        if [[ ${rest} =~ ${key}\"([^\"]*)\"${end} || ${rest} =~ ${key}\'([^\']*)\'${end} ]]; then
+            parts+=("${BASH_REMATCH[1]}${BASH_REMATCH[2]}")
+        else
+            ! [[ ${rest} =~ ${key}[\"\'] ]] || die "${2:-options} $1: a quotation mark is not closed before a blank or the end"
+            [[ ${rest} =~ ^[[:space:]]*([^[:space:]]+) ]]
+            parts+=("${BASH_REMATCH[1]}")
+        fi
+        rest=${rest:${#BASH_REMATCH[0]}}
+    done
+}
 # at_most N FILE OPTION: N, the value of OPTION, or the number of lines of FILE if that is smaller
 at_most() {
     local n; n=$(wc -l < "$2")
@@ -79,13 +119,13 @@ train() {
     find "${exp}" -maxdepth 1 -name '.dist_init_*' -delete # left by a killed run
     threads=${train_threads:+ --num_threads ${train_threads}}
     [ "${ngpu}" -gt 0 ] || processes=(--train_nproc "${train_nproc}") # GPUs have one process each
-    # shellcheck disable=SC2086
+    split "${args}"
     sec_follow --log "${exp}/train.log" -- \
         "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd} --name $(printf %q "$(basename "${exp}")")${threads}" \
         --log "${exp}/train.log" --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
         --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
         "${python}" -m espnet2_secap.bin.sec_train --config "${config}" --output_dir "${exp}" --resume true \
-        "${processes[@]}" "${data[@]}" "${normalize[@]}" "$@" ${args} 2> "${exp}/launch.log" && return
+        "${processes[@]}" "${data[@]}" "${normalize[@]}" "$@" "${parts[@]}" 2> "${exp}/launch.log" && return
     grep -hE ' error: |: stopped by ' "${exp}/train.log" | sort -u >&2 || tail -n 15 "${exp}/train.log" "${exp}/launch.log" >&2
     die "training ended early; the complete log is ${exp}/train.log"
 }

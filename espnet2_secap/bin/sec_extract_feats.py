@@ -64,9 +64,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run one job, or combine them all."""
     args = get_parser().parse_args(argv)
-    sets = " ".join(args.sets).split()
-    if not sets or len(set(sets)) < len(sets):
-        raise SecError(f"--sets {' '.join(sets)!r}: must name one or more sets, each once")
+    sets = list(dict.fromkeys(" ".join(args.sets).split()))  # one may be named as validation and as test set
+    if not sets:
+        raise SecError("--sets: must name one or more sets")
     if args.nj < 1 or args.batch_seconds <= 0 or args.num_threads < 1:
         raise SecError("--nj, --batch_seconds and --num_threads must be positive")
     settings = Settings(args.encoder, encoder_conf(args), args.dtype)

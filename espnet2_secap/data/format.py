@@ -17,6 +17,7 @@ from espnet2_secap.data.audio import (
     SHORTEST,
     BadAudio,
     Header,
+    check_heard,
     check_length,
     is_made_from,
     made_samples,
@@ -24,24 +25,18 @@ from espnet2_secap.data.audio import (
     read_header,
     write_audio,
 )
-from espnet2_secap.data.io import (
-    atomic_write,
-    invert,
-    make_dir,
-    read_captions,
-    read_kaldi,
-    write_captions,
-    write_kaldi,
-)
+from espnet2_secap.data.io import atomic_write, file_name, make_dir, write_kaldi
+from espnet2_secap.data.pieces import Recordings, cut
 from espnet2_secap.data.pipe import run_command, stamp
 from espnet2_secap.data.scp import is_command
-from espnet2_secap.data.validate import INVERSE, require_good_data_dir, utterance_files
+from espnet2_secap.data.segments import Segment
+from espnet2_secap.data.task import Task, about_labels, about_text, copy_tables, read_task
+from espnet2_secap.data.validate import MISSING_TEXT
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.process.jobs import Journal, fingerprint, gather, part_of, run_again
 from espnet2_secap.progress import progress
 
 NAMED = 3  # ids named in a message; the list has all
-OURS = ("wav.scp", "utt2num_samples")
 NAME = "format"  # of the journals
 PART = re.compile(r"\.tmp\.\d+$")  # of atomic_write
 
@@ -69,6 +64,15 @@ class FormatOptions:
         False,
     )
     pipe_seconds: float = option("time limit of each of these commands, in seconds", 300.0)
+    missing_text: str = option(
+        "utterances that text has without words, or lacks: empty keeps them as nothing said, skip leaves them out of "
+        "train and valid, error refuses the set",
+        "empty",
+        choices=MISSING_TEXT,
+    )
+    emotion_map: str | None = option(
+        "file of lines `label label`: in utt2emo and emo2utt the second takes the place of the first", None
+    )
 
     def check(self) -> None:
         """Raise a SecError if an option is out of range."""
@@ -86,14 +90,18 @@ class FormatOptions:
         if self.max_wav_duration > LONGEST:
             raise SecError(f"--max_wav_duration {self.max_wav_duration}: must be at most {LONGEST:.0f} s")
 
-    def made_from(self, wavs: dict[str, str]) -> str:
-        """A fingerprint of all that decides which audio is written, but for the recordings' content."""
+    def task(self) -> Task:
+        """Check the data directory and read what is to be done; a SecError says what is bad."""
+        return read_task(self.data_dir, self.allow_pipes, self.missing_text, self.emotion_map)
+
+    def made_from(self, task: Task) -> str:
+        """A fingerprint of all that decides what is written, but for the content of recordings and copied files."""
         limits = [self.min_wav_duration, self.max_wav_duration]
-        return fingerprint([wavs, self.role, self.fs, self.audio_format, *limits])
+        return fingerprint([task.content(), self.role, self.fs, self.audio_format, *limits, self.missing_text])
 
     def audio(self, job: int, utt_id: str) -> str:
         """Where a job writes an utterance."""
-        return str(Path(self.output_dir) / "data" / f"format.{job}" / f"{utt_id}.{self.audio_format}")
+        return str(Path(self.output_dir) / "data" / f"format.{job}" / f"{file_name(utt_id)}.{self.audio_format}")
 
 
 def format_job(options: FormatOptions, job: int) -> None:
@@ -103,19 +111,25 @@ def format_job(options: FormatOptions, job: int) -> None:
         SecError: the data directory is bad. Unusable recordings are no error here: the journal has the reason.
         OSError: no space, no permission.
     """
-    require_good_data_dir(options.data_dir, allow_pipes=options.allow_pipes)
-    wavs = read_kaldi(Path(options.data_dir) / "wav.scp")
-    ids = part_of(list(wavs), options.nj, job)
+    task = options.task()
+    ids = part_of(list(task.sources), options.nj, job)
     audio_dir = make_dir(Path(options.output_dir) / "data" / f"format.{job}")
     # Nothing is taken over: `format_utterance` knows finished audio, and unusable recordings may have been replaced.
-    journal = Journal(options.output_dir, NAME, job, options.nj, options.made_from(wavs), ids, resume=False)
+    journal = Journal(options.output_dir, NAME, job, options.nj, options.made_from(task), ids, resume=False)
     _remove_parts(audio_dir)
+    recordings = Recordings(options.fs, options.pipe_seconds)
     for utt_id in progress(ids, len(ids), f"format {options.data_dir} {job}/{options.nj}"):
+        source, target = task.sources[utt_id], Path(options.audio(job, utt_id))
         try:
-            samples, notes = format_utterance(wavs[utt_id], Path(options.audio(job, utt_id)), options)
+            if utt_id in task.wordless and options.missing_text == "skip" and options.role != "test":
+                raise BadAudio("has no transcription; --missing_text empty keeps it")
+            if task.segments is None:
+                samples, notes = format_utterance(source, target, options)
+            else:
+                samples, notes = format_segment(source, task.segments[utt_id], target, options, recordings)
             journal.add(utt_id, {"samples": samples, "notes": notes})
         except BadAudio as err:
-            journal.add(utt_id, {"bad": f"{_named(wavs[utt_id])}: {err}"})
+            journal.add(utt_id, {"bad": f"{_named(source)}: {err}"})
 
 
 def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple[int, list[str]]:
@@ -139,6 +153,23 @@ def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple
     if samples < SHORTEST * options.fs - 1:
         raise BadAudio(f"is too short: {samples} samples at {options.fs} Hz; leave it out")
     return samples, header.notes(options.fs)
+
+
+def format_segment(
+    source: str, segment: Segment, target: Path, options: FormatOptions, recordings: Recordings
+) -> tuple[int, list[str]]:
+    """`format_utterance` for a part of a recording."""
+    notes = [*recordings.notes(source), "cut from recordings by segments"]
+    changed = None if is_command(source) else os.stat(source).st_mtime_ns
+    made_by = stamp(f"{source} {changed} {segment.start} {segment.end}")
+    samples, pcm = made_samples(target, made_by, options.fs), None
+    if samples is None:
+        pcm = check_heard(cut(recordings.read(source), options.fs, segment))
+        samples = len(pcm)
+    _check_length(Header(samples, options.fs, 1), options)
+    if pcm is not None:
+        write_audio(target, pcm, options.fs, made_by)
+    return samples, notes
 
 
 def _format_piped(command: str, target: Path, options: FormatOptions) -> int:
@@ -177,10 +208,8 @@ def combine(options: FormatOptions) -> str:
     Raises:
         SecError: a job has not finished, no utterance is left, or a test utterance cannot be used.
     """
-    require_good_data_dir(options.data_dir, allow_pipes=options.allow_pipes)
-    data_dir, output_dir = Path(options.data_dir), Path(options.output_dir)
-    made_from = options.made_from(read_kaldi(data_dir / "wav.scp"))
-    _, jobs = gather(output_dir, NAME, options.nj, 2, made_from)
+    data_dir, output_dir, task = Path(options.data_dir), Path(options.output_dir), options.task()
+    _, jobs = gather(output_dir, NAME, options.nj, 2, options.made_from(task))
     results = {utt_id: result for of_job in jobs.values() for utt_id, result in of_job.items()}
     bad = {utt_id: result["bad"] for utt_id, result in results.items() if "bad" in result}
     scp = {utt: options.audio(job, utt) for job, of_job in jobs.items() for utt in of_job if utt not in bad}
@@ -191,12 +220,13 @@ def combine(options: FormatOptions) -> str:
         raise run_again(output_dir, 2, options.nj, {job: f"{path} was removed" for job, path in lost.items()})
     _write_bad(output_dir / "bad_utts.tsv", bad)
     _refuse(options, scp, bad)
-    _copy_tables(data_dir, output_dir, scp)
+    copy_tables(data_dir, output_dir, scp, task.emotions)
     num_samples = {utt_id: results[utt_id]["samples"] for utt_id in scp}
     write_kaldi(output_dir / "utt2num_samples", num_samples)
     write_kaldi(output_dir / "wav.scp", scp)
     _remove_orphans(output_dir, scp.values())
-    return _summary(options, num_samples, [note for utt_id in scp for note in results[utt_id]["notes"]], bad)
+    summary = _summary(options, num_samples, [note for utt_id in scp for note in results[utt_id]["notes"]], bad)
+    return "\n".join([summary, *about_text(task, scp), *about_labels(data_dir, output_dir, task)])
 
 
 def _refuse(options: FormatOptions, scp: dict[str, str], bad: dict[str, str]) -> None:
@@ -213,27 +243,6 @@ def _refuse(options: FormatOptions, scp: dict[str, str], bad: dict[str, str]) ->
             f" fix them (all are listed in {where}), or leave them out with --skip_bad_test true (in a recipe:"
             ' --format_args "--skip_bad_test true")'
         )
-
-
-def _copy_tables(data_dir: Path, output_dir: Path, keep: dict[str, str]) -> None:
-    """Copy every file with a line per utterance, and their inverses; remove those that data_dir lacks."""
-    names = [name for name in utterance_files(data_dir) if name not in OURS]
-    inverse = [INVERSE[name] for name in names if name in INVERSE and (data_dir / INVERSE[name]).is_file()]
-    for name in utterance_files(output_dir) + list(INVERSE.values()):
-        if name not in (*names, *inverse, *OURS):
-            (output_dir / name).unlink(missing_ok=True)
-    for name in names:
-        if name == "captions":
-            write_captions(output_dir / name, _only(read_captions(data_dir / name), keep))
-            continue
-        table = _only(read_kaldi(data_dir / name), keep)
-        write_kaldi(output_dir / name, table)
-        if name in INVERSE and INVERSE[name] in inverse:
-            write_kaldi(output_dir / INVERSE[name], invert(table))
-
-
-def _only(table: dict, keep: dict) -> dict:
-    return {utt_id: value for utt_id, value in table.items() if utt_id in keep}
 
 
 def _summary(options: FormatOptions, num_samples: dict[str, int], notes: list[str], bad: dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Reading and writing the text files of a data directory: `id value` lines, UTF-8, sorted by id."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -11,24 +12,31 @@ from espnet2_secap.process.files import atomic_write, make_dir, named_os_errors
 __all__ = ["atomic_write", "make_dir", "named_os_errors"]  # of process/files.py, from here too
 
 BOM = b"\xef\xbb\xbf"
+_NO_NAME = re.compile(r"[/\\]|^[-.]|%(?=[0-9A-F]{2})")  # in a file name; the last keeps `a%2Fb` apart from `a/b`
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff]")  # all but the tab; what UTF-8 has no bytes for
 MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take 255 bytes
 
 
 def bad_id(utt_id: str) -> str | None:
-    """Say why `utt_id` cannot be an utterance's id, or return None if it can.
-
-    Ids become file names: none may lead out of the output folder or look like an option.
-    """
+    """Say why `utt_id` cannot be an utterance's id, or return None if it can; see `file_name` for its files."""
     if not utt_id or any(c.isspace() or not c.isprintable() for c in utt_id):
         return "an id may not be empty or hold blanks or control characters; rename it"
-    if utt_id[0] in "-.":
-        return f"an id may not begin with {utt_id[0]!r}; rename it"
-    if "/" in utt_id or "\\" in utt_id:
-        return "an id may not hold a slash; rename it"
     if len(utt_id.encode("utf-8", "replace")) > MAX_ID_BYTES:
         return f"an id may not be longer than {MAX_ID_BYTES} bytes; rename it"
     return None
+
+
+def file_name(utt_id: str) -> str:
+    """A file name for an id, another one for each: it leads out of no folder and looks like no option.
+
+    >>> file_name("dia0/utt1"), file_name("-x"), file_name("a-b.c")
+    ('dia0%2Futt1', '%2Dx', 'a-b.c')
+    """
+    name = _NO_NAME.sub(lambda match: f"%{ord(match[0]):02X}", utt_id)
+    content = name.encode("utf-8")
+    if len(content) > MAX_ID_BYTES:
+        name = f"{content[:160].decode('utf-8', 'ignore')}-{hashlib.sha256(utt_id.encode()).hexdigest()[:32]}"
+    return name
 
 
 Entry = tuple[int, str, str]  # line number, id, value
@@ -140,13 +148,16 @@ def good_lines(path: str | Path, may_be_empty: bool = False) -> list[Entry]:
     return entries
 
 
-def read_kaldi(path: str | Path) -> dict[str, str]:
+def read_kaldi(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
     """Read an `id value` file; ids in the file's order.
+
+    Args:
+        may_be_empty: accept an id without a value, as in Kaldi's text.
 
     Raises:
         SecError: missing or empty file, BOM, CRLF, not UTF-8, an id twice or without a value.
     """
-    return {utt_id: value for _, utt_id, value in good_lines(path)}
+    return {utt_id: value for _, utt_id, value in good_lines(path, may_be_empty)}
 
 
 def read_captions(path: str | Path, may_be_empty: bool = False) -> dict[str, list[str]]:
@@ -183,8 +194,11 @@ def read_lengths(path: str | Path) -> dict[str, int]:
     return lengths
 
 
-def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
+def write_kaldi(path: str | Path, mapping: Mapping[str, object], may_be_empty: bool = False) -> None:
     """Write an `id value` file, sorted by id, at once or not at all.
+
+    Args:
+        may_be_empty: write ids without a value too, as in Kaldi's text.
 
     Raises:
         SecError: an id or a value that would not be read back unchanged.
@@ -194,9 +208,9 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object]) -> None:
         value = str(mapping[utt_id]).strip(" \t")
         if not utt_id or " " in utt_id or "\t" in utt_id or _CONTROL.search(utt_id):
             raise SecError(f"{path}: {shorten(utt_id)!r} cannot be an id: it is empty or holds blanks; rename it")
-        if not value or _CONTROL.search(value):
+        if not (value or may_be_empty) or _CONTROL.search(value):
             raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or holds control characters; fix it")
-        lines.append(f"{utt_id} {value}\n")
+        lines.append(f"{utt_id} {value}".rstrip(" ") + "\n")
     with atomic_write(path) as stream:
         stream.writelines(lines)
 

@@ -67,7 +67,9 @@ def _found_in(name: str, notes: list[str]) -> list[Recording]:
 
 def _of_scp(path: Path) -> list[Recording]:
     if (path.parent / "segments").exists():
-        raise SecError(f"{path.parent / 'segments'}: segments are not supported; cut the recordings and remove it")
+        raise SecError(
+            f"{path.parent / 'segments'}: segments are not cut here; format the set (stage 2), then give dump/raw/<set>"
+        )
     check_wav_scp(path)
     return [Recording(utt_id, entry) for _, utt_id, entry in good_lines(path)]
 

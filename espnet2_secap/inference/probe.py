@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import os
+import sys
 from collections import Counter
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from espnet2_secap.data.io import atomic_write, read_kaldi
+from espnet2_secap.data.io import atomic_write, good_lines
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import masked_mean
@@ -30,13 +33,14 @@ def embed(model, utterances: Utterances, batch_size: int, device: str) -> dict[s
 
 
 def fit_probe(
-    train: dict[str, np.ndarray], test: dict[str, np.ndarray], labels: dict[str, str]
+    train: Mapping[Hashable, np.ndarray], test: Mapping[Hashable, np.ndarray], labels: Mapping[Hashable, str]
 ) -> dict[str, float | int | str | None]:
     """Fit a logistic regression and try it on the test utterances whose label it has seen.
 
     Args:
-        train, test: embeddings (H,) by utterance.
-        labels: label by utterance, of both sets.
+        train, test: embeddings (H,) by utterance. Ids are unique within a set only: where sets are joined, the keys
+            name the set too.
+        labels: label by utterance, of both.
 
     Returns:
         accuracy and chance (always the most frequent label of training) as shares, n utterances tried; or accuracy
@@ -46,6 +50,8 @@ def fit_probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if not test:
+        return {"accuracy": None, "chance": None, "n": 0, "reason": "no test set but the training set"}
     known = Counter(labels[utt] for utt in train if utt in labels)
     tried = [utt for utt in test if labels.get(utt) in known]
     repeated = [label for label, count in known.items() if count > 1]
@@ -65,28 +71,51 @@ def fit_probe(
 
 
 def probe_model(model_file: str, args: argparse.Namespace) -> dict:
-    """Probe one model and write probe.json beside it; options are those of sec_probe."""
+    """Probe one model and write probe.json beside it; options are those of sec_probe.
+
+    A set that is named twice is tested once; the training set is no test set, and a note says so.
+    """
     from espnet2_secap.tasks.sec import SECTask
 
     if len(args.label_dirs) != 1 + len(args.test_dirs):
         raise SecError("--label_dirs: expected one folder for --train_dir and one for each of --test_dirs")
+    pairs = list(zip([args.train_dir, *args.test_dirs], args.label_dirs, strict=True))
+    label_dir_of = dict(reversed(pairs))
+    test_dirs = _other_dirs(args.train_dir, args.test_dirs)
     model, _ = SECTask.build_model_from_file(None, model_file, args.device)
-    train = embed(model, Utterances(args.train_dir), args.batch_size, args.device)
-    test = {}
-    for folder in args.test_dirs:
-        test |= embed(model, Utterances(folder), args.batch_size, args.device)
-    folder = Path(model_file).parent
-    result = {"system": folder.name, "set": "+".join(Path(d).name for d in args.test_dirs)}
+    train, test = (
+        {
+            (folder, utt): vector
+            for folder in folders
+            for utt, vector in embed(model, Utterances(folder), args.batch_size, args.device).items()
+        }
+        for folders in ([args.train_dir], test_dirs)
+    )
+    exp = Path(model_file).parent
+    result = {"system": exp.name, "set": "+".join(Path(folder).name for folder in test_dirs)}
     for name, file in (("emotion", "utt2emo"), ("sentence", "text")):
-        labels = {}
-        for label_dir in args.label_dirs:
-            if (Path(label_dir) / file).is_file():
-                labels |= read_kaldi(Path(label_dir) / file)
+        labels = {
+            (folder, utt): label
+            for folder in (args.train_dir, *test_dirs)
+            if (Path(label_dir_of[folder]) / file).is_file()
+            for _, utt, label in good_lines(Path(label_dir_of[folder]) / file, may_be_empty=name == "sentence")
+            if label
+        }
         result[name] = fit_probe(train, test, labels)
-    with atomic_write(folder / args.output_name) as file:
+    with atomic_write(exp / args.output_name) as file:
         json.dump(result, file, ensure_ascii=False, indent=1)
-    print(f"{folder.name}: " + "; ".join(_say(name, result[name]) for name in ("emotion", "sentence")))
+    print(f"{exp.name}: " + "; ".join(_say(name, result[name]) for name in ("emotion", "sentence")))
     return result
+
+
+def _other_dirs(train_dir: str, test_dirs: list[str]) -> list[str]:
+    """Each test folder once, without the one that the probes are fitted on."""
+    places: dict[str, str] = {}
+    for folder in test_dirs:
+        places.setdefault(os.path.realpath(folder), folder)
+    if places.pop(os.path.realpath(train_dir), None):
+        print(f"note: the probes are fitted on {train_dir} and so not tested on it", file=sys.stderr)
+    return list(places.values())
 
 
 def _say(name: str, probe: dict) -> str:

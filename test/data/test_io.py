@@ -4,6 +4,7 @@ import pytest
 
 from espnet2_secap.data.io import (
     bad_id,
+    file_name,
     invert,
     read_captions,
     read_kaldi,
@@ -104,16 +105,21 @@ def test_captions_must_be_lists_of_sentences(tmp_path, value):
         write_captions(tmp_path / "captions", {"a": value})
 
 
-@pytest.mark.parametrize(
-    "utt_id", ["../x", "a/b", "/etc/x", "a\\b", "-rf", ".", "..", "", "a\u3000b", "a\0", "字" * 100]
-)
-def test_ids_that_cannot_be_file_names(utt_id):
+@pytest.mark.parametrize("utt_id", ["", "a b", "a\u3000b", "a\0", "字" * 100])
+def test_ids_that_are_none(utt_id):
     assert bad_id(utt_id)
 
 
-@pytest.mark.parametrize("utt_id", ["tx_emotion_00201000015", "a-b.c", "张三_1", "a" * 200])
-def test_ids_that_can(utt_id):
-    assert bad_id(utt_id) is None
+PLAIN_IDS = ["tx_emotion_00201000015", "a-b.c", "张三_1", "a" * 200, "100%", "%s%2", "%%"]
+ODD_IDS = ["../x", "a/b", "a%2Fb", "a%252Fb", "/etc/x", "a\\b", "-rf", ".", "..", "/" * 200, "/" * 199 + "a", "%2F"]
+
+
+def test_every_id_has_a_file_name_of_its_own_within_its_folder():
+    names = [file_name(utt_id) for utt_id in PLAIN_IDS + ODD_IDS]
+    assert names[: len(PLAIN_IDS)] == PLAIN_IDS and len(set(names)) == len(names)
+    for utt_id, name in zip(PLAIN_IDS + ODD_IDS, names, strict=True):
+        assert bad_id(utt_id) is None
+        assert "/" not in name and "\\" not in name and name[0] not in "-." and len(name.encode()) <= 200
 
 
 def test_invert_lists_ids_in_order():

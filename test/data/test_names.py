@@ -9,15 +9,16 @@ import soundfile as sf
 
 from espnet2_secap.bin.sec_format_audio import main
 from espnet2_secap.bin.sec_validate_data import main as validate
-from espnet2_secap.data.io import atomic_write, bad_id
+from espnet2_secap.data.io import atomic_write, bad_id, file_name
 
 GOOD = [
     *("it's", '"q"', "$(mkdir)", "`mkdir`", "a;mkdir", "a|b", "a*?[b]", "~root", "{}", "%s%n", "CON", "nul.wav", "a:b"),
     *("中文", "e\u0301", "a&b<c>", "=a", "#a", "!a", "x" * 200, "u0.tmp.1"),
+    *("-rf", "--help", "../up", "a/../../b", "/etc/x", "a/b", "a\\b", "..", ".", ".hidden"),
 ]
 BAD = [
     *("a b", "a\tb", "a\nb", "a\0b", "a\rb", "a\x1b[31mb", "\u202eb", "a\u200bb", "a\u2028b", "a\u3000b", "\ufeffa"),
-    *("-rf", "--help", "../up", "a/../../b", "/etc/x", "a/b", "a\\b", "..", ".", ".hidden", "x" * 300, "中" * 100),
+    *("x" * 300, "中" * 100),
 ]
 
 
@@ -61,7 +62,7 @@ def test_ids(place, capsys, name):
     assert not made
     assert worked == (name in GOOD) == (bad_id(name) is None)
     if worked:
-        assert files(place / "dump/raw/train/data/format.1") == {f"{name}.wav"}
+        assert files(place / "dump/raw/train/data/format.1") == {f"{file_name(name)}.wav"}
         validate(["dump/raw/train"])
     else:
         assert not (place / "dump").exists()

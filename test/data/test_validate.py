@@ -2,7 +2,7 @@
 
 import pytest
 
-from espnet2_secap.data.validate import require_good_data_dir, utterance_files, validate_data_dir
+from espnet2_secap.data.validate import Leniency, require_good_data_dir, utterance_files, validate_data_dir
 from espnet2_secap.errors import SecError
 
 GOOD = {
@@ -74,7 +74,13 @@ def test_files_that_are_no_tables_are_not_read(folder):
         ("spk2utt", "s1 a\ns2 b c\n", ["spk2utt:2: s2: lists b, which utt2spk has under s1"]),
         ("spk2utt", "s1 a\ns2 c\n", ["spk2utt: b: is missing"]),
         ("emo2utt", "sad a c\nhappy b\n", ["emo2utt:2: happy: not in byte order"]),
-        ("segments", "a r 0 1\n", ["segments: segments are not supported"]),
+        (
+            "segments",
+            "a a 0 1\nb b 1 0.5\nc z 0 -1\n",
+            ["segments:2: b: start 1 and end 0.5", "segments:3: c: wav.scp"],
+        ),
+        ("segments", "a a 0 1\nb b 0 1 A\nc c 0 -1\n", ["segments:2: b: has 4 values"]),
+        ("segments", "a a 0 1\nb b -1 1\nc c 0 one\n", ["segments:2: b: start -1", "segments:3: c: 0 one are not"]),
     ],
 )
 def test_each_bad_line_is_told_once(folder, name, content, said):
@@ -94,8 +100,38 @@ def test_three_fields_in_utt2spk(folder):
     assert validate_data_dir(folder) == [f"{folder}/utt2spk:2: b: has 2 values, must have one; remove the others"]
 
 
-@pytest.mark.parametrize("utt_id", ["../x", "-x", "a/b", "字" * 100])
-def test_ids_that_lead_out_of_the_folder(tmp_path, utt_id):
+def test_with_segments_ids_are_those_of_the_segments(folder):
+    """Kaldi's habit: wav.scp has recordings, one of which nobody needs; all other files have utterances."""
+    (folder / "wav.scp").write_text("dia0 x.wav\ndia1 y.wav\ndia2 z.wav\n")
+    (folder / "segments").write_text("a dia0 0 1.5\nb dia0 1.5 -1\nc dia1 0.25 3\n")
+    assert validate_data_dir(folder, ["captions", "text"]) == []
+    (folder / "segments").write_text("a dia0 0 1.5\nb dia0 1.5 -1\n")
+    problems = validate_data_dir(folder)
+    assert f"{folder}/captions:3: c: is not in segments; remove it or add its recording" in problems
+
+
+def test_an_utterance_without_words_is_one_missing_text_is_for_the_user_to_decide(folder):
+    (folder / "text").write_text("a 你好\nb\nc x\n", encoding="utf-8")
+    assert validate_data_dir(folder) == []
+    assert "text:2: b: has no value" in validate_data_dir(folder, leniency=Leniency(missing_text="error"))[0]
+    (folder / "text").write_text("a 你好\nb\n", encoding="utf-8")
+    (problem,) = validate_data_dir(folder)
+    assert "text: c: is missing" in problem and "--missing_text" in problem
+    for allowed in ("skip", "empty"):
+        assert validate_data_dir(folder, leniency=Leniency(missing_text=allowed)) == []
+
+
+def test_kaldi_s_no_text_and_no_wav(folder):
+    (folder / "text").write_text("a x\n")
+    (folder / "wav.scp").unlink()
+    assert validate_data_dir(folder, leniency=Leniency(no_text=True, no_wav=True)) == []
+    (folder / "utt2emo").write_text("a sad\nc sad\n")
+    (problem, _) = validate_data_dir(folder, leniency=Leniency(no_text=True, no_wav=True))
+    assert problem.startswith(f"{folder}/utt2emo: b: is missing, captions has it in line 2")
+
+
+@pytest.mark.parametrize("utt_id", ["字" * 100, "a\u3000b"])
+def test_ids_that_are_none(tmp_path, utt_id):
     (tmp_path / "wav.scp").write_text(f"{utt_id} x.wav\n", encoding="utf-8")
     (problem,) = validate_data_dir(tmp_path)
     assert problem.startswith(f"{tmp_path}/wav.scp:1: ")

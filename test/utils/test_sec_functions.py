@@ -119,3 +119,52 @@ def test_a_record_that_cannot_be_written_does_not_stop_the_run(tmp_path):
     (tmp_path / "exp" / ".stages.tsv").mkdir(parents=True)
     status, lines, err = run(tmp_path, 'stage_begins 1 "corpus"; echo done')
     assert status == 0 and lines[-1] == "done" and "sec_stages: error: exp/.stages.tsv" in err
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("", []),
+        ("  \t\n ", []),
+        ("--a b  --c\nd", ["--a", "b", "--c", "d"]),
+        ("--prompt 'two words' --x", ["--prompt", "two words", "--x"]),
+        ('--prompt "it\'s a \\ $HOME `id` *" y', ["--prompt", "it's a \\ $HOME `id` *", "y"]),
+        ("--p='a b' --conf path='/x y/z' k=v='c d'", ["--p=a b", "--conf", "path=/x y/z", "k=v=c d"]),
+        ('--encoder_conf {"layer":6} don\'t', ["--encoder_conf", '{"layer":6}', "don't"]),
+        ("--encoder_conf '{\"layer\": 6}'", ["--encoder_conf", '{"layer": 6}']),
+        ("--prompt '' --x \"\"", ["--prompt", "", "--x", ""]),
+        ("$(touch made) ; * ~ \\n", ["$(touch", "made)", ";", "*", "~", "\\n"]),
+    ],
+)
+def test_options_with_blanks_inside_are_quoted_and_nothing_is_expanded(tmp_path, value, words):
+    status, lines, err = run(tmp_path, 'split "${VALUE}"; printf "%s\n" ${#parts[@]} "${parts[@]}"', VALUE=value)
+    assert (status, err) == (0, "") and lines == [str(len(words)), *words]
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("value", ["--prompt 'two words", '--p="a b', "--p 'a'b"])
+def test_a_quotation_mark_that_is_not_closed_is_an_error(tmp_path, value):
+    status, lines, err = run(tmp_path, 'split "${VALUE}" --inference_args; echo no', VALUE=value)
+    assert status == 1 and err.startswith(f"sec.sh: error: --inference_args {value}: a quotation mark") and not lines
+
+
+SETS = "local_data_opts= format_args= extract_args= align_args= caption_args= inference_args= score_args=; "
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "tests", "expected"),
+    [
+        ("train", "valid", "test", "test | train valid test | train valid test"),
+        ("train", "valid", "valid test", "valid test | train valid test | train test test"),
+        ("train", "valid", " test\n test  more ", "test more | train valid test more | train valid test test"),
+        ("all", "all", "all test", "all test | all test | train test"),
+        ("train", "valid", "", " | train valid | train valid"),
+    ],
+)
+def test_a_set_that_several_options_name_is_there_once(tmp_path, train, valid, tests, expected):
+    body = SETS + (
+        "train_set=${TRAIN} valid_set=${VALID} test_sets=${TESTS}; read_sets; roles=; "
+        'for dset in "${sets[@]}"; do roles+=" $(role_of "${dset}")"; done; echo "${tests[*]} | ${sets[*]} |${roles}"'
+    )
+    status, lines, err = run(tmp_path, body, TRAIN=train, VALID=valid, TESTS=tests)
+    assert (status, err, lines) == (0, "", [expected])

@@ -31,6 +31,8 @@ fs=16000              # Hz
 min_wav_duration=0.1  # seconds; training and validation utterances outside of these two are left out
 max_wav_duration=30   # seconds
 format_args=          # further options of sec_format_audio: "--skip_bad_test true --pipe_seconds 60"
+missing_text=empty    # utterances without a transcription: empty (nothing said), skip (left out of train and valid), error
+emotion_map=          # file of lines "label label": other names for labels of utt2emo
 allow_pipes=false     # run the commands (sox ... |) that wav.scp holds: whoever made it runs programs on this machine
 # Speech features
 feats_type=extracted  # extracted: stage 3 writes features; raw: the encoder runs in training
@@ -106,11 +108,7 @@ decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
 export SEC_PROMPTS=${prompts:-en} # of local/data.sh too, whose mini LM learns to follow them
 [ -n "${prompts}" ] || [ ! -f "${MAIN_ROOT}/espnet2_secap/text/prompts_${lang}.txt" ] || SEC_PROMPTS=${lang}
 [ -n "${prompts}" ] || grep -qs '^prompts:' "${caption_config}" || prompts=${SEC_PROMPTS}
-read -ra tests <<< "${test_sets}"
-for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
-    [[ ${dset} =~ ^[[:alnum:]_][[:alnum:]_.+-]*$ ]] ||
-        die "set '${dset}': its name may hold letters, digits and _ . + - only"
-done
+read_sets # -> tests, sets
 "${gpu_inference}" && jobs_cmd="${cuda_cmd} --gpu 1" device=cuda || jobs_cmd=${decode_cmd} device=cpu
 export SEC_RUN_PID=$$ # what is started here ends where this script is no more
 exec {lock_fd}<>"${lock}" || die "--lock ${lock}: cannot be written"
@@ -120,46 +118,47 @@ mkdir -p "${dumpdir}" "${expdir}" || die "--dumpdir ${dumpdir}, --expdir ${expdi
 
 if runs 1 "${skip_data_prep}"; then
     stage_begins 1 "corpus -> data/"
-    # shellcheck disable=SC2086
-    local/data.sh ${local_data_opts}
+    split "${local_data_opts}" && local/data.sh "${parts[@]}"
 fi
 
 if runs 2 "${skip_data_prep}"; then
     stage_begins 2 "format and check audio -> ${dumpdir}/raw"
-    for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
+    for dset in "${sets[@]}"; do
         need "data/${dset}/wav.scp" 1
-        utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}"
-        case ${dset} in "${train_set}") role=train ;; "${valid_set}") role=valid ;; *) role="test" ;; esac
-        n=$(at_most "${nj}" "data/${dset}/wav.scp" --nj)
-        format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "${role}"
+        utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}" \
+            --missing_text "${missing_text}"
+        [ -e "data/${dset}/segments" ] && utts=segments || utts=wav.scp
+        n=$(at_most "${nj}" "data/${dset}/${utts}" --nj)
+        format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "$(role_of "${dset}")"
             --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
-            --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n")
-        # shellcheck disable=SC2206
-        format+=(${format_args})
+            --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n"
+            --missing_text "${missing_text}" ${emotion_map:+--emotion_map "${emotion_map}"})
+        split "${format_args}" && format+=("${parts[@]}")
         jobs "${train_cmd}" "$n" "${dumpdir}/raw/${dset}/logs/format.JOB.log" \
             "${format[@]}" --job JOB
         "${format[@]}" --combine true
     done
+    python3 -m espnet2_secap.bin.sec_compare_sets --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" \
+        --tests "${tests[@]/#/${dumpdir}/raw/}" --output "${dumpdir}/raw/overlap.tsv"
 fi
 
 if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
     stage_begins 3 "speech features by ${encoder_name} ${upstream_path} -> ${feats_dir}"
-    for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do need "${dumpdir}/raw/${dset}/wav.scp" 2; done
+    for dset in "${sets[@]}"; do need "${dumpdir}/raw/${dset}/wav.scp" 2; done
     n=$(at_most "${nj}" "${dumpdir}/raw/${train_set}/wav.scp" --nj)
-    extract=(sec_extract_feats --dumpdir "${dumpdir}" --sets "${train_set} ${valid_set} ${test_sets}"
+    extract=(sec_extract_feats --dumpdir "${dumpdir}" --sets "${sets[*]}"
         --output "${feats_dir}" --encoder "${encoder}" --dtype "${feats_dtype}"
         --batch_seconds "${batch_seconds}" --device "${device}" --nj "$n")
     [ "${encoder}" != s3prl ] || extract+=(--upstream "${upstream}" --layer "${upstream_layer}")
     [ "${encoder}" != s3prl ] || [ -z "${upstream_path}" ] || extract+=(--upstream_path "${upstream_path}")
-    # shellcheck disable=SC2206
-    extract+=(${extract_args})
+    split "${extract_args}" && extract+=("${parts[@]}")
     jobs "${jobs_cmd}" "$n" "${feats_dir}/logs/extract.JOB.log" "${extract[@]}" --job JOB
     "${extract[@]}" --combine true
 fi
 
 if runs 4 "${skip_data_prep}"; then
     stage_begins 4 "lengths and statistics -> ${sec_stats_dir}"
-    for dset in "${train_set}" "${valid_set}"; do
+    for dset in $(unique "${train_set}" "${valid_set}"); do
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
         stats=()
         [ "${feats_type} ${feats_normalize} ${dset}" != "extracted global_mvn ${train_set}" ] || stats=(--feats_stats "${stats_file}")
@@ -194,8 +193,8 @@ if runs 7 "${skip_eval}"; then
         decode=(sec_inference --config "${inference_config}" --data_dir "${feats_dir}/${dset}" --nj "$n"
             --output_dir "${decode_dir}/${dset}" --device "${device}")
         ! "${shuffled_audio}" || decode+=(--shuffled_audio_dir "${decode_dir}_shuffled_audio/${dset}")
-        # shellcheck disable=SC2086
-        jobs "${jobs_cmd}" "$n" "${decode_dir}/${dset}/logs/decode.JOB.log" "${decode[@]}" ${inference_args} \
+        split "${inference_args}"
+        jobs "${jobs_cmd}" "$n" "${decode_dir}/${dset}/logs/decode.JOB.log" "${decode[@]}" "${parts[@]}" \
             --sec_model_file "${sec_exp}/${inference_model}" --job JOB
         "${decode[@]}" --combine true
     done
@@ -213,11 +212,11 @@ if runs 8 "${skip_eval}"; then
             systems+=("${expdir}/${kind}_caption/${dset}")
         done
         for system in "${systems[@]}"; do
-            # shellcheck disable=SC2086
+            split "${score_args}"
             job "${train_cmd}" "${system}/logs/score.log" \
                 sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --lang "${lang}" \
                 --output "${system}/score.json" --truth_dir "${dumpdir}/raw/${dset}" \
-                ${segment:+--segment "${segment}"} ${words:+--words "${words}"} ${score_args}
+                ${segment:+--segment "${segment}"} ${words:+--words "${words}"} "${parts[@]}"
         done
     done
     if "${probe}" && [ -e "${align_exp}/${align_model}" ]; then
