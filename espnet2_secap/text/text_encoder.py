@@ -54,7 +54,7 @@ class BertTextEncoder(AbsTextEncoder):
         longest = getattr(config, "max_position_embeddings", None) or 512
         if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):  # their positions begin after padding
             longest -= (config.pad_token_id or 0) + 1
-        return lambda text: tokenizer.encode_whole(text, longest)
+        return lambda text: tokenizer.encode_whole(text, longest) or _nothing(tokenizer)
 
 
 class TokenEmbedding(AbsTextEncoder):
@@ -85,4 +85,9 @@ class TokenEmbedding(AbsTextEncoder):
     def tokenize(cls, path: str, max_length: int = 256, **_) -> Callable[[str], list[int]]:
         """Text -> token ids, at most `max_length`."""
         tokenizer = build_tokenizer(path)
-        return lambda text: tokenizer.encode(text)[:max_length]
+        return lambda text: tokenizer.encode(text)[:max_length] or _nothing(tokenizer)
+
+
+def _nothing(tokenizer) -> list[int]:
+    """The ids of a text without words (laughter): one token, since attention over none is NaN."""
+    return [next((one for one in (tokenizer.eos_id, tokenizer.bos_id) if one is not None), 0)]

@@ -45,3 +45,20 @@ def test_shapes_and_padding(encoder, tiny_bert, tiny_llama):
 
 def test_trained_embeddings_are_cut_at_their_longest(tiny_llama):
     assert len(TokenEmbedding.tokenize(path=tiny_llama, max_length=5)("今天下午三点我们在图书馆门口见面")) == 5
+
+
+@pytest.mark.parametrize("words", ["", "  "])
+def test_a_text_without_words_is_one_token_and_finite(words, tiny_bert, tiny_llama, tmp_path):
+    """An utterance of laughter has an empty transcription, which takes STMIL from no other."""
+    from tiny import make_qwen
+
+    for encoder, conf in (
+        (BertTextEncoder, {"path": tiny_bert}),
+        (BertTextEncoder, {"path": str(make_qwen(tmp_path))}),
+        (TokenEmbedding, {"path": tiny_llama}),
+    ):
+        ids = encoder.tokenize(**conf)(words)
+        assert len(ids) >= 1
+        if encoder is TokenEmbedding or conf["path"] == tiny_bert:
+            ids = torch.tensor([ids])
+            assert encoder(**conf)(ids, torch.ones_like(ids, dtype=torch.bool)).isfinite().all()

@@ -228,7 +228,8 @@ def main(argv: list[str] | None = None) -> None:
     config = read_config(args.config, "llm", LLMConfig(), args.seed)
     captions = read_captions(args.train_set / "captions")
     text = args.train_set / "text"
-    transcriptions = read_kaldi(text) if text.is_file() else {}
+    transcriptions = read_kaldi(text, may_be_empty=True) if text.is_file() else {}
+    transcriptions = {utt_id: words for utt_id, words in transcriptions.items() if words}
     prompts = read_prompts(args.prompts or "zh")
     record = record_of(config, [json.dumps([captions, transcriptions, prompts], ensure_ascii=False)])
     if is_made(args.output, record):
