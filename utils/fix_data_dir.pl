@@ -7,8 +7,8 @@ my $USAGE = <<'END';
 Usage: fix_data_dir.sh DIR
  e.g.: utils/fix_data_dir.sh data/train
 
-Fixes what can be fixed without knowing the corpus, in wav.scp (required), utt2spk, text, captions, feats.scp
-and every utt2* of DIR: a UTF-8 byte order mark, CRLF, empty lines, order of lines (byte order of ids). Drops
+Fixes what can be fixed without knowing the corpus, in wav.scp (required), utt2spk, text, captions, feats.scp,
+segments and every utt2* of DIR (with segments, wav.scp has recordings, and those that none needs are dropped): a UTF-8 byte order mark, CRLF, empty lines, order of lines (byte order of ids). Drops
 lines without a value, repeated lines for an id, and ids that are not in all of these files. Creates spk2utt
 and emo2utt from utt2spk and utt2emo. Prints what it dropped and why; the complete list is
 DIR/.backup/dropped.tsv (id, reason), next to the original files (older ones: .1, .2, ...). Files are changed
@@ -94,7 +94,7 @@ my $dir = $ARGV[0];
 -d $dir or fail("'$dir' is not a folder; check the path");
 -f "$dir/wav.scp" or fail("'$dir/wav.scp' is missing; it lists the audio, and the recipe's local/data.sh creates it");
 
-my @names = grep { -f "$dir/$_" } qw(wav.scp utt2spk text captions feats.scp);
+my @names = grep { -f "$dir/$_" } qw(segments wav.scp utt2spk text captions feats.scp);
 opendir my $folder, $dir or fail("cannot read '$dir': $!");
 push @names, sort grep { /^utt2/ && !/~$/ && $_ ne 'utt2spk' && -f "$dir/$_" } readdir $folder;
 
@@ -104,21 +104,37 @@ for my $name (@names) {
     $table{$name} = read_table($name, $before{$name}, \@notes, \@dropped);
 }
 
+sub recording_of { return (split ' ', $_[0])[1] // '' }    # of a line of segments
+
+my $recordings;    # wav.scp where its ids are not those of the utterances
+if ($table{segments}) {
+    $recordings = delete $table{'wav.scp'};
+    for my $id (sort keys %{ $table{segments} }) {
+        next if exists $recordings->{ recording_of($table{segments}{$id}) };
+        push @dropped, "$id\tsegments: its recording is not in wav.scp";
+        delete $table{segments}{$id};
+    }
+}
 my %all = map { $_ => 1 } map { keys %$_ } values %table;
 my @missing;
 for my $id (sort keys %all) {
-    my @without = grep { !exists $table{$_}{$id} } @names or next;
+    my @without = grep { $table{$_} && !exists $table{$_}{$id} } @names or next;
     push @missing, "$id\tnot in " . join(', ', @without);
     delete $all{$id};
 }
 if (!%all) {
-    my $sizes = join ', ', map { "$_ (" . keys(%{ $table{$_} }) . ')' } @names;
+    my $sizes = join ', ', map { "$_ (" . keys(%{ $table{$_} }) . ')' } grep { $table{$_} } @names;
     fail("'$dir': no id is in all of $sizes; nothing was changed");
 }
 push @dropped, @missing;
 
 my %after;
-for my $name (@names) {
+if ($recordings) {
+    my %used = map { recording_of($table{segments}{$_}) => 1 } keys %all;
+    $after{'wav.scp'} = join '', map { "$recordings->{$_}\n" } grep { $used{$_} } sort keys %$recordings;
+    push @dropped, map { "$_\twav.scp: no segment needs it" } grep { !$used{$_} } sort keys %$recordings;
+}
+for my $name (grep { $table{$_} } @names) {
     $after{$name} = join '', map { "$table{$name}{$_}\n" } sort keys %all;
     delete $table{$name}{$_} for grep { !$all{$_} } keys %{ $table{$name} };
 }

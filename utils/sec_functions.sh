@@ -58,8 +58,8 @@ role_of() {
     [ "$1" != "${train_set}" ] || { echo train; return; }
     case " ${tests[*]} " in *" $1 "*) echo "test" ;; *) echo valid ;; esac
 }
-# split VALUE [OPTION]: the words of VALUE, options of a program, -> array parts. Quotes around a word, or around what follows
-# its =, hold blanks together; elsewhere they are letters. Nothing is expanded.
+# split VALUE [OPTION]: the words of VALUE, options of a program, -> array parts. Quotes around a word, or around what
+# follows its =, hold blanks together; elsewhere they are letters. Nothing is expanded.
 split() {
     local rest=$1 key="^[[:space:]]*([^[:space:]\"']*=)?" end='([[:space:]]|$)'
     parts=()
@@ -67,7 +67,7 @@ split() {
         if [[ ${rest} =~ ${key}\"([^\"]*)\"${end} || ${rest} =~ ${key}\'([^\']*)\'${end} ]]; then
             parts+=("${BASH_REMATCH[1]}${BASH_REMATCH[2]}")
         else
-            ! [[ ${rest} =~ ${key}[\"\'] ]] || die "${2:-options} $1: a quotation mark is not closed before a blank or the end"
+            ! [[ ${rest} =~ ${key}[\"\'] ]] || die "${2:-options} $1: a quotation mark is not closed at a word's end"
             [[ ${rest} =~ ^[[:space:]]*([^[:space:]]+) ]]
             parts+=("${BASH_REMATCH[1]}")
         fi

@@ -149,3 +149,29 @@ def test_validate_from_a_recipe_s_link(data, tmp_path):
         ["utils/validate_data_dir.sh", data], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [["--no-feats", "--no-text"], ["--no-feats", "--non-print", "--no-spk-sort"], ["--no_feats", "--no_wav"]]
+)
+def test_validate_takes_the_options_that_kaldi_s_local_data_sh_gives(data, options):
+    if "--no-text" in options:
+        (data / "text").write_text("nobody spoke\n")
+    if "--no_wav" in options:
+        (data / "wav.scp").unlink()
+    done = run("validate_data_dir.sh", *options, "--require", "captions", "utt2emo", data)  # the folder comes last
+    assert done.returncode == 0, done.stderr
+    assert run("validate_data_dir.sh", data).returncode == ("--no-text" in options or "--no_wav" in options)
+
+
+def test_fix_with_segments(data):
+    """The ids of wav.scp are those of recordings."""
+    (data / "wav.scp").write_text("r2 /y.wav\nr1 /x.wav\nr3 /z.wav\n")
+    (data / "segments").write_text("a r1 0 1\nb r1 1 2\nc r9 0 1\n")
+    done = run("fix_data_dir.sh", data)
+    assert done.returncode == 0 and "2 utterances kept, 1 dropped" in done.stdout, done.stderr
+    assert (data / "wav.scp").read_text() == "r1 /x.wav\n" and (data / "segments").read_text() == "a r1 0 1\nb r1 1 2\n"
+    dropped = (data / ".backup/dropped.tsv").read_text().splitlines()
+    assert "c\tsegments: its recording is not in wav.scp" in dropped and "r2\twav.scp: no segment needs it" in dropped
+    assert run("validate_data_dir.sh", data).returncode == 0
+    assert "nothing to fix, 2 utterances" in run("fix_data_dir.sh", data).stdout
