@@ -9,6 +9,7 @@ from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.language import language
+from espnet2_secap.metric.normalize import FORMS
 from espnet2_secap.metric.registry import DEFAULT, column_order, find_metric
 from espnet2_secap.metric.score import read_pairs, read_truth, score_metrics, write_scores
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
@@ -67,6 +68,14 @@ def get_parser() -> argparse.ArgumentParser:
         "en)",
     )
     parser.add_argument(
+        "--normalize",
+        choices=FORMS,
+        default="nfc",
+        help="Unicode form of references and captions before they are scored: nfc: é as one or as two code points is "
+        "the same (default); nfkc: also full-width and half-width letters, digits and punctuation (，and ,); none: as "
+        "they stand",
+    )
+    parser.add_argument(
         "--words",
         help="words that name an emotion, a speech rate, ...: zh, en, ja, a JSON file in that format, or none "
         "(default: those of --lang)",
@@ -105,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     args = get_parser().parse_args(argv)
     names, words = choices(args)
-    pairs = read_pairs(args.ref, args.hyp)
+    pairs = read_pairs(args.ref, args.hyp, args.normalize)
     truth, about_truth = read_truth(args.truth_dir, words, pairs.references) if args.truth_dir else ({}, {})
     notes = [pairs.note] if pairs.note else []
     notes += [note for attribute, note in about_truth.items() if f"{attribute}_recall" in names]
@@ -125,6 +134,7 @@ def main(argv: list[str] | None = None) -> None:
         "command": shlex.join(["sec_score", *argv]),
         "lang": args.lang,
         "segment": args.segment,
+        "normalize": args.normalize,
         "words": args.words,
         "models": models,
         "device": args.device,
@@ -137,11 +147,12 @@ def main(argv: list[str] | None = None) -> None:
     }
     write_scores(args.output, results, tables, pairs, meta)
     size = f"{len(pairs.references)} utterances, {len(pairs.candidates)} candidates each"
-    print(f"{args.output}: {size}, per cent, segmentation {args.segment}")
+    form = {"nfc": "", "nfkc": ", captions in NFKC", "none": ", captions as they stand"}[args.normalize]
+    print(f"{args.output}: {size}, per cent, segmentation {args.segment}{form}")
     for name in names:
         result = results[name]
-        value = f"n/a: {result['reason']}" if result["mean"] is None else f"{result['mean']:.2f} ±{result['std']:.2f}"
-        print(f"  {name:16} {value}")
+        value = f"n/a: {result.get('reason')}" if result["mean"] is None else f"{result['mean']:.2f}"
+        print(f"  {name:16} {value}" + (f" ±{result['std']:.2f}" if result.get("n", 1) > 1 else ""))
 
 
 if __name__ == "__main__":

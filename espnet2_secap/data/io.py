@@ -3,17 +3,20 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet2_secap.data.text_file import BOM, CONTROL, UTF8, UTF16, foreign_format, is_utf16, read_text
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.process.files import atomic_write, make_dir, named_os_errors
 
 __all__ = ["atomic_write", "make_dir", "named_os_errors"]  # of process/files.py, from here too
 
-BOM = b"\xef\xbb\xbf"
 _NO_NAME = re.compile(r"[/\\]|^[-.]|%(?=[0-9A-F]{2})")  # in a file name; the last keeps `a%2Fb` apart from `a/b`
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\ud800-\udfff]")  # all but the tab; what UTF-8 has no bytes for
+# A list of captions, in JSON or as people and Python's repr write one; a sentence that begins with [laughter] is none.
+_LIST = re.compile(r"""[\[［【]\s*(?:["'“”‘’＂＇「『]|[\]］】]$)""")
+_HALF = re.compile("[\ud800-\udfff]")
 MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take 255 bytes
 
 
@@ -42,11 +45,13 @@ def file_name(utt_id: str) -> str:
 Entry = tuple[int, str, str]  # line number, id, value
 
 
-def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry], list[str]]:
+def scan_lines(path: str | Path, may_be_empty: bool = False, strict: bool = True) -> tuple[list[Entry], list[str]]:
     """Read the `id value` lines of a file and list everything that is wrong with them.
 
     Args:
         may_be_empty: accept an id without a value, as in Kaldi's text.
+        strict: report a byte order mark and CRLF, which ESPnet's, kaldiio's and Kaldi's readers take for part of an id
+            or value; otherwise read over them.
 
     Returns:
         line number, id and value of every readable line with an id, each id once (a value may be missing);
@@ -59,30 +64,37 @@ def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry
     if not path.is_file():
         return [], [f"{path}: does not exist; make it, or check the path"]
     data = path.read_bytes()
-    if not data.strip():
+    if not data.removeprefix(BOM).strip():
         return [], [f"{path}: is empty; run the stage that makes it again"]
+    if is_utf16(data):
+        return [], [f"{path}: {UTF16}"]
     problems = []
     if data.startswith(BOM):
         data = data[len(BOM) :]
-        problems.append(f"{path}:1: begins with a byte order mark (BOM); save it as plain UTF-8")
-    entries: list[Entry] = []
-    seen: set[str] = set()
+        if strict:
+            problems.append(f"{path}:1: begins with a byte order mark (BOM); save it as plain UTF-8")
+    if not strict and b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
+    if foreign := foreign_format([line.decode("utf-8", "replace") for line in lines]):
+        return [], [*problems, f"{path}: {foreign}"]
+    entries: list[Entry] = []
+    seen: set[str] = set()
     for number, raw in enumerate(lines, 1):
         where = f"{path}:{number}"
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError:
             name = shorten(raw.split(b" ")[0].decode("utf-8", "replace"))
-            problems.append(f"{where}: {name}: is not UTF-8; convert the file with iconv")
+            problems.append(f"{where}: {name}: {UTF8}")
             continue
         utt_id, value = _split(line.rstrip("\r"))
-        if _CONTROL.search(line.rstrip("\r")):  # a \r is the end of a line for ESPnet's and kaldiio's readers
-            name = shorten(utt_id) or "blank line"
-            problems.append(f"{where}: {name}: holds a control character; remove it")
-        if line.endswith("\r"):
+        fault = bad_line(utt_id, value)
+        if fault:
+            problems.append(f"{where}: {shorten(utt_id) or 'blank line'}: {fault}")
+        if strict and line.endswith("\r"):
             name = shorten(utt_id) or "blank line"
             problems.append(f"{where}: {name}: ends with CRLF; convert the file with `sed -i 's/\\r$//'`")
         if not utt_id:
@@ -97,10 +109,28 @@ def scan_lines(path: str | Path, may_be_empty: bool = False) -> tuple[list[Entry
     return entries, problems
 
 
+def bad_line(utt_id: str, value: str) -> str | None:
+    """What is wrong with the characters of a line, or None."""
+    if CONTROL.search(value) or CONTROL.search(utt_id):  # a \r is the end of a line for ESPnet's and kaldiio's readers
+        return "holds a control character; remove it"
+    if not utt_id.isprintable():  # ESPnet's and kaldiio's readers end the id at any blank of Unicode
+        odd = next(char for char in utt_id if not char.isprintable())
+        name = unicodedata.name(odd, "a blank or an invisible character")
+        return f"an id may not hold U+{ord(odd):04X} ({name}); remove it, and write a blank or tab between id and value"
+    if utt_id and not utt_id.strip("#"):
+        return "is a comment, which these files cannot have; remove the line"
+    return None
+
+
 def _split(line: str) -> tuple[str, str]:
     """`id value` at the first blank or tab; other Unicode blanks (U+3000, ...) belong to the value."""
     end = min((at for at in (line.find(" "), line.find("\t")) if at >= 0), default=len(line))
     return line[:end], line[end:].strip(" \t")
+
+
+def is_list(value: str) -> bool:
+    """Whether a line's value is meant as a list of captions, not as a sentence."""
+    return bool(_LIST.match(value))
 
 
 def parse_captions(value: str, may_be_empty: bool = False) -> list[str]:
@@ -112,7 +142,12 @@ def parse_captions(value: str, may_be_empty: bool = False) -> list[str]:
     try:
         parsed = json.loads(value)
     except (ValueError, RecursionError):
-        raise ValueError('is not JSON; write id ["caption", ...]') from None
+        what = "is not JSON"
+        if re.search(r"[\[,]\s*'", value):
+            what += " but a list as Python prints it (single quotes)"
+        elif re.search(r"[［【］】]|[\[,，]\s*[“”‘’＂]", value):
+            what += ": its brackets or quotes are not the ASCII ones"
+        raise ValueError(f'{what}; write id ["caption", ...]') from None
     return check_captions(parsed, may_be_empty)
 
 
@@ -130,18 +165,25 @@ def check_captions(captions: object, may_be_empty: bool = False) -> list[str]:
         raise ValueError('is not a list of captions; write id ["caption", ...]')
     if not captions:
         raise ValueError("has no caption; add one, or leave the utterance out of all files")
-    if not may_be_empty and not all(one.strip() for one in captions):
+    if not may_be_empty and not all(map(is_visible, captions)):
         raise ValueError("has an empty caption; add its words or remove it")
+    if not may_be_empty and any(map(_HALF.search, captions)):
+        raise ValueError("has half a surrogate pair (\\ud800 to \\udfff), which is no character; remove it")
     return captions
 
 
-def good_lines(path: str | Path, may_be_empty: bool = False) -> list[Entry]:
+def is_visible(text: str) -> bool:
+    """Whether a text holds anything but blanks, control characters and invisible ones."""
+    return any(char.isprintable() and not char.isspace() for char in text)
+
+
+def good_lines(path: str | Path, may_be_empty: bool = False, strict: bool = True) -> list[Entry]:
     """The lines of a file in which `scan_lines` finds no problem.
 
     Raises:
         SecError: the first problem, and how many more there are.
     """
-    entries, problems = scan_lines(path, may_be_empty)
+    entries, problems = scan_lines(path, may_be_empty, strict)
     if problems:
         more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
         raise SecError(problems[0] + more)
@@ -194,6 +236,21 @@ def read_lengths(path: str | Path) -> dict[str, int]:
     return lengths
 
 
+def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Read a shape file of stage 4: id -> its length, and the width of stored features.
+
+    Raises:
+        SecError: as `read_kaldi`, and where a value is not positive numbers separated by commas.
+    """
+    shapes = {}
+    for number, utt_id, value in good_lines(path):
+        if not re.fullmatch(r"[1-9][0-9]{0,15}(,[1-9][0-9]{0,15})*", value):
+            what = f"{shorten(value)!r} is not `length` or `length,width`; run stage 4 again"
+            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {what}")
+        shapes[utt_id] = tuple(map(int, value.split(",")))
+    return shapes
+
+
 def write_kaldi(path: str | Path, mapping: Mapping[str, object], may_be_empty: bool = False) -> None:
     """Write an `id value` file, sorted by id, at once or not at all.
 
@@ -206,9 +263,9 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object], may_be_empty: b
     lines = []
     for utt_id in sorted(mapping):
         value = str(mapping[utt_id]).strip(" \t")
-        if not utt_id or " " in utt_id or "\t" in utt_id or _CONTROL.search(utt_id):
+        if not utt_id or " " in utt_id or "\t" in utt_id or CONTROL.search(utt_id):
             raise SecError(f"{path}: {shorten(utt_id)!r} cannot be an id: it is empty or holds blanks; rename it")
-        if not (value or may_be_empty) or _CONTROL.search(value):
+        if not (value or may_be_empty) or CONTROL.search(value):
             raise SecError(f"{path}: {shorten(utt_id)}: its value is empty or holds control characters; fix it")
         lines.append(f"{utt_id} {value}".rstrip(" ") + "\n")
     with atomic_write(path) as stream:
@@ -241,7 +298,11 @@ def read_yaml(path: str | Path) -> dict:
     import yaml
 
     try:
-        conf = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        conf = yaml.safe_load(read_text(path))
+    except SecError as err:
+        if not Path(path).is_file():
+            raise
+        raise SecError(f"{path}: not a YAML file: {str(err).removeprefix(f'{path}').lstrip(':').strip()}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as err:  # ValueError: a date or number that is none
         raise SecError(f"{path}: not a YAML file: {' '.join(str(err).split())}; fix it") from err
     if not isinstance(conf or {}, dict):

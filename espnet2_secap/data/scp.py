@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet2_secap.data.io import bad_id, good_lines
+from espnet2_secap.data.io import bad_id, good_lines, read_captions
 from espnet2_secap.errors import SecError, shorten
 
 _PLACE = re.compile(r"([^|].*):([0-9]{1,18})")  # FILE:OFFSET
@@ -88,7 +88,18 @@ def check_wav_scp(path: str | Path) -> None:
             raise SecError(f"{path}:{number}: {shorten(utt_id)}: {what}")
 
 
-CHECKS = {"kaldi_ark": check_feats_scp, "sound": check_wav_scp, "text": lambda path: None}
+def check_text(path: str | Path, name: str = "text") -> None:
+    """Check that ESPnet's reader finds the same ids in a file of texts or labels as ours, and captions where it should.
+
+    Raises:
+        SecError: the first line that it would read in another way (byte order mark, other blanks behind the id, ...).
+    """
+    if not Path(path).is_file():
+        return  # ESPnet's task says so, with the option
+    read_captions(path) if name == "caption" else good_lines(path, may_be_empty=True)
+
+
+CHECKS = {"kaldi_ark": check_feats_scp, "sound": check_wav_scp, "text": check_text}
 
 
 def check_training_data(data: Iterable[tuple[str, str, str]]) -> None:
@@ -103,7 +114,7 @@ def check_training_data(data: Iterable[tuple[str, str, str]]) -> None:
     for path, name, kind in data:
         if kind not in CHECKS:
             raise SecError(f"{path},{name},{kind}: expected one of the types {', '.join(CHECKS)}")
-        CHECKS[kind](path)
+        CHECKS[kind](path, *([name] if kind == "text" else []))
 
 
 def _place(entry: str) -> tuple[str, int]:

@@ -1,9 +1,9 @@
 """Shape files of stage 4: the length of each utterance, as ESPnet's samplers read it. No torch here."""
 
-import json
 from pathlib import Path
 
 from espnet2_secap.data.io import make_dir, read_lengths, write_kaldi
+from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 
 
@@ -41,7 +41,7 @@ def write_shape_file(source_dir: str | Path, output: str | Path) -> dict[str, in
 def _width(path: Path) -> int:
     """Values per frame, from a folder's config.json."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         return int(config["num_layers"]) * int(config["dim"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as err:
         raise SecError(f"{path}: missing or broken; run stage 3 again, it makes this file") from err

@@ -9,6 +9,7 @@ from espnet2_secap.metric.abs_metric import (
     ScoreFunction,
     Scores,
 )
+from espnet2_secap.metric.normalize import says_something
 
 # The layers that bert_score uses; for other models the last layer, or MODEL@LAYER.
 LAYERS = {"bert-base-chinese": 8, "bert-base-uncased": 9, "bert-base-multilingual-cased": 9, "roberta-large": 17}
@@ -18,7 +19,8 @@ UTTERANCES = 64  # number whose token vectors are in memory at the same time
 def bertscore(context: Context) -> ScoreFunction:
     """F1 of the greedy matching, without idf and without rescaling; the best of the references counts.
 
-    Special tokens can be matched but are not averaged, as in the package bert_score. An empty caption scores 0.
+    Special tokens can be matched but are not averaged, as in the package bert_score. A caption that says nothing
+    scores 0.
     """
     if "bertscore" not in context.models:
         raise MetricUnavailable("no BERT given; choose one with --bertscore FOLDER_OR_HUB_NAME")
@@ -35,7 +37,8 @@ def bertscore(context: Context) -> ScoreFunction:
             part = utts[start : start + UTTERANCES]
             vectors = encoder.tokens([text for utt in part for text in [hypotheses[utt], *references[utt]]])
             for utt in part:
-                each[utt] = 100 * max(f1(vectors[hypotheses[utt]], vectors[one]) for one in references[utt])
+                best = max(f1(vectors[hypotheses[utt]], vectors[one]) for one in references[utt])
+                each[utt] = 100 * best if says_something(hypotheses[utt]) else 0.0
         return sum(each.values()) / len(each), each
 
     return score

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from espnet2_secap.data.io import BOM, bad_id, check_captions, good_lines
+from espnet2_secap.data.io import bad_id, check_captions, good_lines, is_list, parse_captions
+from espnet2_secap.data.text_file import read_text
 from espnet2_secap.errors import SecError, shorten
 
 Captions = dict[str, list[str]]
@@ -42,14 +43,7 @@ def read_caption_file(path: str | Path, system: bool) -> Captions:
         SecError: no such file, or a line that does not follow the format (the message has file, line and id).
     """
     path = Path(path)
-    if not path.is_file():
-        raise SecError(f"{path}: does not exist; create it or check the path")
-    data = path.read_bytes().removeprefix(BOM)
-    try:
-        content = data.decode("utf-8")
-    except UnicodeDecodeError as err:
-        line = data.count(b"\n", 0, err.start) + 1
-        raise SecError(f"{path}:{line}: is not UTF-8; convert the file with iconv") from None
+    content = read_text(path)
     start = content.lstrip()[:5]
     if not start:
         raise SecError(f"{path}: is empty; create it again")
@@ -66,6 +60,8 @@ def read_caption_file(path: str | Path, system: bool) -> Captions:
             if fault:
                 raise _Fault(fault, line, utt)
             try:
+                if isinstance(value, str) and is_list(value):
+                    value = parse_captions(value, may_be_empty=system)
                 captions[utt] = check_captions([value] if isinstance(value, str) else value, may_be_empty=system)
             except ValueError as err:
                 raise _Fault(str(err), line, utt) from None
@@ -76,11 +72,15 @@ def read_caption_file(path: str | Path, system: bool) -> Captions:
 
 def _kaldi(path: Path, system: bool) -> Iterator[tuple[int, str, Any]]:
     """`id ["caption", ...]` if any line has a list, else `id caption`."""
-    entries = good_lines(path, may_be_empty=system)
-    lists = any(value.startswith('["') for _, _, value in entries)
+    entries = good_lines(path, may_be_empty=system, strict=False)
+    lists = any(is_list(value) for _, _, value in entries)
+    if not lists and all(re.fullmatch(r"""(["'])(?:(?!\1).)+\1""", value) for _, _, value in entries):
+        number, utt, _ = entries[0]
+        raise _Fault('stands in quotes, as every caption here; write `id caption` or id ["caption", ...]', number, utt)
     for number, utt, value in entries:
-        parsed = _parsed(value) if lists else [value]
-        yield number, utt, parsed if isinstance(parsed, list) else None
+        if lists and not is_list(value):
+            raise _Fault('is not a list of captions, as others here are; write id ["caption", ...]', number, utt)
+        yield number, utt, value if lists else [value]
 
 
 def _parsed(value: str) -> Any:

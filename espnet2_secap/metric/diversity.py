@@ -3,20 +3,26 @@
 from collections.abc import Callable
 
 from espnet2_secap.metric.abs_metric import Context, Hypotheses, Metric, References, ScoreFunction, Scores
+from espnet2_secap.metric.normalize import says_something
 
 
 def distinct(order: int) -> Callable[[Context], ScoreFunction]:
-    """Distinct n-grams as a percentage of all n-grams: over all captions (corpus value) and within each caption."""
+    """Distinct n-grams as a percentage of all n-grams: over all captions (corpus value) and within each caption.
+
+    The corpus value is multiplied by the share of captions that have tokens: saying less is no diversity.
+    """
 
     def make(context: Context) -> ScoreFunction:
         def score(references: References, hypotheses: Hypotheses) -> Scores:
-            every, each = [], {}
+            every, each, filled = [], {}, 0
             for utt, caption in hypotheses.items():
                 tokens = context.segment(caption).split()
+                filled += bool(tokens)
                 ngrams = [tuple(tokens[i : i + order]) for i in range(len(tokens) - order + 1)]
                 every += ngrams
                 each[utt] = 100 * len(set(ngrams)) / len(ngrams) if ngrams else None
-            return 100 * len(set(every)) / len(every) if every else 0.0, each
+            share = filled / len(hypotheses)
+            return 100 * len(set(every)) / len(every) * share if every else 0.0, each
 
         return score
 
@@ -24,11 +30,11 @@ def distinct(order: int) -> Callable[[Context], ScoreFunction]:
 
 
 def different_captions(context: Context) -> ScoreFunction:
-    """Distinct captions as a percentage of the utterances; white space is ignored."""
+    """Distinct captions as a percentage of the utterances; white space is ignored, and an empty caption is none."""
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
-        texts = ["".join(caption.split()) for caption in hypotheses.values()]
-        return 100 * len(set(texts)) / len(texts), dict.fromkeys(hypotheses)
+        texts = {"".join(caption.split()) for caption in hypotheses.values() if says_something(caption)}
+        return 100 * len(texts) / len(hypotheses), dict.fromkeys(hypotheses)
 
     return score
 

@@ -65,7 +65,10 @@ def _needs_english(references: References, hypotheses: Hypotheses) -> bool:
 
 
 def meteor(context: Context) -> ScoreFunction:
-    """METEOR with the parameters for English, which the coco tools use for every language."""
+    """METEOR with the parameters for English, which the coco tools use for every language.
+
+    A caption without tokens has 0, and so has a set of such captions.
+    """
     running: list[MeteorProcess] = []
 
     def program(english: bool) -> MeteorProcess:
@@ -93,7 +96,9 @@ def meteor(context: Context) -> ScoreFunction:
         request = " ||| ".join(["EVAL", *(" ".join(map(str, numbers)) for numbers in statistics)])
         values = process.ask(request, answers=len(statistics) + 1)
         *each, corpus = [100 * value for (value,) in values]
-        return corpus, dict(zip(captions, each, strict=True))
+        said = [bool(context.segment(hypotheses[utt])) for utt in captions]
+        each = [value if says else 0.0 for value, says in zip(each, said, strict=True)]
+        return corpus if any(said) else 0.0, dict(zip(captions, each, strict=True))
 
     return score
 

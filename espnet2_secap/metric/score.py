@@ -1,14 +1,16 @@
 """Scoring of a system's captions of one set: read and check, compute metrics per candidate, write the files."""
 
+import math
 import statistics
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, write_json
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.abs_metric import Context, MetricUnavailable, Scores
 from espnet2_secap.metric.caption_file import read_caption_file
+from espnet2_secap.metric.normalize import SHARE, mixed_forms, normalizer, says_something, spoken
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.words import Categories, named
 from espnet2_secap.progress import progress
@@ -36,11 +38,15 @@ class Pairs:
         yield from (text for captions in self.candidates for text in captions.values())
 
 
-def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs:
+def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: str = "nfc") -> Pairs:
     """Read both files, in any format of metric/caption_file.py, and check that they have the same utterances.
 
     If utterances differ in their number of candidates, the smallest number is scored for all, and the note says so.
-    A system is never scored on fewer utterances than the references have.
+    A system is never scored on fewer utterances than the references have. A candidate of blanks and punctuation alone
+    counts as empty.
+
+    Args:
+        form: the Unicode form in which both are scored (normalize.FORMS).
 
     Raises:
         SecError: a bad line, or ids that are in one of the files only.
@@ -55,22 +61,37 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path) -> Pairs
         problems.append(f"{of_all} in {reference_file} have no candidate ({_first(missing)})")
     if unknown := candidates.keys() - references:
         problems.append(f"{len(unknown)} of its ids are not in {reference_file} ({_first(unknown)})")
+    if same_but_for_form(missing, unknown):
+        problems.append("they are there in another Unicode form (NFC, NFD): write the ids of both files in one")
     if problems:
         raise SecError(
             f"{hypothesis_file}: {'; '.join(problems)}; decode the whole set, or score against its own captions"
         )
     counts = [len(captions) for captions in candidates.values()]
     n = min(counts)
-    note = ""
+    notes = []
     if n < max(counts):
         more = [utt for utt, captions in candidates.items() if len(captions) > n]
         which = f"{len(more)} of {len(counts)} utterances have more than {n} candidates ({_first(more)})"
-        note = f"{which}: the first {n} of each utterance are scored"
-    return Pairs(
-        references=dict(sorted(references.items())),
-        candidates=[{utt: candidates[utt][at] for utt in sorted(references)} for at in range(n)],
-        note=note,
+        notes.append(f"{which}: the first {n} of each utterance are scored")
+    if mute := [utt for utt, texts in references.items() if not any(map(says_something, texts))]:
+        what = f"{len(mute)} of {len(references)} utterances have references without any word ({_first(mute)})"
+        notes.append(f"{what}: no caption can match them")
+    normalize = normalizer(form)
+    pairs = Pairs(
+        references={utt: list(map(normalize, texts)) for utt, texts in sorted(references.items())},
+        candidates=[{utt: spoken(candidates[utt][at], normalize) for utt in sorted(references)} for at in range(n)],
     )
+    differ, captions = mixed_forms(pairs.texts())
+    if differ > SHARE * captions:
+        what = f"{differ} of {captions} captions differ under NFKC: they write characters in another width or form"
+        notes.append(f"{what} than the others; --score_args '--normalize nfkc' counts both as the same")
+    return replace(pairs, note="; ".join(notes))
+
+
+def same_but_for_form(missing: Iterable[str], unknown: Iterable[str]) -> bool:
+    """Whether some ids of both differ in their Unicode form only."""
+    return bool(set(map(normalizer("nfc"), missing)) & set(map(normalizer("nfc"), unknown)))
 
 
 def read_truth(
@@ -121,7 +142,8 @@ def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dic
 
     Returns:
         metric -> {"mean", "std", "n", "values"} in per cent over the candidates (std of the population, n of them),
-        or {"mean": None, "reason"} if the metric cannot run; metric -> for each candidate, id -> value or None.
+        or {"mean": None, "reason"} if the metric cannot run or gives NaN; metric -> for each candidate, id -> value or
+        None.
     """
     metrics = [find_metric(name) for name in names]
     results, tables = {}, {}
@@ -133,6 +155,9 @@ def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dic
             results[metric.name] = {"mean": None, "reason": str(err)}
             continue
         values = [corpus for corpus, _ in scored]
+        if reason := _not_finite(scored):
+            results[metric.name] = {"mean": None, "reason": reason}
+            continue
         results[metric.name] = {
             "mean": statistics.fmean(values),
             "std": statistics.pstdev(values),
@@ -141,6 +166,14 @@ def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dic
         }
         tables[metric.name] = [each for _, each in scored]
     return results, tables
+
+
+def _not_finite(scored: list[Scores]) -> str | None:
+    """Why values cannot be reported as numbers, or None."""
+    bad = {utt for _, each in scored for utt, value in each.items() if value is not None and not math.isfinite(value)}
+    if bad:
+        return f"is not a number for {len(bad)} utterances ({_first(bad)})"
+    return None if all(math.isfinite(corpus) for corpus, _ in scored) else "is not a number"
 
 
 def write_scores(output: str | Path, results: dict, tables: dict, pairs: Pairs, meta: dict) -> None:

@@ -13,6 +13,7 @@ from espnet2_secap.metric.abs_metric import (
     ScoreFunction,
     Scores,
 )
+from espnet2_secap.metric.normalize import says_something
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,10 @@ def sentence_transformer(path: str, device: str) -> Encoder:
 
 
 def similarity(name: str, load: Callable[[str, str], Encoder]) -> Callable[[Context], ScoreFunction]:
-    """Cosine to the most similar reference by the model `context.models[name]`; mean over the utterances."""
+    """Cosine to the most similar reference by the model `context.models[name]`; mean over the utterances.
+
+    A caption that says nothing has 0, not the similarity of an empty text.
+    """
 
     def make(context: Context) -> ScoreFunction:
         if name not in context.models:
@@ -65,6 +69,8 @@ def similarity(name: str, load: Callable[[str, str], Encoder]) -> Callable[[Cont
             each = {
                 utt: 100
                 * float(cosine(vectors[[row[hypotheses[utt]]]], vectors[[row[one] for one in references[utt]]]).max())
+                if says_something(hypotheses[utt])
+                else 0.0
                 for utt in utts
             }
             return sum(each.values()) / len(each), each

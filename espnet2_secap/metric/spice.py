@@ -104,7 +104,8 @@ def spice(context: Context) -> ScoreFunction:
                 values = program.f_values(pairs)
             except MetricUnavailable as err:
                 raise MetricUnavailable(f"{err} (utterances {utts[0]} to {utts[-1]})" if each else str(err)) from None
-            each |= {utt: 100 * value for utt, value in zip(utts, values, strict=True)}
+            said = [bool(caption) for _, caption in pairs]
+            each |= {utt: 100 * v if says else 0.0 for utt, v, says in zip(utts, values, said, strict=True)}
         return sum(each.values()) / len(each), each
 
     return score

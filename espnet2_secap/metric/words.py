@@ -16,6 +16,7 @@ Three rules keep the lists short:
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -160,7 +161,8 @@ def _joined(texts: list[str], choice: tuple[str, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    """Lower case, single blanks, and one form for ａ and a, and for é as one or two code points."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _whole(text: str, start: int, end: int) -> bool:

@@ -1,16 +1,16 @@
 """Finds scores, probes and captions below exp/."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.caption_file import read_caption_file
 
 BASELINES = ("random_caption", "frequent_caption")
 SHUFFLED = "_shuffled_audio"
 # Types in score_meta.json
-META = {"command": str, "segment": str, "note": str, "ref": str, "hyp": str, "models": dict}
+META = {"command": str, "segment": str, "normalize": str, "note": str, "ref": str, "hyp": str, "models": dict}
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,7 @@ def _read_meta(path: Path) -> dict:
 
 
 def _read_object(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as err:
-        raise SecError(f"{path}: not JSON ({err}); make it again, or remove it") from None
+    content = read_json(path, "make it again, or remove it")
     if not isinstance(content, dict):
         raise SecError(f"{path}: is not a JSON object; write it again or remove it")
     return content

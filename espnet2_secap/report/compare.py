@@ -12,7 +12,8 @@ from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Utterances, 
 from espnet2_secap.report.table import Cell, Table, one_line
 from espnet2_secap.report.tables import label
 
-SAME_SETTINGS = ("segment", "words", "truth")  # settings of sec_score that must be equal for both systems
+SAME_SETTINGS = ("segment", "normalize", "words", "truth")  # settings of sec_score that must be equal for both systems
+EARLIER = {"normalize": "nfc"}  # what scores of earlier versions, which do not say it, are compared as
 HOW = (
     f"Paired bootstrap over the utterances (Koehn, EMNLP 2004), {RESAMPLES} resamples, seed {SEED}; an utterance's "
     "candidates are resampled together, and values are means over the candidates. BLEU is recomputed on each "
@@ -123,10 +124,11 @@ def compare(
 def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparison:
     names = (first.system, second.system)
     for key in SAME_SETTINGS:
-        if first.meta.get(key) != second.meta.get(key):
+        own = [score.meta.get(key, EARLIER.get(key)) for score in (first, second)]
+        if own[0] != own[1]:
             raise SecError(
                 f"--compare: on {first.dset} {' and '.join(names)} were scored with different {key} "
-                f"({first.meta.get(key)}, {second.meta.get(key)}); score both with the same options of sec_score"
+                f"({own[0]}, {own[1]}); score both with the same options of sec_score"
             )
     pair = Utterances(first), Utterances(second)
     if pair[0].ids != pair[1].ids:

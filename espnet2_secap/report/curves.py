@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from espnet2_secap.data.io import atomic_write, make_dir
+from espnet2_secap.data.text_file import UTF8, read_text
 from espnet2_secap.errors import SecError
 
 Curves = dict[str, dict[str, list[tuple[int, float]]]]  # key -> split -> (epoch, value)
@@ -28,20 +29,20 @@ def read_curves(path: str | Path) -> Curves:
         SecError: a line has another format.
     """
     curves: Curves = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    hint = "expected epoch, split, key and value, separated by tabs; remove the file or train again"
+    try:
+        lines = read_text(path).split("\n")
+    except SecError as err:
+        raise SecError(str(err).replace(UTF8, hint)) from None
+    for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
         fields = line.split("\t")
         if number == 1 and fields[:1] == ["epoch"]:
             continue
         try:
-            if "\ufffd" in line:  # not UTF-8
-                raise ValueError
             epoch, split, key, value = fields
             point = int(epoch), float(value)
         except ValueError:
-            raise SecError(
-                f"{path}:{number}: expected epoch, split, key and value, separated by tabs; remove the file or "
-                "train again"
-            ) from None
+            raise SecError(f"{path}:{number}: {hint}") from None
         if not _BOOKKEEPING.fullmatch(key):
             curves.setdefault(key, {}).setdefault(split, []).append(point)
     return dict(sorted(curves.items(), key=lambda item: (item[0] != "loss", item[0])))

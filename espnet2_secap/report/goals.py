@@ -5,11 +5,11 @@ It matches systems that use the audio; if there is none, it matches baselines. I
 another row of the same set: [">=", "2.5 * random_caption"].
 """
 
-import json
 import operator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.report.collect import is_sanity
 from espnet2_secap.report.table import Cell, Table
@@ -28,7 +28,7 @@ def read_goals(path: str | Path) -> list[tuple[str, str, str, str, float | str]]
         raise SecError(f"{path}: no such goals file; check the path or omit --goals")
     goals = []
     try:
-        for system, sets in json.loads(Path(path).read_text(encoding="utf-8")).items():
+        for system, sets in read_json(path).items():
             for dset, metrics in sets.items():
                 for metric, (sign, target) in metrics.items():
                     if sign not in OPERATORS or isinstance(target, bool) or not isinstance(target, (int, float, str)):

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from espnet2_secap.data.text_file import read_table
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.normalize import FORMS, normalizer, spoken
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.report.collect import Score, read_examples
@@ -82,9 +84,18 @@ class Utterances:
         if numbers not in self._counted:
             examples = read_examples(self.score)
             name = self.score.meta.get("segment")
-            if not examples or name not in SEGMENTERS or any(not set(self.ids) <= part.keys() for part in examples):
+            form = self.score.meta.get("normalize", "none")  # of an earlier version, which did not normalise
+            if (
+                not examples
+                or name not in SEGMENTERS
+                or form not in FORMS
+                or any(not set(self.ids) <= part.keys() for part in examples)
+            ):
                 raise MetricUnavailable("is counted from captions, but the scored captions no longer exist")
-            references, captions = examples
+            normalize = normalizer(form)
+            references = {utt: list(map(normalize, texts)) for utt, texts in examples[0].items()}
+            captions = {utt: [spoken(text, normalize) for text in texts] for utt, texts in examples[1].items()}
+            examples = references, captions
             segment = segmenter(name, (text for part in examples for texts in part.values() for text in texts))
             rows = []
             for at in range(next(iter(self.values.values())).shape[0]):
@@ -150,8 +161,8 @@ def intervals(score: Score) -> dict[str, tuple[float, float]]:
 def _read_scores(score: Score) -> tuple[list[str], dict[str, np.ndarray]]:
     path = score.folder / "scores.tsv"
     try:
-        header, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (FileNotFoundError, ValueError):
+        header, *rows = read_table(path)
+    except (OSError, ValueError):  # a SecError, too
         raise SecError(f"{path}: has no values per utterance; score {score.system} again with sec_score") from None
     names = header[2:]
     ids = list(dict.fromkeys(row[0] for row in rows))

@@ -55,7 +55,9 @@ def segmentation(scores: list[Score]) -> str:
     """The segmentation of the n-gram metrics: "char", or each one with the systems that were scored with it."""
     by_segment: dict[str, list[str]] = {}
     for score in scores:
-        by_segment.setdefault(score.meta.get("segment", "unknown"), []).append(score.system)
+        how = score.meta.get("segment", "unknown")
+        how += ", captions in NFKC" if score.meta.get("normalize") == "nfkc" else ""
+        by_segment.setdefault(how, []).append(score.system)
     if len(by_segment) == 1:
         return next(iter(by_segment))
     return "; ".join(f"{segment} ({', '.join(systems)})" for segment, systems in by_segment.items())

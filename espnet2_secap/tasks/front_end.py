@@ -1,13 +1,14 @@
 """From a waveform to what a model was trained on: config.yaml tells it, and so the model can caption audio."""
 
 import argparse
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from espnet2_secap.data.io import good_lines, read_shapes
+from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.feats.extract import encode
 from espnet2_secap.tasks.parts import CHOICES
@@ -20,10 +21,12 @@ def stored_front_end(data_path: str | Path) -> dict:
         SecError: the file is there, but broken.
     """
     path = Path(data_path).parent / "config.json"
+    if not path.is_file():
+        return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return {key: content[key] for key in ("encoder", "encoder_conf", "sampling_rate", "frame_shift", "dtype")}
-    except (FileNotFoundError, KeyError):  # KeyError: features of another program
+    except KeyError:  # KeyError: features of another program
         return {}
     except (ValueError, TypeError) as err:
         raise SecError(f"{path}: broken ({err}); run stage 3 again, it writes this file") from err
@@ -76,8 +79,7 @@ def _longest(args: argparse.Namespace) -> int:
     shapes = getattr(args, "train_shape_file", None)
     if not shapes:
         return 0
-    with open(shapes[0], encoding="utf-8") as file:
-        return max((int(line.split()[1].split(",")[0]) for line in file), default=0)
+    return max(shape[0] for shape in read_shapes(shapes[0]).values())
 
 
 def check_rates(scps: Iterable[str | Path], sampling_rate: int) -> None:
@@ -89,8 +91,7 @@ def check_rates(scps: Iterable[str | Path], sampling_rate: int) -> None:
     import soundfile
 
     for path in scps:
-        with open(path, encoding="utf-8") as file:
-            utt, _, wav = file.readline().rstrip("\n").partition(" ")
+        _, utt, wav = good_lines(path)[0]
         try:
             rate = soundfile.info(wav).samplerate
         except (soundfile.LibsndfileError, OSError):
@@ -108,11 +109,10 @@ def set_input_size(args: argparse.Namespace) -> None:
         return
     if not args.train_shape_file:
         raise SecError("encoder_conf: input_size is missing, and there is no --train_shape_file to read it from")
-    with open(args.train_shape_file[0], encoding="utf-8") as file:
-        shape = file.readline().split()[1].split(",")
+    shape = next(iter(read_shapes(args.train_shape_file[0]).values()))
     if len(shape) != 2:
         raise SecError(f"{args.train_shape_file[0]}: shapes of raw audio; encoder: stored needs features of stage 3")
-    args.encoder_conf["input_size"] = int(shape[1])
+    args.encoder_conf["input_size"] = shape[1]
 
 
 class FrontEnd:

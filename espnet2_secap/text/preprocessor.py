@@ -9,6 +9,9 @@ from espnet2.train.preprocessor import AbsPreprocessor
 
 from espnet2_secap.data.io import parse_captions
 from espnet2_secap.errors import SecError
+from espnet2_secap.text.prompts import read_prompts
+
+__all__ = ["SECPreprocessor", "read_prompts"]  # the latter of text/prompts.py, from here too
 
 
 class SECPreprocessor(AbsPreprocessor):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from espnet2_secap.data.text_file import read_lines
 from espnet2_secap.errors import SecError
 
 FOLDER = Path(__file__).parent
@@ -20,14 +21,13 @@ def read_prompts(path: str | None) -> list[str]:
     """
     if path in prompt_languages():
         path = FOLDER / f"prompts_{path}.txt"
+    own = ", ".join(prompt_languages())
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        own = ", ".join(prompt_languages())
-        raise SecError(
-            f"prompts: {path}: cannot be read ({err.__class__.__name__}); give a UTF-8 file, or one of {own}"
-        ) from err
-    prompts = [line.strip() for line in lines if line.strip()]
+        prompts = read_lines(path)
+    except OSError as err:
+        raise SecError(f"prompts: {path}: cannot be read ({err.strerror}); give a UTF-8 file, or one of {own}") from err
+    except SecError as err:
+        raise SecError(f"prompts: {err} (cannot be read as prompts in UTF-8; or give one of {own})") from None
     if not prompts:
         raise SecError(f"prompts: {path}: holds no prompt; write one per line")
     return prompts

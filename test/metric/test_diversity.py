@@ -11,15 +11,15 @@ def score(name):
 
 def test_distinct_by_hand():
     corpus, each = score("distinct_1")
-    assert corpus == 100 * 3 / 10  # 很 高 兴 among 3 + 3 + 4
+    assert corpus == 100 * 3 / 10 * 3 / 4  # 很 高 兴 among 3 + 3 + 4; three of four captions say something
     assert each == {"a": 100, "b": 100, "c": 50, "d": None}
     corpus, each = score("distinct_2")
-    assert corpus == 100 * 4 / 7  # 很高 高兴 高高 兴兴 among 2 + 2 + 3
+    assert corpus == 100 * 4 / 7 * 3 / 4  # 很高 高兴 高高 兴兴 among 2 + 2 + 3
     assert each["c"] == 100
 
 
 def test_different_captions():
-    assert score("different_captions")[0] == 75, "a and b differ in a blank only"
+    assert score("different_captions")[0] == 50, "a and b differ in a blank only, and d says nothing"
 
 
 def test_nothing_said_at_all():

@@ -1,0 +1,49 @@
+"""The Unicode form in which captions are scored, references and hypotheses alike, and which captions say nothing."""
+
+import unicodedata
+from collections.abc import Callable, Iterable
+
+FORMS = ("nfc", "nfkc", "none")
+SHARE = 0.01  # of the captions: from here on a note says that another form would change the scores
+
+
+def normalizer(form: str) -> Callable[[str], str]:
+    """A function caption -> its text in the form of `--normalize`.
+
+    nfc: é written as one or as two code points is the same; nfkc: also full-width ， Ａ and half-width , A; none: as
+    it stands.
+    """
+    if form == "none":
+        return str
+    return lambda caption: unicodedata.normalize(form.upper(), caption)
+
+
+def says_something(caption: str) -> bool:
+    """Whether a caption has a letter, a digit or a pictograph; one of blanks and punctuation alone says nothing."""
+    return any(char.isalnum() or unicodedata.category(char) == "So" for char in caption)
+
+
+def spoken(caption: str, normalize: Callable[[str], str]) -> str:
+    """A system's caption as it is scored: normalised, and empty if it says nothing."""
+    return normalize(caption) if says_something(caption) else ""
+
+
+def mixed_forms(captions: Iterable[str]) -> tuple[int, int]:
+    """How many captions have a character that others write in another width or form (， and ,), and of how many.
+
+    Such captions differ for every metric, and would not under NFKC. Of two forms the rarer one is counted. Blanks do
+    not count: every segmentation removes them.
+    """
+    captions = list(dict.fromkeys(captions))
+    changed: dict[str, set[str]] = {}  # under NFKC and in lower case -> characters that become it
+    for char in {char for caption in captions for char in caption}:
+        plain = unicodedata.normalize("NFKC", char)
+        if plain != unicodedata.normalize("NFC", char) and plain.strip():
+            changed.setdefault(plain.casefold(), set()).add(char)
+    found: set[str] = set()
+    for plain, chars in changed.items():
+        of_form = [{caption for caption in captions if char in caption} for char in chars]
+        of_form.append({caption for caption in captions if plain in caption.casefold()})
+        most = max(of_form, key=len)
+        found.update(*(form for form in of_form if form is not most))
+    return len(found), len(captions)
