@@ -24,10 +24,8 @@ def read_prompts(path: str | None) -> list[str]:
     own = ", ".join(prompt_languages())
     try:
         prompts = read_lines(path)
-    except OSError as err:
-        raise SecError(f"prompts: {path}: cannot be read ({err.strerror}); give a UTF-8 file, or one of {own}") from err
-    except SecError as err:
-        raise SecError(f"prompts: {err} (cannot be read as prompts in UTF-8; or give one of {own})") from None
+    except (OSError, SecError) as err:
+        raise SecError(f"prompts: cannot be read ({err}); give a UTF-8 file, or one of {own}") from err
     if not prompts:
         raise SecError(f"prompts: {path}: holds no prompt; write one per line")
     return prompts
