@@ -103,7 +103,7 @@ def test_result_txt_with_windows_line_ends(tmp_path):
         ('{"a": "好"}\nrubbish\n', "x:2: is not a JSON object"),
         ('{"id": "a"}', "x:1: a: has none of the keys captions, caption, texts, text"),
         ('{"id": "a"}\n', "x:1: a: has none of the keys"),
-        ('{"../a": "好"}', "x: ../a: an id may not begin with"),
+        ('{"a b": "好"}', "x: a b: an id may not be empty or hold blanks"),
         ("[1]", "x: is not a JSON object"),
         ("[" * 100000, "x: is nested too deeply"),
         ("file: a.wav\norigin: 好\nresult: 坏\nresult: 坏\n", "x:4: a: has result: twice"),
