@@ -116,7 +116,7 @@ def bad_line(utt_id: str, value: str) -> str | None:
     if not utt_id.isprintable():  # ESPnet's and kaldiio's readers end the id at any blank of Unicode
         odd = next(char for char in utt_id if not char.isprintable())
         what = f"an id may not be empty or hold blanks or control characters (U+{ord(odd):04X}"
-        return f"{what} {unicodedata.name(odd, '')}); remove it, and write a blank or tab between id and value"
+        return f"{what} {unicodedata.name(odd, '')}); rename it, and write a blank or tab behind it"
     if utt_id and not utt_id.strip("#"):
         return "is a comment, which these files cannot have; remove the line"
     return None
