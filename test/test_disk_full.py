@@ -232,9 +232,11 @@ def test_training(disk, train_args, capsys, free):
     refused(main, [*args, "--max_epoch", "3"], capsys)
     after = contents(disk)
     changed = [name for name in before if after.get(name) != before[name]]
-    assert set(changed) <= {"out/config.yaml"}, "where there was space for the new one"
+    assert set(changed) <= {"out/config.yaml", "out/made_from.json"}, "where there was space for the new one"
     config, earlier = (yaml.safe_load(files["out/config.yaml"]) for files in (after, before))
     assert config | {"max_epoch": 0} == earlier | {"max_epoch": 0}
+    record, earlier = (json.loads(files["out/made_from.json"]) for files in (after, before))
+    assert record["files"] == earlier["files"]
     assert not [name for name in after if ".tmp." in name]
     filler.unlink()
     main(list(map(str, [*args, "--max_epoch", "3"])))

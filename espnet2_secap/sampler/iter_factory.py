@@ -3,6 +3,7 @@
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
 
+from espnet2_secap.errors import SecError
 from espnet2_secap.sampler.nk import NKSampler
 
 
@@ -40,6 +41,12 @@ class NKIterFactory(AbsIterFactory):
             import torch.distributed as dist
 
             ranks = {"rank": dist.get_rank(), "world_size": dist.get_world_size()}
+            smallest = self.sampler.smallest_batch()
+            if smallest < ranks["world_size"]:
+                raise SecError(
+                    f"sampler: batches of {smallest} utterances can occur, fewer than the {ranks['world_size']}"
+                    " processes; raise num_categories or per_category in sampler_conf, or train with fewer processes"
+                )
         factory = SequenceIterFactory(
             dataset=self.dataset,
             batches=self.batches(epoch, **ranks),

@@ -39,6 +39,11 @@ class NKSampler:
         self.per_category = per_category
         self.seed = seed
 
+    def smallest_batch(self) -> int:
+        """The least number of utterances that a batch can have."""
+        sizes = sorted(min(self.per_category, len(utts)) for utts in self.members.values())
+        return sum(sizes[: self.num_categories])
+
     def epoch(self, epoch: int) -> list[list[str]]:
         """The batches of one epoch, each a list of at most N * K utterance ids, grouped by category."""
         rng = random.Random(f"{self.seed}-{epoch}")

@@ -12,6 +12,7 @@ from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.collate_fn import CommonCollateFn
+from espnet2.train.distributed_utils import get_num_nodes
 from espnet2.utils.nested_dict_action import NestedDictAction
 
 from espnet2_secap.cli_types import add_dataclass_arguments
@@ -22,10 +23,12 @@ from espnet2_secap.model.checkpoint import init_model, load_state
 from espnet2_secap.safe_load import tensors_only
 from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
+from espnet2_secap.tasks import made_from
 from espnet2_secap.tasks.experiment import portable, read_config
 from espnet2_secap.tasks.front_end import describe, set_input_size
 from espnet2_secap.tasks.options import TaskOptions
 from espnet2_secap.tasks.parts import CHOICES, OPTIONAL, check_keys
+from espnet2_secap.tasks.training_data import check_sets
 from espnet2_secap.text.preprocessor import SECPreprocessor
 from espnet2_secap.text.prompts import read_prompts
 from espnet2_secap.text.template import build_template
@@ -93,6 +96,10 @@ class SECTask(AbsTask):
         check_training_data(args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type)
         name_init_file(args)
         nproc = processes_per_node(args)
+        if args.output_dir and not args.print_config:
+            cls._check_sets(args, nproc)
+            with tensors_only():
+                made_from.check(args)
         if nproc == 1:
             super().main(args=args)
             return
@@ -104,8 +111,22 @@ class SECTask(AbsTask):
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         """One process of a training; no file that it loads runs code."""
-        with tensors_only(), config_written_by(portable):
+        with tensors_only(), config_written_by(cls._configuration):
             super().main_worker(args)
+
+    @classmethod
+    def _configuration(cls, conf: dict, folder: Path) -> dict:
+        """What config.yaml is to hold; what the weights are made from is written in the same moment."""
+        record = conf.pop("made_from", None)
+        if record is not None:
+            made_from.write(record, folder)
+        return portable(conf, folder)
+
+    @classmethod
+    def _check_sets(cls, args: argparse.Namespace, nproc: int) -> None:
+        model_class = CHOICES["model"].get_class(args.model)
+        needed = {*model_class.needs(args.model_conf), *model_class.texts}
+        check_sets(args, needed, nproc * get_num_nodes(args.dist_world_size, args.dist_launcher))
 
     @classmethod
     def defaults(cls) -> dict:
@@ -220,6 +241,20 @@ class SECTask(AbsTask):
     def build_optimizers(cls, args: argparse.Namespace, model) -> list:
         """One optimiser over what is trained, in the groups that the model declares."""
         return [build_optimizer(args, model)]
+
+    @classmethod
+    def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str) -> AbsIterFactory:
+        """ESPnet's, but a batch that is too small for the processes is one line."""
+        try:
+            return super().build_sequence_iter_factory(args, iter_options, mode)
+        except RuntimeError as err:
+            if "world_size" not in str(err):
+                raise
+            option = "batch_size" if mode == "train" else "valid_batch_size"
+            raise SecError(
+                f"the {mode} set has a batch of fewer utterances than there are processes ({str(err).split(': ')[-1]});"
+                f" raise --{option} (or batch_bins), or train with fewer processes"
+            ) from err
 
     @classmethod
     def build_task_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str) -> AbsIterFactory:

@@ -36,6 +36,7 @@ UNUSED = (
     "create_graph_in_tensorboard",
     "multiple_iterator",
     "no_forward_run",
+    "pretrain_path",
     "ddp_comm_hook",
 )
 

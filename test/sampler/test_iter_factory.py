@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from espnet2_secap.errors import SecError
 from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
 
@@ -35,6 +36,14 @@ def test_processes_split_every_batch_between_them(factory):
 def test_more_processes_than_utterances_of_a_batch(factory):
     with pytest.raises(AssertionError, match="smaller than the number of processes"):
         factory.batches(1, rank=4, world_size=5)
+
+
+def test_fewer_utterances_in_a_batch_than_processes_is_one_line(factory, monkeypatch):
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 5)
+    factory.distributed = True
+    with pytest.raises(SecError, match="batches of 4 utterances can occur, fewer than the 5 processes"):
+        factory.build_iter(1)
 
 
 def test_in_a_distributed_training_each_rank_builds_its_own(factory, monkeypatch):

@@ -1,0 +1,79 @@
+"""What a training's data files tell before the first step: ids, captions and categories that would end it later."""
+
+import argparse
+from collections.abc import Mapping
+
+from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi
+from espnet2_secap.errors import SecError, shorten
+
+SHOWN = 3  # ids that a message lists
+
+
+def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes: int) -> None:
+    """Look through the files of the training and the validation set.
+
+    Args:
+        args: of sec_train.
+        needed: names of the data that the model uses, as "caption" or "emotion".
+        processes: that share each batch.
+
+    Raises:
+        SecError: fewer utterances than processes, utterances that a file lacks, captions that cannot be read,
+            categories that the training set lacks.
+    """
+    categories = set()
+    for split, role in (("train", "training"), ("valid", "validation")):
+        paths = {name: path for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type")}
+        shapes = getattr(args, f"{split}_shape_file")
+        utts = dict.fromkeys(utt for path in shapes for utt in read_kaldi(path))
+        if utts and len(utts) < processes:
+            raise SecError(
+                f"{shapes[0]}: the {role} set has {len(utts)} utterance(s), and each of the {processes} processes needs"
+                f" one of every batch: train with at most {len(utts)} (--train_nproc, --ngpu, --num_nodes), or give"
+                f" a larger {role} set"
+            )
+        tables = {name: {utt: value for _, utt, value in good_lines(path, True)} for name, path in paths.items()}
+        for name, table in tables.items():
+            absent = [utt for utt in utts if utt not in table]
+            if absent:
+                raise SecError(
+                    f"{paths[name]}: has no line for {_ids(absent, utts)} of the {role} set; run stage 2 again"
+                )
+        if "caption" in needed and "caption" in tables:
+            _check_captions(paths["caption"], tables["caption"])
+        if "emotion" in needed and "emotion" in tables:
+            if split == "train":
+                categories = set(tables["emotion"].values())
+            else:
+                _check_categories(paths["emotion"], tables["emotion"], categories)
+
+
+def _check_captions(path: str, table: Mapping[str, str]) -> None:
+    bad, what = [], ""
+    for utt, line in table.items():
+        try:
+            parse_captions(line)
+        except ValueError as err:
+            bad.append(utt)
+            what = what or str(err)
+    if bad:
+        raise SecError(f"{path}: {_ids(bad, table)}: {what}")
+
+
+def _check_categories(path: str, table: Mapping[str, str], known: set[str]) -> None:
+    other: dict[str, list[str]] = {}
+    for utt, category in table.items():
+        if category not in known:
+            other.setdefault(category, []).append(utt)
+    if other:
+        said = "; ".join(f"category {shorten(one)!r} ({_ids(utts, table)})" for one, utts in sorted(other.items()))
+        there = shorten(", ".join(sorted(known)), 200)
+        raise SecError(
+            f"{path}: {said} is not one of the training set's ({there}); correct it, or leave these utterances out of"
+            " the validation set"
+        )
+
+
+def _ids(some: list[str], of: Mapping) -> str:
+    more = f" and {len(some) - SHOWN} more" if len(some) > SHOWN else ""
+    return f"{', '.join(map(shorten, some[:SHOWN]))}{more}" + (f" ({len(some)} of {len(of)})" if more else "")

@@ -1,0 +1,65 @@
+"""What can be known from a training's data files is known before the first step."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from espnet2_secap.errors import SecError
+from espnet2_secap.tasks.training_data import check_sets
+
+GOOD = {"shape": "3,6", "captions": '["calm"]', "text": "yes", "utt2emo": "calm"}
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """Function: changes of the validation set's lines -> arguments of sec_train for three utterances in each set."""
+
+    def make(**changes):
+        args = SimpleNamespace()
+        for split in ("train", "valid"):
+            (tmp_path / split).mkdir()
+            for name, value in GOOD.items():
+                lines = [f"{split}{i} {value}" for i in range(3)]
+                if split == "valid" and name in changes:
+                    lines = changes[name](lines)
+                (tmp_path / split / name).write_text("".join(line + "\n" for line in lines))
+            data = [("captions", "caption"), ("text", "text"), ("utt2emo", "emotion")]
+            rows = [(f"{tmp_path}/{split}/{file}", name, "text") for file, name in data]
+            setattr(args, f"{split}_data_path_and_name_and_type", rows)
+            setattr(args, f"{split}_shape_file", [f"{tmp_path}/{split}/shape"])
+        return args
+
+    return make
+
+
+def test_good_sets(sets):
+    check_sets(sets(), {"caption", "emotion"}, 3)
+
+
+@pytest.mark.parametrize(
+    "file, change, message",
+    [
+        (
+            "utt2emo",
+            lambda lines: [*lines[:2], "valid2 bored"],
+            r"valid/utt2emo: category 'bored' \(valid2\) is not one",
+        ),
+        ("captions", lambda lines: [*lines[:2], "valid2 calm voice"], "valid/captions: valid2: is not JSON"),
+        ("captions", lambda lines: [f"{line[:6]} {{" for line in lines], "valid0, valid1, valid2: is not JSON"),
+        ("text", lambda lines: lines[1:], "valid/text: has no line for valid0 of the validation set"),
+    ],
+)
+def test_what_would_end_the_training_later_is_named(sets, file, change, message):
+    with pytest.raises(SecError, match=message):
+        check_sets(sets(**{file: change}), {"caption", "emotion", "text"}, 1)
+
+
+def test_labels_that_no_loss_needs_are_not_looked_at(sets):
+    check_sets(sets(utt2emo=lambda lines: [*lines[:2], "valid2 bored"]), {"caption"}, 1)
+
+
+def test_fewer_utterances_than_processes(sets):
+    args = sets(shape=lambda lines: lines[:1])
+    check_sets(args, {"caption"}, 1)
+    with pytest.raises(SecError, match=r"valid/shape: the validation set has 1 utterance\(s\).* 2 processes"):
+        check_sets(args, {"caption"}, 2)
