@@ -3,6 +3,7 @@
 The disk is a tmpfs of 2 MB, which only root can mount.
 """
 
+import json
 import os
 import runpy
 import shutil
