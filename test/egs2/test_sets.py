@@ -1,0 +1,91 @@
+"""A new corpus whose sets have the same ids and several roles, through stages 2 and 4 of sec.sh."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from espnet2_secap.data.io import read_kaldi
+
+REPO = Path(__file__).resolve().parents[2]
+SIZES = {"train": 6, "valid": 3, "test": 3}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """MELD: ids 0 to n in each set; `dia0/utt1` with a slash; a training recording is in the test set; one utterance
+    of training is laughter; the test set's labels are spelt otherwise."""
+    subprocess.run([REPO / "egs2/TEMPLATE/sec1/setup.sh", tmp_path / "corpus"], check=True, capture_output=True)
+    folder = tmp_path / "corpus/sec1"
+    for number, (dset, size) in enumerate(SIZES.items()):
+        (folder / "data" / dset).mkdir(parents=True)
+        ids = [f"dia0/utt{i}" for i in range(size)]
+        sounds = [np.random.default_rng(100 * number + i).standard_normal(8000) * 0.1 for i in range(size)]
+        if dset == "test":
+            sounds[2] = np.random.default_rng(1).standard_normal(8000) * 0.1
+        for i, sound in enumerate(sounds):
+            sf.write(folder / f"data/{dset}{i}.wav", sound, 16000)
+        tables = {
+            "wav.scp": lambda i, dset=dset: f"data/{dset}{i}.wav",
+            "utt2spk": lambda i: f"s{i}",
+            "captions": lambda i: json.dumps(["an angry voice"]),
+            "text": lambda i: "" if i == 1 else "words",
+            "utt2emo": lambda i, dset=dset: "Anger" if dset == "test" else "anger",
+        }
+        for name, value in tables.items():
+            lines = [f"{utt} {value(i)}".rstrip() + "\n" for i, utt in enumerate(ids)]
+            (folder / "data" / dset / name).write_text("".join(lines))
+    return folder
+
+
+def run(folder, *options):
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(REPO)}
+    call = ["./run.sh", "--stage", "2", "--stop-stage", "4", "--nj", "1", "--feats_type", "raw", *options]
+    return subprocess.run(call, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+def test_sets_with_equal_ids_and_several_roles(recipe):
+    done = run(recipe, "--test_sets", "valid test valid")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = done.stdout.splitlines()
+    assert "note: valid is the validation set and a test set, and was formatted as a test set" in told
+    (shared,) = [line for line in told if "recordings of test are in train too" in line]
+    assert shared.startswith("warning: 1 of 3 ") and "(dia0/utt2 is dia0/utt1)" in shared
+    assert any(
+        "utt2emo: one label in several spellings: 'anger' (train: 6, valid: 3), 'Anger' (test: 3)" in t for t in told
+    )
+    assert sum("have no transcription (dia0/utt1): kept as nothing said" in line for line in told) == 3
+    for dset, size in SIZES.items():
+        scp = read_kaldi(recipe / "dump/raw" / dset / "wav.scp")
+        assert list(scp) == [f"dia0/utt{i}" for i in range(size)]
+        assert (
+            scp["dia0/utt1"] == f"dump/raw/{dset}/data/format.1/dia0%2Futt1.wav"
+            and (recipe / scp["dia0/utt1"]).is_file()
+        )
+        assert len(read_kaldi(recipe / "dump/raw" / dset / "text", may_be_empty=True)) == size
+    assert "recording\ttest\tdia0/utt2\ttrain\tdia0/utt1" in (recipe / "dump/raw/overlap.tsv").read_text()
+    assert len(read_kaldi(recipe / "exp/sec_stats_raw/valid/speech_shape")) == 3
+
+
+def test_options_of_stage_2_reach_it(recipe):
+    (recipe / "conf/emotions").write_text("Anger anger\n")
+    options = [
+        "--emotion_map",
+        "conf/emotions",
+        "--missing_text",
+        "skip",
+        "--test_sets",
+        "train",
+        "--valid_set",
+        "train",
+    ]
+    done = run(recipe, *options, "--train_set", "test", "--format_args", "--min_wav_duration '0.2'")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(read_kaldi(recipe / "dump/raw/test/utt2emo").values()) == {"anger"} and "spellings" not in done.stdout
+    assert list(read_kaldi(recipe / "dump/raw/test/wav.scp")) == ["dia0/utt0", "dia0/utt2"]
+    assert len(read_kaldi(recipe / "dump/raw/train/wav.scp")) == 6 and not (recipe / "dump/raw/valid").exists()
