@@ -1,6 +1,7 @@
 """Write captions made without the audio: the baselines of the result table."""
 
 import argparse
+import os
 from pathlib import Path
 
 from espnet2_secap.data.io import make_dir, read_captions, read_kaldi, write_captions
@@ -22,7 +23,12 @@ def get_parser() -> argparse.ArgumentParser:
         help="random: training captions drawn for each utterance; frequent: the most frequent training caption",
     )
     parser.add_argument("--train_captions", required=True, help="captions of the training set")
-    parser.add_argument("--ids", required=True, help="any file whose lines begin with the utterances' ids")
+    parser.add_argument(
+        "--ids",
+        required=True,
+        help="any file whose lines begin with the utterances' ids; where it is that of --train_captions, no utterance"
+        " is given its own captions",
+    )
     parser.add_argument("--output", required=True, help="folder in which the file `captions` is written")
     parser.add_argument(
         "--n_candidates",
@@ -40,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     train, ids = read_captions(args.train_captions), sorted(read_kaldi(args.ids))
     if args.kind == "random":
-        captions = random_captions(train, ids, args.n_candidates, args.seed)
+        same_set = os.path.samefile(args.train_captions, args.ids)
+        captions = random_captions(train, ids, args.n_candidates, args.seed, same_set)
     else:
         captions = frequent_caption(train, ids)
     output = make_dir(Path(args.output)) / "captions"

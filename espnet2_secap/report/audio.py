@@ -50,7 +50,7 @@ class Players:
         self.page = page
         self.left = limit * 1e6
         self.embedded = self.linked = 0
-        self.outside: dict[str, None] = {}  # ids whose recordings may not be in the page
+        self.outside: dict[tuple[str, str], None] = {}  # set and id of recordings that may not be in the page
 
     def addresses(self, paths: list[Path]) -> list[str]:
         """A data: address or a relative link for each. Encoding takes most of a report's time: one thread per core."""

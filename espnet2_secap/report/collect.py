@@ -89,6 +89,23 @@ def read_examples(score: Score) -> tuple[dict[str, list[str]], dict[str, list[st
         return None
 
 
+def differing_references(scores: list[Score]) -> list[Score]:
+    """The scores whose references are others than those of the first score: sets of one name that are not the same.
+
+    References that no longer exist are not compared, nor read where all scores name the same file.
+    """
+    files = {score.meta["ref"]: None for score in scores if "ref" in score.meta}
+    if len({Path(file).resolve() for file in files}) < 2:
+        return []
+    for file in files:
+        try:
+            files[file] = read_caption_file(file, system=False)
+        except SecError:
+            continue
+    read = [score for score in scores if files.get(score.meta.get("ref"))]
+    return [score for score in read if files[score.meta["ref"]] != files[read[0].meta["ref"]]]
+
+
 def _rank(system: str) -> int:
     if not is_sanity(system):
         return 0

@@ -7,7 +7,7 @@ import numpy as np
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.registry import column_order
-from espnet2_secap.report.collect import Score
+from espnet2_secap.report.collect import Score, differing_references
 from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Utterances, bootstrap, interval, p_value
 from espnet2_secap.report.table import Cell, Table, one_line
 from espnet2_secap.report.tables import label
@@ -137,6 +137,12 @@ def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparis
         raise SecError(
             f"--compare: {' and '.join(names)} have different utterances of {first.dset}: {len(other)} are in only "
             f"one of them ({shown}); score both on the same utterances"
+        )
+    if differing_references([first, second]):
+        raise SecError(
+            f"--compare: on {first.dset} {' and '.join(names)} were scored against different references"
+            f" ({first.meta['ref']}, {second.meta['ref']}): their ids are equal, their utterances are not; compare"
+            " systems of one set"
         )
     notes, parts = [], {}
     for name in column_order(metrics or first.metrics.keys() & second.metrics.keys()):

@@ -79,7 +79,7 @@ def _captions(scores: list[Score], players: Players) -> dict:
         references = captions | references
         if not audio:
             audio, outside = find_audio(score)
-            players.outside |= dict.fromkeys(outside)
+            players.outside |= dict.fromkeys((score.dset, utt) for utt in outside)
     utts = sorted(references)
     heard = [utt for utt in utts if utt in audio]
     addresses = dict(zip(heard, players.addresses([audio[utt] for utt in heard]), strict=True))
@@ -98,7 +98,7 @@ def _captions(scores: list[Score], players: Players) -> dict:
 def _about_audio(players: Players) -> str:
     outside = ""
     if players.outside:
-        named = ", ".join(list(players.outside)[:5]) + (", ..." if len(players.outside) > 5 else "")
+        named = ", ".join([utt for _, utt in players.outside][:5]) + (", ..." if len(players.outside) > 5 else "")
         outside = (
             f" {len(players.outside)} recordings are not embedded because they are not in the folder of their wav.scp"
             f" ({named})."

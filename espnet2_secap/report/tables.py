@@ -2,7 +2,7 @@
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.registry import column_order, find_metric
-from espnet2_secap.report.collect import Score, is_sanity, read_examples
+from espnet2_secap.report.collect import Score, differing_references, is_sanity, read_examples
 from espnet2_secap.report.quoted import MARK, Quoted
 from espnet2_secap.report.table import Cell, Table
 
@@ -15,12 +15,15 @@ def score_table(scores: list[Score], quoted: Quoted | None = None) -> tuple[Tabl
         quoted: published results for rows below ours; they are never marked as best.
     """
     below = quoted.below(scores[0].dset) if quoted else {}
+    others = differing_references(scores)
     columns = column_order(name for values in [*(s.metrics for s in scores), *below.values()] for name in values)
     best = {name: _best(name, scores) for name in columns}
     notes: list[str] = []
     rows = []
     for score in scores:
         note = _mark(score.meta["note"], notes) if score.meta.get("note") else ""
+        if score in others:
+            note += _mark(f"other references than in the first row ({score.meta['ref']}): not comparable", notes)
         counts = {value["n"] for value in score.metrics.values() if value.get("n")}
         row = [Cell(score.system, code=True, note=note), Cell(", ".join(map(str, sorted(counts))) or "-")]
         for column in columns:

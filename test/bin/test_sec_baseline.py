@@ -62,3 +62,9 @@ def test_bad_input_is_one_line_and_earlier_captions_stay(files, args, message):
     done = run(files, "--kind", "random", "--output", "out", *args)
     assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1
     assert read(files / "out" / "captions") == {"a": ["早"]}
+
+
+def test_the_training_set_as_a_test_set(files):
+    done = run(files, "--ids", "./train", "--kind", "random", "--n_candidates", "1", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert read(files / "out" / "captions")["t1"] == ["悲伤"]

@@ -35,3 +35,15 @@ def test_frequent_caption_is_the_same_whatever_the_order():
     assert "平静".encode() < "高兴".encode()
     for train in (TRAIN, dict(reversed(TRAIN.items()))):
         assert frequent_caption(train, ["a", "b"]) == {"a": ["平静"], "b": ["平静"]}
+
+
+def test_training_utterances_are_not_given_their_own_captions():
+    """Where the training set is a test set, too, these are the references."""
+    train = {f"t{at}": [f"one {at}", f"two {at}"] for at in range(5)}
+    for n in (1, 8, 20):
+        drawn = random_captions(train, train, n, seed=0, same_set=True)
+        assert drawn == random_captions(train, list(train), n, seed=0, same_set=True)
+        for utt, captions in drawn.items():
+            assert len(captions) == n and not set(captions) & set(train[utt])
+            assert len(set(captions)) == min(n, 8)
+    assert random_captions({"t": ["高兴"]}, ["t"], 2, seed=0, same_set=True) == {"t": ["高兴"] * 2}

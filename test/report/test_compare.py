@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.report.collect import find_scores
 from espnet2_secap.report.compare import compare
+from espnet2_secap.report.tables import score_table
 
 REFERENCES = {"a": ["很高兴"], "b": ["悲伤难过"], "c": ["语速快"]}
 GOOD = {"a": ["很高兴", "高兴"], "b": ["悲伤"], "c": ["语速快"]}
@@ -106,3 +109,20 @@ def test_other_utterances_or_other_segmentation(scored, tmp_path):
     scored("d", GOOD, REFERENCES, dset="dev")
     with pytest.raises(SecError, match="a and d have no set in common"):
         compare(find_scores(tmp_path / "exp"), ("a", "d"))
+
+
+def test_sets_of_one_name_and_the_same_ids_that_are_not_the_same_set(exp, tmp_path):
+    """Two corpora that count from 0: their utterances have nothing in common."""
+    other = tmp_path / "other"
+    other.write_text("".join(f'{utt} ["something else"]\n' for utt in REFERENCES))
+    scores = [
+        replace(score, meta=score.meta | {"ref": str(other)}) if score.system == "sec_c/decode" else score
+        for score in find_scores(exp)
+    ]
+    with pytest.raises(SecError, match="were scored against different references .*their ids are equal"):
+        compare(scores, ("sec_a/decode", "sec_c/decode"))
+    table, notes = score_table([score for score in scores if score.dset == "test"])
+    assert notes == [f"(1) other references than in the first row ({other}): not comparable"]
+    assert [row[0].note for row in table.rows] == ["", "", "(1)"]
+    other.write_text((tmp_path / "dump/test/captions").read_text())  # another file of the same set
+    assert compare(scores, ("sec_a/decode", "sec_c/decode"))
