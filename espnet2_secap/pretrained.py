@@ -1,16 +1,37 @@
 """Loading of pretrained transformers parts, by folder or hub name, with errors that say what to do."""
 
+import contextlib
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.lora import from_folder, with_lora
+from espnet2_secap.model_folder import check_config, check_model_folder, check_tokenizer_folder
 from espnet2_secap.safe_load import tensors_only
+
+# Tensors beside a model's own that some folders have: buffers that transformers once saved and now computes, ...
+COMPUTED = re.compile(
+    r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|sin_cached|cos_cached|_extra_state|(attn|attention)\.bias)$"
+)
+# ... and the heads of other tasks, of a model that is loaded without a head.
+HEADS = re.compile(
+    r"^(cls|lm_head|classifier|classification_head|qa_outputs|pooler|score|linear|predictions|lm_predictions"
+    r"|mask_predictions|discriminator_predictions|generator_predictions|generator_lm_head|sop_classifier|pred_layer"
+    r"|vocab_(transform|layer_norm|projector)|pre_classifier|entity_predictions|embed_out|final_logits_bias|v_head"
+    r"|quantizer|project_q|project_hid|projector|layer_weights|final_proj)(\.|$)"
+)
+# Tensors that a folder may lack since nobody here asks for them: BERT's pooler, HuBERT's mask in training.
+UNUSED = re.compile(r"^((\w+\.)?pooler\..*|masked_spec_embed)$")
+WITHOUT_SWITCH = ("gpt_neox", "gpt_neox_japanese", "trocr")  # causal, whatever is_decoder says
+# Tensors with a row for each position.
+TABLE = re.compile(r"(^|\.)(wpe|pos_encoding|positions_embed|embed_positions|position_embeddings?)(\.weight)?$")
 
 
 def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
-    """`transformers.<auto_class>.from_pretrained(path)`.
+    """`transformers.<auto_class>.from_pretrained(path)`, every tensor of it from the folder.
 
     Args:
         auto_class: name of a class of transformers, such as "AutoModelForCausalLM".
@@ -19,25 +40,181 @@ def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
         kwargs: passed on.
 
     Raises:
-        SecError: nothing there, or not of this kind.
+        SecError: nothing there, not of this kind, an incomplete download, or weights that are not the model's.
     """
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()  # of reading weights, in the midst of captions
     if not Path(path).exists() and not is_hub_name(path):
         raise SecError(f"{what}: {path}: no such folder; make it, or give the right path or a name on the model hub")
+    if Path(path).is_dir() and auto_class == "AutoTokenizer":
+        check_tokenizer_folder(Path(path), what)
+    elif Path(path).is_dir() and auto_class == "AutoConfig":
+        check_config(Path(path), what)
+    elif Path(path).is_dir():
+        check_model_folder(Path(path), what)
     try:
         # Neither code of a model's own, nor the question whether to run it; weights are read as tensors.
-        with tensors_only():
-            return getattr(transformers, auto_class).from_pretrained(path, trust_remote_code=False, **kwargs)
+        with tensors_only(), complete_weights():
+            made = getattr(transformers, auto_class).from_pretrained(path, trust_remote_code=False, **kwargs)
+        if auto_class == "AutoTokenizer" and not set(made.get_vocab().values()) - set(made.all_special_ids):
+            raise SecError(
+                f"{what}: {path}: {type(made).__name__} has no vocabulary in it; add the right tokenizer_class, such as"
+                " BertTokenizer for a vocab.txt, to tokenizer_config.json"
+            )
+        return made
     except SecError:
         raise
-    except (OSError, ValueError, KeyError) as err:
+    except (torch.cuda.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as err:  # of transformers, tokenizers, safetensors and packages for quantised weights: any kind
+        if "os error" in str(err):  # of a full or unreadable disk, which `errors.cli` explains
+            raise
         if Path(path).is_dir():
             raise SecError(f"{path}: not a transformers folder that {auto_class} can load ({_short(err)})") from err
         raise SecError(
             f"{what}: {path!r} is neither a folder here nor a model that could be fetched from the hub ({_short(err)})"
         ) from err
+
+
+@contextlib.contextmanager
+def complete_weights() -> Iterator[None]:
+    """Within it, transformers loads no model whose folder lacks a tensor or has others, whoever asks for it.
+
+    By itself it draws what is missing at random, and says so in the log only.
+
+    Raises:
+        SecError: within it, from `from_pretrained`: which tensors are missing, left over or of another size.
+    """
+    from transformers import PreTrainedModel
+    from transformers.utils import logging
+
+    plain = PreTrainedModel.__dict__["from_pretrained"]
+
+    def strict(cls, path, *args, output_loading_info=False, **kwargs):
+        options = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, info = plain.__func__(cls, path, *args, **options)
+        _check_tensors(path, model, info)
+        return (model, info) if output_loading_info else model
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report of the same has many lines
+    logging.disable_progress_bar()  # of reading weights, in the midst of captions
+    PreTrainedModel.from_pretrained = classmethod(strict)
+    try:
+        yield
+    finally:
+        PreTrainedModel.from_pretrained = plain
+        logging.set_verbosity(verbosity)
+
+
+def _check_tensors(path, model, info: dict) -> None:
+    """What transformers found in a folder must be the model, but for what is named above."""
+    headless = model.get_output_embeddings() is None
+    faults = {
+        "missing": [key for key in info["missing_keys"] if not (headless and UNUSED.search(key))],
+        "left over": [
+            key for key in info["unexpected_keys"] if not COMPUTED.search(key) and not (headless and HEADS.search(key))
+        ],
+        "of another size": [f"{key} ({_size(a)}, should be {_size(b)})" for key, a, b in info["mismatched_keys"]],
+    }
+    said = "; ".join(f"{what}: {listed(sorted(keys))}" for what, keys in faults.items() if keys)
+    if said:
+        raise SecError(
+            f"{path}: its weights are not those of {type(model).__name__} with this config.json: {said};"
+            " fetch the model again, or give one in transformers' own format"
+        )
+
+
+def _size(shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def listed(names: list[str], most: int = 4) -> str:
+    """Names for a message: the first ones, and how many more."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def load_causal_lm(path: str, what: str, **kwargs):
+    """A causal LM: a token's logits depend on what stands before it, in text alone.
+
+    Raises:
+        SecError: as `load_pretrained`, or a model of another kind (BERT, encoder-decoder, images or audio).
+    """
+    config, other = load_pretrained("AutoConfig", path, what), None
+    if config.is_encoder_decoder:
+        other = "an encoder-decoder"
+    elif getattr(config, "is_decoder", True) is False and config.model_type not in WITHOUT_SWITCH:
+        other = "no causal LM: its tokens see those that come after them (is_decoder is false)"
+    elif _perceives(config):
+        other = f"a model of {_perceives(config)} besides text"
+    if other is None:
+        lm = load_pretrained("AutoModelForCausalLM", path, what, **kwargs)
+        try:
+            causal = is_causal(lm)
+        except (TypeError, ValueError, NotImplementedError, AttributeError) as err:
+            raise SecError(
+                f"{what}: {path}: {type(lm).__name__} does not read embeddings ({_short(err)}); give another LM"
+            ) from err
+        if not causal:
+            other = "no causal LM: its tokens see those that come after them"
+    if other is not None:
+        raise SecError(
+            f"{what}: {path}: {config.model_type} is {other}; give a causal language model, such as LLaMA or GPT-2"
+        )
+    return lm
+
+
+def load_text_model(path: str, what: str):
+    """A model that embeds text, without its head: a BERT, the encoder of an encoder-decoder, or a decoder-only LM.
+
+    Raises:
+        SecError: as `load_pretrained`, or a model that does not read text alone.
+    """
+    config = load_pretrained("AutoConfig", path, what)
+    other = _perceives(config)
+    if other is None:
+        model = load_pretrained("AutoModel", path, what)
+        other = model.main_input_name if model.main_input_name != "input_ids" else None
+    if other is not None:
+        raise SecError(
+            f"{what}: {path}: {config.model_type} reads {other}, which is not text; give a BERT-like text encoder"
+        )
+    return model.get_encoder() if model.config.is_encoder_decoder else model
+
+
+def _perceives(config) -> str | None:
+    """What a model reads besides text, by its configuration."""
+    kinds = {"vision_config": "images", "audio_config": "audio", "speech_config": "audio", "video_config": "video"}
+    return next((kind for name, kind in kinds.items() if getattr(config, name, None) is not None), None)
+
+
+@torch.no_grad()
+def is_causal(model, embedded: bool = True) -> bool:
+    """Whether what a model computes for a token stays the same when a later token changes; tried out on two texts.
+
+    Args:
+        model: of transformers, as it is loaded.
+        embedded: give it embeddings, not ids.
+    """
+    rows = model.get_input_embeddings().weight
+    ids = torch.tensor([[0, 1, 2, 3], [0, 1, 2, max(4, len(rows) // 2)]]).remainder(len(rows))
+    output = model(inputs_embeds=rows[ids]) if embedded else model(input_ids=ids)
+    first, second = output[0][:, :3].float()
+    return bool((first - second).abs().max() <= 1e-3 * first.std())
+
+
+def position_limit(lm) -> tuple[int | None, bool]:
+    """Tokens of the longest sequence that an LM was trained with, if it says so; whether it cannot read a longer one.
+
+    It cannot where its positions are rows of a table (GPT-2, OPT); rotary ones go on, and get worse.
+    """
+    config = lm.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+    if not isinstance(limit, int) or limit < 1:
+        return None, False
+    tensors = [*lm.named_parameters(), *lm.named_buffers()]
+    table = any(TABLE.search(name) and one.dim() > 1 and one.size(0) >= limit for name, one in tensors)
+    return limit, table or config.model_type == "mpt"
 
 
 def is_hub_name(path: str) -> bool:
@@ -49,24 +226,14 @@ def _short(err: Exception) -> str:
     return str(err).strip().splitlines()[0][:200] if str(err).strip() else type(err).__name__
 
 
-def with_lora(lm, options: dict):
-    """A causal LM with LoRA's trained tensors; `options` of peft.LoraConfig."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as err:
-        raise SecError("decoder_conf: lora needs the package peft: pip install 'espnet2_secap[lora]'") from err
-    try:
-        config = LoraConfig(task_type="CAUSAL_LM", **options)
-    except TypeError as err:
-        raise SecError(f"decoder_conf: lora: {err}; see peft's LoraConfig for the options") from err
-    return get_peft_model(lm, config)
-
-
 class PretrainedPart(torch.nn.Module):
     """Holds a pretrained module. It begins frozen: no gradients, always in evaluation mode, its own dtype.
 
     Marked `is_named_pretrained`: checkpoints leave out its tensors that are not trained, since config.yaml names where
     they come from. Parameters that are made to require gradients afterwards (LoRA, or all) are trained and saved.
+
+    Attributes:
+        from_folder: names of the tensors that the folder still gives as they are; None: all.
     """
 
     is_named_pretrained = True
@@ -74,6 +241,13 @@ class PretrainedPart(torch.nn.Module):
     def __init__(self, module: torch.nn.Module):
         super().__init__()
         self.module = module.requires_grad_(False).eval()
+        self.from_folder: set[str] | None = None
+
+    def add_lora(self, options: Mapping) -> None:
+        """Adapt the module, a causal LM, by LoRA; see `with_lora`."""
+        before = {id(value) for value in self.module.state_dict(keep_vars=True).values()}
+        self.module = with_lora(self.module, options)
+        self.from_folder = {f"module.{name}" for name in from_folder(self.module, before, options)}
 
     def train(self, mode: bool = True) -> "PretrainedPart":
         """Stay in evaluation mode, but for parts with something to train (LoRA's dropout, or all of it)."""

@@ -1,7 +1,45 @@
-import pytest
+"""Kind: frozen parts loaded without looking at what was missing, or of a class that the role does not fit."""
 
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tiny import make_qwen
+
+from espnet2_secap.bridge.qformer import QFormer
+from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.errors import SecError
-from espnet2_secap.pretrained import is_hub_name, load_pretrained
+from espnet2_secap.metric.similarity import sentence_transformer
+from espnet2_secap.pretrained import is_hub_name, load_causal_lm, load_pretrained, load_text_model, position_limit
+from espnet2_secap.text.sentence import SentenceEncoder
+from espnet2_secap.text.text_encoder import BertTextEncoder
+
+SMALL = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+
+
+def change(source, folder, rename=lambda key: key, **config):
+    """A copy whose tensors have other names (None: left out), and another config.json."""
+    folder = shutil.copytree(source, folder)
+    weights = str(folder / "model.safetensors")
+    state = {rename(key): value for key, value in load_file(weights).items() if rename(key)}
+    save_file(state, weights, metadata={"format": "pt"})
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return str(folder)
+
+
+def old(key):
+    return f"old.{key}"
+
+
+def says(match, make, *args):
+    with pytest.raises(SecError, match=match) as caught:
+        make(*args)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./llama", "a/b/c", "here/llama", "~/llama"])
@@ -19,3 +57,122 @@ def test_names_of_the_hub(path, tmp_path, monkeypatch):
     assert is_hub_name(path)
     with pytest.raises(SecError, match=f"x: '{path}' is neither a folder here nor a model that could be fetched"):
         load_pretrained("AutoModel", path, "x")
+
+
+def test_an_lm_with_missing_left_over_or_misfitting_tensors_is_refused(tiny_llama, tmp_path):
+    def no_head(key):
+        return None if key == "lm_head.weight" else key
+
+    says("LlamaForCausalLM.*missing: lm_head.weight;", CausalLMDecoder, change(tiny_llama, tmp_path / "a", no_head))
+    names = r"missing: .*embed_tokens.* and 17 more; left over: old.* and 17 more"
+    says(names, CausalLMDecoder, change(tiny_llama, tmp_path / "b", old))
+    few = change(tiny_llama, tmp_path / "c", num_hidden_layers=1)
+    says("left over: model.layers.1", CausalLMDecoder, few)
+    wide = change(tiny_llama, tmp_path / "d", hidden_size=64)
+    says(r"of another size: lm_head.weight \(400x32, should be 400x64\)", CausalLMDecoder, wide)
+    tied = change(tiny_llama, tmp_path / "e", no_head, tie_word_embeddings=True)
+    lm = CausalLMDecoder(tied).lm.module
+    assert torch.equal(lm.lm_head.weight, lm.get_input_embeddings().weight), "a tied head is saved in no file"
+
+
+@pytest.mark.parametrize("part", ["text encoder", "Q-Former", "sim1", "sim2"])
+def test_a_bert_under_other_names_is_refused_in_every_role(tiny_bert, tmp_path, part):
+    make = {
+        "text encoder": BertTextEncoder,
+        "Q-Former": lambda path: QFormer(8, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, init=path),
+        "sim1": SentenceEncoder,
+        "sim2": lambda path: sentence_transformer(path, "cpu"),
+    }[part]
+    make(tiny_bert)
+    says("missing: embeddings.*left over: old.", make, change(tiny_bert, tmp_path / "b", old))
+
+
+def test_what_nobody_asks_for_may_be_missing_or_left_over(tmp_path):
+    """A BERT saved with the head of its pretraining has no pooler, and a head that a text encoder does without."""
+    folder = tmp_path / "mlm"
+    transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=20, **SMALL)).save_pretrained(folder)
+    load_text_model(str(folder), "x")
+    with torch.no_grad():  # and buffers that older versions saved
+        state = load_file(folder / "model.safetensors")
+        state["bert.embeddings.position_ids"] = torch.arange(512)[None]
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    load_text_model(str(folder), "x")
+
+
+def test_other_libraries_get_their_loader_back(tiny_llama, tmp_path):
+    broken = change(tiny_llama, tmp_path / "b", old)
+    level = transformers.utils.logging.get_verbosity()
+    says("missing", load_causal_lm, broken, "x")
+    assert transformers.utils.logging.get_verbosity() == level
+    transformers.AutoModelForCausalLM.from_pretrained(broken)
+
+
+BERT = dict(vocab_size=20, **SMALL)
+OTHERS = {
+    "bert": (lambda: transformers.BertForMaskedLM(transformers.BertConfig(**BERT)), "bert is no causal LM.*is_decoder"),
+    "xlm": (
+        lambda: transformers.XLMWithLMHeadModel(
+            transformers.XLMConfig(vocab_size=20, emb_dim=32, n_layers=2, n_heads=4)
+        ),
+        "xlm is no causal LM: its tokens see",
+    ),
+    "bart": (
+        lambda: transformers.BartForConditionalGeneration(
+            transformers.BartConfig(
+                vocab_size=20, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16, decoder_ffn_dim=16,
+                encoder_attention_heads=2, decoder_attention_heads=2, pad_token_id=1,
+            )
+        ),
+        "bart is an encoder-decoder",
+    ),
+    "git": (
+        lambda: transformers.GitForCausalLM(
+            transformers.GitConfig(
+                vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                                   image_size=16, patch_size=8),
+                **BERT,
+            )
+        ),
+        "git is a model of images besides text",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_is_no_causal_lm_is_refused_as_one(kind, tmp_path):
+    make, message = OTHERS[kind]
+    make().save_pretrained(tmp_path)
+    says(message, load_causal_lm, str(tmp_path), "decoder_conf path")
+
+
+def test_text_encoders_by_what_they_read(tmp_path, caplog):
+    config = transformers.HubertConfig(conv_dim=[8] * 7, num_conv_pos_embedding_groups=2, **SMALL)
+    transformers.HubertModel(config).save_pretrained(tmp_path / "hubert")
+    says("hubert reads input_values, which is not text", load_text_model, str(tmp_path / "hubert"), "x")
+    OTHERS["git"][0]().save_pretrained(tmp_path / "git")
+    says("git reads images", load_text_model, str(tmp_path / "git"), "x")
+    OTHERS["bart"][0]().save_pretrained(tmp_path / "bart")
+    assert type(load_text_model(str(tmp_path / "bart"), "x")).__name__ == "BartEncoder"
+    qwen = str(make_qwen(tmp_path / "qwen"))
+    with caplog.at_level(logging.WARNING):
+        BertTextEncoder(qwen)
+    assert "is a decoder: each token is embedded by the text before it alone" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes"])
+def test_quantised_folders_without_their_package_are_one_line(tiny_llama, tmp_path, method):
+    quantised = {"quant_method": method, "bits": 4, "load_in_4bit": True}
+    folder = change(tiny_llama, tmp_path / "q", quantization_config=quantised)
+    says("not a transformers folder that AutoModelForCausalLM can load .*pip install", CausalLMDecoder, folder)
+
+
+def test_limits_of_positions():
+    def limit(name, **config):
+        return position_limit(transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**config)))
+
+    gpt = dict(vocab_size=64, n_embd=32, n_layer=1, n_head=4, n_positions=40)
+    assert limit("GPT2Config", **gpt) == limit("CodeGenConfig", rotary_dim=4, **gpt) == (40, True)
+    opt = dict(vocab_size=64, ffn_dim=64, word_embed_proj_dim=32, max_position_embeddings=40)
+    assert limit("OPTConfig", hidden_size=32, num_hidden_layers=1, num_attention_heads=4, **opt) == (40, True)
+    assert limit("LlamaConfig", vocab_size=64, max_position_embeddings=40, **SMALL) == (40, False)
+    assert limit("BloomConfig", vocab_size=64, hidden_size=32, n_layer=1, n_head=4) == (None, False)

@@ -13,10 +13,12 @@ class AbsBridge(torch.nn.Module, ABC):
     Attributes:
         has_text_branch: whether `forward_text` is there, by which the first stage learns from text.
         text_branch: prefixes of the tensors that only text goes through; the second stage does without them.
+        num_vectors: N, where it is the same for all speech.
     """
 
     has_text_branch = False
     text_branch: tuple[str, ...] = ()
+    num_vectors: int | None = None
 
     @abstractmethod
     def output_size(self) -> int:

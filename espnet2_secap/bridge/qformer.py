@@ -56,7 +56,7 @@ class QFormer(AbsBridge):
             raise SecError(f"bridge_conf: hidden_size={hidden_size} is not a multiple of num_heads={num_heads}")
         if stride < 1:
             raise SecError(f"bridge_conf: stride={stride}, expected 1 or more")
-        self.stride = stride
+        self.stride, self.num_vectors = stride, num_queries
         self.input_projection = torch.nn.Linear(input_size, encoder_width)
         self.queries = torch.nn.Parameter(torch.randn(1, num_queries, hidden_size) * 0.02)
         self.qformer = Blip2QFormerModel(

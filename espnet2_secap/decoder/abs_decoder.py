@@ -17,10 +17,14 @@ class AbsDecoder(torch.nn.Module, ABC):
     Attributes:
         tokenizer: see text/tokenizer.py.
         end_ids: ids at which the LM's own configuration ends a text.
+        rows: of its embedding; ids are below. None: not known.
+        hard_limit: positions beyond which it cannot read; None: there are none.
     """
 
     tokenizer: object
     end_ids: Sequence[int] = ()
+    rows: int | None = None
+    hard_limit: int | None = None
 
     @classmethod
     @abstractmethod
@@ -30,6 +34,9 @@ class AbsDecoder(torch.nn.Module, ABC):
     @abstractmethod
     def embedding_size(self) -> int:
         """H, the width that vectors in segments must have."""
+
+    def check_length(self, segments: Sequence[Segment], more: int = 0) -> None:
+        """Raise a SecError where segments and `more` tokens behind them are longer than what the decoder reads."""
 
     @abstractmethod
     def log_probs(self, segments: Sequence[Segment], caption: Segment) -> torch.Tensor:

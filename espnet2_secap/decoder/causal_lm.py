@@ -1,5 +1,6 @@
 """LLaMA or any other causal LM of transformers as the decoder (SECap, Model Architecture)."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -10,9 +11,9 @@ from espnet2_secap.decoder.beam_sample import beam_sample
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import positions
-from espnet2_secap.pretrained import PretrainedPart, load_pretrained, with_lora
+from espnet2_secap.pretrained import PretrainedPart, load_causal_lm, position_limit
 from espnet2_secap.text.template import Segment
-from espnet2_secap.text.tokenizer import build_tokenizer
+from espnet2_secap.text.tokenizer import build_tokenizer, check_vocabulary
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BLOCK = 2**24  # logits that are in float32 at once: 64 MB
@@ -45,16 +46,21 @@ class CausalLMDecoder(AbsDecoder):
         if not freeze and (lora is not None or dtype != "float32"):
             raise SecError("decoder_conf: freeze: false trains the whole LM, without lora and in float32 only")
         options = {"attn_implementation": attn_implementation} if attn_implementation else {}
-        lm = load_pretrained("AutoModelForCausalLM", path, "decoder_conf path", dtype=DTYPES[dtype], **options)
+        lm = load_causal_lm(path, "decoder_conf path", dtype=DTYPES[dtype], **options)
         self.tokenizer = build_tokenizer(path)
-        self.end_ids = _end_ids(lm)
+        self.rows = lm.get_input_embeddings().weight.size(0)
+        check_vocabulary(self.tokenizer, self.rows, path, "decoder_conf path")
+        self.end_ids = [
+            one for one in _end_ids(lm) if 0 <= one < self.rows
+        ]  # some configurations name what is not there
+        self.limit, self.has_table = position_limit(lm)
         lm.generation_config = type(lm.generation_config)()  # decoding is what the options say, whatever the LM's file
         if gradient_checkpointing:
             lm.gradient_checkpointing_enable({"use_reentrant": False})
         self.lm = PretrainedPart(lm)
         self.splits: bool | None = None  # whether logits are the output embedding of the body's states, if known
         if lora is not None:
-            self.lm.module = with_lora(lm, lora)
+            self.lm.add_lora(lora)
         elif not freeze:
             lm.requires_grad_(True)
 
@@ -66,6 +72,27 @@ class CausalLMDecoder(AbsDecoder):
     def embedding_size(self) -> int:
         """Width of the LM's input embeddings."""
         return self.lm.module.get_input_embeddings().weight.size(1)
+
+    @property
+    def hard_limit(self) -> int | None:
+        """See AbsDecoder: where the LM has a table of positions."""
+        return self.limit if self.has_table else None
+
+    def check_length(self, segments: Sequence[Segment], more: int = 0) -> None:
+        """See AbsDecoder. Where positions are rotary it is a warning, once."""
+        if self.limit is None or sum(one.mask.size(1) for one in segments) + more <= self.limit:
+            return
+        length = sum(one.mask.sum(1) for one in segments).max().item() + more
+        if length <= self.limit:
+            return
+        said = f"what the LM reads and writes has up to {length} positions"
+        if self.has_table:
+            raise SecError(
+                f"decoder: {said}, the LM has {self.limit}; lower --max_length, shorten captions or prompts, take fewer"
+                " vectors of speech (bridge_conf num_queries or stride), or an LM with more"
+            )
+        logging.warning(f"decoder: {said}, the LM was trained with {self.limit}: it may write worse beyond")
+        self.limit = None
 
     def join(self, segments: Sequence[Segment]) -> tuple[torch.Tensor, torch.Tensor]:
         """Segments as embeddings (B, P, H) with mask (B, P); the last position is real in every row."""

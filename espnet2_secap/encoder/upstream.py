@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.pretrained import is_hub_name
+from espnet2_secap.model_folder import check_model_folder
+from espnet2_secap.pretrained import complete_weights, is_hub_name
 from espnet2_secap.safe_load import UnsafeFile, tensors_only
 
 FS = 16000  # samples per second of every upstream
@@ -279,9 +280,10 @@ def _load_transformers(entry: Callable, name: str, path: str) -> TransformersUps
     """
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
     model_class = getattr(transformers, TRANSFORMERS[name])
     try:
+        if Path(path).is_dir():
+            check_model_folder(Path(path), f"--upstream {name}")
         kind = transformers.PreTrainedConfig.get_config_dict(path)[0].get("model_type")
         if kind is None:
             raise OSError("no config.json that says model_type")
@@ -293,12 +295,7 @@ def _load_transformers(entry: Callable, name: str, path: str) -> TransformersUps
         rate = transformers.Wav2Vec2FeatureExtractor.from_pretrained(path).sampling_rate
         if rate != FS:
             raise SecError(f"{path}: its preprocessor wants {rate} Hz, only {FS} is supported; give another model")
-        with tensors_only():
-            _, info = model_class.from_pretrained(path, output_loading_info=True)
-        lacking = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})
-        if lacking:
-            raise SecError(f"{path}: its checkpoint lacks {len(lacking)} tensors ({lacking[0]}, ...); get it anew")
-        with tensors_only():
+        with tensors_only(), complete_weights():
             return TransformersUpstream(entry(path), path)
     except SecError:
         raise

@@ -35,16 +35,26 @@ def sentence_transformer(path: str, device: str) -> Encoder:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise MetricUnavailable("needs the package sentence-transformers") from None
+    from espnet2_secap.pretrained import complete_weights
     from espnet2_secap.safe_load import tensors_only
+    from espnet2_secap.text.sentence import prepare_padding
+    from espnet2_secap.text.tokenizer import check_vocabulary, text_limit
 
     try:
-        with tensors_only():
+        with tensors_only(), complete_weights():
             model = SentenceTransformer(path, device=device, trust_remote_code=False)
-    except SecError:
+    except SecError as err:
+        raise SecError(f"--sim2: {err}") from err
+    except (MemoryError, RuntimeError):  # no memory, no such device
         raise
-    except (OSError, ValueError, KeyError, ImportError) as err:
+    except Exception as err:  # of transformers, safetensors and tokenizers: any kind
         message = (str(err).strip().splitlines() or [type(err).__name__])[0]
         raise SecError(f"--sim2 {path}: sentence-transformers cannot load it ({message[:200]})") from err
+    inside = getattr(model[0], "auto_model", None)
+    if inside is not None and hasattr(model.tokenizer, "get_vocab"):
+        prepare_padding(model.tokenizer)
+        check_vocabulary(model.tokenizer, inside.get_input_embeddings().weight.size(0), path, "--sim2")
+        model.max_seq_length = min(model.max_seq_length or 10**9, text_limit(inside.config, model.tokenizer))
     return lambda texts: model.encode(texts, batch_size=64, convert_to_tensor=True, show_progress_bar=False).cpu()
 
 

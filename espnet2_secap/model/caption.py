@@ -79,8 +79,9 @@ class CaptionModel(AbsSECModel):
     def caption_loss(self, caption: torch.Tensor, caption_lengths: torch.Tensor, **batch):
         """Mean loss per token in nats, and the number of tokens; arguments as in `forward`."""
         target = ids_segment(caption, caption_lengths)
-        tokens = target.mask.sum()
-        return -self.decoder.log_probs(self.segments(**batch), target).sum() / tokens, tokens
+        tokens, segments = target.mask.sum(), self.segments(**batch)
+        self.decoder.check_length([*segments, target])
+        return -self.decoder.log_probs(segments, target).sum() / tokens, tokens
 
     def forward(self, **batch):
         """Cross entropy of every caption token and the end token.
@@ -104,4 +105,6 @@ class CaptionModel(AbsSECModel):
     @torch.no_grad()
     def generate(self, options: DecodingOptions, **batch):
         """Captions as token ids, see `AbsDecoder.generate`; the batch is that of `segments`."""
-        return self.decoder.generate(self.segments(**batch), options, self.template.ends)
+        segments = self.segments(**batch)
+        self.decoder.check_length(segments, options.max_length)
+        return self.decoder.generate(segments, options, self.template.ends)

@@ -14,6 +14,7 @@ def leave_out_frozen(model: torch.nn.Module) -> None:
     """Make `model.state_dict()` hold trained tensors only, and loading such a state complete.
 
     Left out is what is frozen inside modules marked `is_named_pretrained`: config.yaml names where that comes from.
+    Where such a module says `from_folder`, what is frozen and not in it (LoRA's own, what PiSSA changed) is kept.
     So model files and checkpoints hold what is trained, and are loaded strictly all the same.
     """
 
@@ -21,8 +22,10 @@ def leave_out_frozen(model: torch.nn.Module) -> None:
         keys = set()
         for prefix, module in model.named_modules():
             if getattr(module, "is_named_pretrained", False):
-                trained = {name for name, p in module.named_parameters() if p.requires_grad}
-                keys.update(f"{prefix}.{key}" for key in _plain_keys(module) if key not in trained)
+                kept = {name for name, p in module.named_parameters() if p.requires_grad}
+                given = getattr(module, "from_folder", None)
+                kept.update(key for key in _plain_keys(module) if given is not None and key not in given)
+                keys.update(f"{prefix}.{key}" for key in _plain_keys(module) if key not in kept)
         return keys
 
     def drop(module, state, prefix, local_metadata):

@@ -11,7 +11,7 @@ from espnet2_secap.data.io import atomic_write, make_dir
 from espnet2_secap.encoder.upstream import FS
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.checkpoint import read_tensors
-from espnet2_secap.pretrained import load_pretrained
+from espnet2_secap.pretrained import load_causal_lm, load_pretrained
 from espnet2_secap.tasks.experiment import portable
 from espnet2_secap.tasks.sec import SECTask
 
@@ -111,7 +111,11 @@ def frozen_part(state: dict[str, torch.Tensor], prefix: str, folder: str) -> tup
     """
     given = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     dtype = next((value.dtype for value in given.values() if value.is_floating_point()), torch.float32)
-    model = load_pretrained(FROZEN[prefix], folder, f"weights for {prefix[:-1]}", dtype=dtype)
+    what = f"weights for {prefix[:-1]}"
+    if FROZEN[prefix] == "AutoModelForCausalLM":
+        model = load_causal_lm(folder, what, dtype=dtype)
+    else:
+        model = load_pretrained(FROZEN[prefix], folder, what, dtype=dtype)
     wanted = model.state_dict()
     found = {}
     for key, value in given.items():

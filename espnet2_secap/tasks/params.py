@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.lora import with_lora
 from espnet2_secap.loss.estimator import GaussianEstimator
-from espnet2_secap.pretrained import with_lora
 from espnet2_secap.tasks.parts import CHOICES
 
 ARCHITECTURES = Path(__file__).parent.parent / "architectures"

@@ -26,6 +26,7 @@ from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.tasks import made_from
 from espnet2_secap.tasks.experiment import portable, read_config
 from espnet2_secap.tasks.front_end import describe, set_input_size
+from espnet2_secap.tasks.lengths import check_lengths
 from espnet2_secap.tasks.options import TaskOptions
 from espnet2_secap.tasks.parts import CHOICES, OPTIONAL, check_keys
 from espnet2_secap.tasks.training_data import check_sets
@@ -202,9 +203,10 @@ class SECTask(AbsTask):
         if model_class.makes:
             decoder = parts["decoder"]
             template = build_template(
-                args.template, args.template_conf, decoder.tokenizer, model_class.makes, decoder.end_ids
+                args.template, args.template_conf, decoder.tokenizer, model_class.makes, decoder.end_ids, decoder.rows
             )
             args.template_conf, parts["template"] = template.conf(), template
+            check_lengths(args, decoder, parts["bridge"], template)
         model = CHOICES["model"].build(args.model, args.model_conf, **parts)
         for source in () if resumed else args.init_model:
             loaded = init_model(model, source)

@@ -6,7 +6,8 @@ import torch
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import masked_mean
-from espnet2_secap.pretrained import load_pretrained
+from espnet2_secap.pretrained import load_pretrained, load_text_model
+from espnet2_secap.text.tokenizer import check_vocabulary, text_limit
 
 
 class SentenceEncoder:
@@ -21,12 +22,13 @@ class SentenceEncoder:
 
     def __init__(self, path: str, device: str = "cpu", batch_size: int = 64, layer: int | None = None):
         self.tokenizer = load_pretrained("AutoTokenizer", path, "similarity model")
-        self.model = load_pretrained("AutoModel", path, "similarity model").to(device).eval()
+        self.model = load_text_model(path, "similarity model").to(device).eval()
+        prepare_padding(self.tokenizer)
+        check_vocabulary(self.tokenizer, self.model.get_input_embeddings().weight.size(0), path, "similarity model")
         layers = self.model.config.num_hidden_layers
         if layer is not None and not 0 <= layer <= layers:
             raise SecError(f"{path}: has the layers 0 to {layers}, not {layer}")
-        longest = getattr(self.model.config, "max_position_embeddings", 512)
-        self.max_length = min(longest, self.tokenizer.model_max_length)
+        self.max_length = text_limit(self.model.config, self.tokenizer)
         self.device = device
         self.batch_size = batch_size
         self.layer = layer
@@ -61,13 +63,28 @@ class SentenceEncoder:
                 return_special_tokens_mask=True,
                 return_tensors="pt",
             )
+            if not inputs["input_ids"].size(1):  # empty texts, and a tokenizer that puts nothing around them
+                inputs = {key: torch.ones(len(batch), 1, dtype=torch.long) for key in inputs}
+                inputs["attention_mask"].zero_()
             special = inputs.pop("special_tokens_mask").bool()
-            inputs = inputs.to(self.device)
+            inputs = {key: value.to(self.device) for key, value in inputs.items()}
+            mask = inputs["attention_mask"]
+            inputs["attention_mask"] = mask | (mask.sum(1, keepdim=True) == 0)  # attention to nothing is no number
             if self.layer is None:
                 hidden = self.model(**inputs).last_hidden_state
             else:
                 hidden = self.model(**inputs, output_hidden_states=True).hidden_states[self.layer]
-            yield batch, hidden, inputs["attention_mask"], special
+            yield batch, hidden, mask, special
+
+
+def prepare_padding(tokenizer) -> None:
+    """Let a tokenizer of transformers pad, to the right; a decoder-only LM's may have no token for it.
+
+    Which one it is does not matter: what is padded is masked.
+    """
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+    tokenizer.padding_side = "right"
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

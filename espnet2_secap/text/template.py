@@ -92,7 +92,12 @@ class Template:
 
 
 def build_template(
-    name: str, conf: Mapping, tokenizer, makes: Collection[str], lm_ends: Sequence[int] = ()
+    name: str,
+    conf: Mapping,
+    tokenizer,
+    makes: Collection[str],
+    lm_ends: Sequence[int] = (),
+    rows: int | None = None,
 ) -> Template:
     """Choose a template for an LM.
 
@@ -104,10 +109,21 @@ def build_template(
         tokenizer: of the LM; one without BOS leaves BOS out.
         makes: roles that the model makes a segment of.
         lm_ends: ids at which the LM's own configuration ends a text.
+        rows: of the LM's embedding; None: not known.
 
     Raises:
-        SecError: unknown name, key or role; a role that nothing makes, or that has no place; no chat template.
+        SecError: unknown name, key or role; a role that nothing makes, or that has no place; no chat template; an id
+            that the LM has not.
     """
+    template = _template(name, conf, tokenizer, makes, lm_ends)
+    ids = [one for item in template.order if not isinstance(item, str) for one in item]
+    for one in (*ids, template.end, *template.ends):
+        if type(one) is not int or one < 0 or (rows is not None and one >= rows):
+            raise SecError(f"template_conf: {one!r} is no token of the LM; expected ids of 0 to {(rows or 1) - 1}")
+    return template
+
+
+def _template(name: str, conf: Mapping, tokenizer, makes: Collection[str], lm_ends: Sequence[int]) -> Template:
     unknown = sorted(set(conf) - {"order", "end", "ends"})
     if unknown:
         raise SecError(f"template_conf: unknown key {unknown[0]!r}; known: order, end, ends")
@@ -117,7 +133,7 @@ def build_template(
         raise SecError(f"template: {name!r}, expected one of {', '.join(NAMES)}")
     if name == "auto":
         name = "chat" if tokenizer.has_chat_template else "plain"
-    end = conf.get("end", tokenizer.eos_id)
+    end = conf.get("end", tokenizer.eos_id if tokenizer.eos_id is not None else next(iter(lm_ends), None))
     order = ORDERS.get(name)
     if name == "chat":
         before, after, chat_end = _chat(tokenizer)

@@ -1,12 +1,13 @@
 """Embeddings of captions and transcriptions, the input of the Q-Former's text branch in the first stage."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
 
-from espnet2_secap.pretrained import PretrainedPart, load_pretrained
-from espnet2_secap.text.tokenizer import build_tokenizer
+from espnet2_secap.pretrained import PretrainedPart, is_causal, load_pretrained, load_text_model
+from espnet2_secap.text.tokenizer import build_tokenizer, check_vocabulary, text_limit
 
 
 class AbsTextEncoder(torch.nn.Module, ABC):
@@ -30,12 +31,20 @@ class BertTextEncoder(AbsTextEncoder):
     """A frozen BERT-like encoder (paper: text2vec-base-chinese); its last hidden states.
 
     Args:
-        path: folder or hub name.
+        path: folder or hub name; of an encoder-decoder the encoder is taken.
     """
 
     def __init__(self, path: str):
         super().__init__()
-        self.lm = PretrainedPart(load_pretrained("AutoModel", path, "text_encoder_conf path"))
+        model = load_text_model(path, "text_encoder_conf path")
+        rows = model.get_input_embeddings().weight.size(0)
+        check_vocabulary(build_tokenizer(path), rows, path, "text_encoder_conf path")
+        if is_causal(model, embedded=False):
+            logging.warning(
+                f"text_encoder_conf path: {path}: {model.config.model_type} is a decoder: each token is embedded by the"
+                " text before it alone; the papers use a BERT"
+            )
+        self.lm = PretrainedPart(model)
 
     def output_size(self) -> int:
         """Hidden size of the BERT."""
@@ -51,9 +60,7 @@ class BertTextEncoder(AbsTextEncoder):
         """Text -> token ids with the special tokens ([CLS] ... [SEP]) that the encoder was trained with, cut to what
         it has positions for."""
         tokenizer, config = build_tokenizer(path), load_pretrained("AutoConfig", path, "text_encoder_conf path")
-        longest = getattr(config, "max_position_embeddings", None) or 512
-        if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):  # their positions begin after padding
-            longest -= (config.pad_token_id or 0) + 1
+        longest = text_limit(config, None)
         return lambda text: tokenizer.encode_whole(text, longest) or _nothing(tokenizer)
 
 

@@ -1,11 +1,91 @@
 """Tokenizers of causal LMs and text encoders, behind one small interface."""
 
+import logging
+import re
 from pathlib import Path
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.model_folder import check_tokenizer_folder
+
+# Models whose positions begin after that of padding, so that max_position_embeddings is more than what they take.
+AFTER_PADDING = (
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "data2vec-text", "ibert",
+    "longformer", "xmod", "esm", "luke",
+)  # fmt: skip
+LETTERS = "\u2e80-\u2fff\u3005-\u3007\u3021-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+LETTERS += "\U00020000-\U0003ffff"  # Chinese and Japanese
+WIDE = "\u3001-\u3004\u3008-\u3020\ufe30-\ufe4f\uff01-\uff65“”‘’…—·"  # their punctuation
+NARROW = "0-9!-/:-@"  # digits and ASCII punctuation, which stand in their texts without blanks too
+BLANKS = re.compile(
+    rf" +(?=[{WIDE}])|(?<=[{WIDE}]) +|(?<=[{LETTERS}]) +(?=[{LETTERS}{NARROW}])|(?<=[{NARROW}]) +(?=[{LETTERS}])"
+)
 
 
-class SentencePieceTokenizer:
+def join_words(text: str) -> str:
+    """What WordPiece and the like put blanks into, as people write it: 语 速 较 快 ， 30 岁 -> 语速较快，30岁.
+
+    Such a tokenizer cuts at every Chinese character, hyphen and apostrophe and forgets where a blank was. Blanks
+    between Latin words, and Korean ones, are real.
+    """
+    if re.search(rf"[{LETTERS}]", text):
+        text = BLANKS.sub("", text)
+    return re.sub(r"(?<=\w) (['’-]) (?=\w)", r"\1", text)
+
+
+def text_limit(config, tokenizer) -> int:
+    """Tokens, special ones included, of the longest text that a text encoder takes.
+
+    Args:
+        config: of transformers.
+        tokenizer: of transformers; None: its own limit is not known.
+    """
+    longest = getattr(config, "max_position_embeddings", None)
+    longest = longest if isinstance(longest, int) and longest > 0 else 512
+    if config.model_type in AFTER_PADDING:
+        longest -= (config.pad_token_id or 0) + 1
+    return min(longest, getattr(tokenizer, "model_max_length", longest))
+
+
+def check_vocabulary(tokenizer, rows: int, path: str, what: str) -> None:
+    """See that an embedding has a row for every token; one of another model may have too few.
+
+    Args:
+        tokenizer: one of this module's, or of transformers.
+        rows: of the embedding.
+        path, what: the model's folder, and the option that named it, for the error.
+
+    Raises:
+        SecError: which token has none.
+    """
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        name, last = tokenizer.sp.id_to_piece(tokenizer.vocab_size - 1), tokenizer.vocab_size - 1
+    else:
+        name, last = max(getattr(tokenizer, "tokenizer", tokenizer).get_vocab().items(), key=lambda pair: pair[1])
+    if last >= rows:
+        raise SecError(
+            f"{what}: {path}: its tokenizer has the token {name!r} with number {last}, its embedding only {rows} rows"
+            f" (0 to {rows - 1}); give the tokenizer of that model, or remove tokens that were added to it"
+        )
+
+
+class _Decoding:
+    """What tokenizers share: text that is whole, whatever the LM said."""
+
+    told = False  # that characters were dropped
+
+    def _whole(self, text: str) -> str:
+        """Without what bytes of half a character become; said once."""
+        if "\ufffd" in text:
+            if not self.told:
+                logging.warning(
+                    "A caption has bytes that are no whole character (cut off by max_length, or the LM's own mistake);"
+                    " they are left out. Further ones are not reported."
+                )
+            self.told = True
+        return text.replace("\ufffd", "")
+
+
+class SentencePieceTokenizer(_Decoding):
     """A folder with tokenizer.model and no tokenizer.json, as the original LLaMA has it.
 
     sentencepiece itself does the work: transformers 5 would convert the model to a fast tokenizer and lose the
@@ -17,7 +97,11 @@ class SentencePieceTokenizer:
     def __init__(self, path: str):
         import sentencepiece
 
-        self.sp = sentencepiece.SentencePieceProcessor(model_file=str(Path(path) / "tokenizer.model"))
+        file = str(Path(path) / "tokenizer.model")
+        try:
+            self.sp = sentencepiece.SentencePieceProcessor(model_file=file)
+        except (RuntimeError, OSError, ValueError) as err:
+            raise SecError(f"{file}: is no sentencepiece model, or cut short; fetch it again") from err
         self.bos_id, self.eos_id = (i if i >= 0 else None for i in (self.sp.bos_id(), self.sp.eos_id()))
         self.vocab_size = self.sp.vocab_size()
 
@@ -28,14 +112,17 @@ class SentencePieceTokenizer:
     def encode_whole(self, text: str, max_length: int) -> list[int]:
         """Text -> token ids between BOS and EOS, where the model has them; at most `max_length` in all."""
         first, last = ([one] if one is not None else [] for one in (self.bos_id, self.eos_id))
-        return [*first, *self.encode(text)[: max_length - len(first) - len(last)], *last]
+        room = _room(max_length, len(first) + len(last))
+        return [*first, *self.encode(text)[:room], *last]
 
     def decode(self, ids: list[int]) -> str:
-        """Token ids -> text; special tokens and ids beyond the model are dropped."""
-        return self.sp.decode([i for i in ids if i < self.vocab_size and not self.sp.is_control(i)])
+        """Token ids -> text; special tokens, unknown ones and ids beyond the model are dropped."""
+        special = (self.sp.is_control, self.sp.is_unknown)
+        known = [i for i in ids if 0 <= i < self.vocab_size and not any(test(i) for test in special)]
+        return self._whole(self.sp.decode(known))
 
 
-class TransformersTokenizer:
+class TransformersTokenizer(_Decoding):
     """Every other folder or hub name: transformers' AutoTokenizer.
 
     `bos_id` is None where there is no BOS (Qwen2, Qwen3), and so `eos_id`. Causal LMs with BERT's tokenizer have its
@@ -50,6 +137,7 @@ class TransformersTokenizer:
         self.bos_id = first if first is not None else self.tokenizer.cls_token_id
         self.eos_id = last if last is not None else self.tokenizer.sep_token_id
         self.vocab_size = len(self.tokenizer)
+        self.keeps_blanks = self.encode("语 速") != self.encode("语速")
 
     @property
     def has_chat_template(self) -> bool:
@@ -64,7 +152,9 @@ class TransformersTokenizer:
 
     def encode_whole(self, text: str, max_length: int) -> list[int]:
         """Text -> token ids with the special tokens that the model was trained with; at most `max_length` in all."""
-        return self.tokenizer.encode(text, truncation=True, max_length=min(max_length, self.tokenizer.model_max_length))
+        max_length = min(max_length, self.tokenizer.model_max_length)
+        _room(max_length, self.tokenizer.num_special_tokens_to_add())
+        return self.tokenizer.encode(text, truncation=True, max_length=max_length)
 
     def render_chat(self, messages: list[dict], ask: bool) -> str:
         """Messages as text by the chat template; `ask` begins the assistant's answer.
@@ -81,13 +171,23 @@ class TransformersTokenizer:
             raise SecError(f"template chat: the chat template fails ({err}); use template: plain") from err
 
     def decode(self, ids: list[int]) -> str:
-        """Token ids -> text; special tokens are dropped."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        """Token ids -> text; special tokens are dropped, and blanks that the tokenizer itself puts into Chinese."""
+        text = self._whole(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return text if self.keeps_blanks else join_words(text)
+
+
+def _room(max_length: int, special: int) -> int:
+    """Tokens of text that fit beside the special ones."""
+    if max_length <= special:
+        raise SecError(f"max_length={max_length}: leaves no room beside {special} special tokens; raise it")
+    return max_length - special
 
 
 def build_tokenizer(path: str) -> SentencePieceTokenizer | TransformersTokenizer:
     """The tokenizer of a transformers folder or hub name."""
     folder = Path(path)
+    if folder.is_dir():
+        check_tokenizer_folder(folder, "tokenizer")
     if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
         return SentencePieceTokenizer(path)
     return TransformersTokenizer(path)

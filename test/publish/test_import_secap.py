@@ -87,7 +87,9 @@ def test_greedy_captions(tiny, speech2caption):
     together = speech2caption.caption([wav for wav, _, _ in rows])
     for (wav, told, expected), ((text, _),) in zip(rows, together, strict=True):
         ids = [i for i in expected["greedy_ids"].tolist() if i != speech2caption.tokenizer.eos_id]
-        assert text == speech2caption.tokenizer.decode(ids).strip() == told["greedy_text"].strip()
+        # The released code leaves a mark for bytes that are no whole character.
+        told = told["greedy_text"].replace("\ufffd", "").strip()
+        assert text == speech2caption.tokenizer.decode(ids).strip() == told
         assert speech2caption.caption([wav])[0][0][0] == text, "alone as in a batch"
 
 
@@ -149,7 +151,7 @@ def test_bad_input(tiny, tmp_path, capsys):
     assert "cut short" in failure(capsys, arguments(tiny, tmp_path / "exp", checkpoint=tmp_path / "cut.ckpt"))
     assert "--num_heads 5" in failure(capsys, [*arguments(tiny, tmp_path / "exp"), "--num_heads", "5"])
     wrong = arguments(tiny, tmp_path / "exp", llm=tiny / "weights" / "text2vec")
-    assert "llama_model." in failure(capsys, wrong)
+    assert "bert is no causal LM" in failure(capsys, wrong)
 
 
 def test_other_weights_in_the_checkpoint_than_in_the_folder_count(tiny, tmp_path):

@@ -87,3 +87,18 @@ def test_a_tokenizer_without_end(llama):
     with pytest.raises(SecError, match="no end-of-sentence token; give template_conf end: ID"):
         build_template("plain", {}, Endless(), MAKES)
     assert build_template("plain", {"end": 7}, Endless(), MAKES) == Template(MAKES, 7, (7,))
+
+
+def test_ids_that_the_lm_has_not(llama):
+    for conf in ({"end": 400}, {"end": 2, "ends": [-1]}, {"order": ["queries", "instruction", [999]]}, {"end": "2"}):
+        with pytest.raises(SecError, match="template_conf: .* is no token of the LM; expected ids of 0 to 399"):
+            build_template("plain", conf, llama, MAKES, rows=400)
+    assert build_template("plain", {"end": 399}, llama, MAKES, rows=400).end == 399
+
+
+def test_an_end_that_only_the_lms_configuration_knows():
+    class Endless:
+        bos_id = eos_id = None
+        has_chat_template = False
+
+    assert build_template("plain", {}, Endless(), MAKES, [7, 8]) == Template(MAKES, 7, (7, 8))
