@@ -1,15 +1,24 @@
-"""Argument types shared by the programs, and options that a dataclass declares once for parser, file and code."""
+"""Options of programs: types with ranges, and options that a dataclass declares once for parser, file and code."""
 
 import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import checked
 
 Options = TypeVar("Options")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage before it."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        """Print the line and exit with status 2."""
+        self.exit(2, f"{self.prog.removesuffix('.py')}: error: {' '.join(message.split())}; see --help\n")
 
 
 def str2bool(value: str) -> bool:
@@ -21,6 +30,38 @@ def str2bool(value: str) -> bool:
         raise argparse.ArgumentTypeError(f"expected true or false, got {value!r}") from None
 
 
+str2bool.hint = bool
+
+
+def of(hint: Any) -> Callable[[str], Any]:
+    """The type of an option of argparse that an annotation declares (see values.py): `type=of(Count)`.
+
+    Where None is allowed, `none` and `null` give it. A number may be written in any way: 1e3, 2.0.
+    """
+    kind, optional = _kind(hint)
+
+    def convert(text: str) -> Any:
+        if optional and text.lower() in ("none", "null"):
+            return None
+        try:
+            return checked("", str2bool(text) if kind is bool else _parsed(text, kind), hint)
+        except SecError as err:
+            raise argparse.ArgumentTypeError(str(err).strip()) from None
+
+    convert.hint = hint
+    convert.__name__ = kind.__name__
+    return convert
+
+
+def _parsed(text: str, kind: type) -> Any:
+    for number in (int, float) if kind in (int, float) else ():
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
 def option(
     help: str, default: Any = dataclasses.MISSING, choices: Collection | None = None, metavar: str | None = None
 ) -> Any:
@@ -28,7 +69,7 @@ def option(
 
     >>> @dataclasses.dataclass
     ... class Decoding:
-    ...     beam_size: int = option("hypotheses kept in beam search; 1: greedy", 1)
+    ...     beam_size: Annotated[int, Range(least=1)] = option("hypotheses kept in beam search; 1: greedy", 1)
     """
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
 
@@ -38,17 +79,17 @@ def add_dataclass_arguments(parser: argparse._ActionsContainer, cls: type, skip:
 
     Args:
         parser: a parser, or a group of one.
-        cls: its fields have type bool (`true|false`), int, float, str or one of these `| None`, and are best declared
-            by `option`. A field without a default becomes a required option.
+        cls: its fields have type bool (`true|false`), int, float, str or one of these `| None`, with a range if need
+            be, and are best declared by `option`. A field without a default becomes a required option.
         skip: fields that are no options of this program.
     """
-    for field, kind, _ in _fields(cls, skip):
+    for field, hint in _fields(cls, skip):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         choices = field.metadata.get("choices")
-        metavar = field.metadata.get("metavar") or ("true|false" if kind is bool else None)
+        metavar = field.metadata.get("metavar") or ("true|false" if _kind(hint)[0] is bool else None)
         parser.add_argument(
             f"--{field.name}",
-            type=str2bool if kind is bool else kind,
+            type=of(hint),
             help=field.metadata.get("help"),
             **(dict(required=True) if required else dict(default=default_of(field))),
             **(dict(choices=list(choices)) if choices else {}),
@@ -67,25 +108,82 @@ def from_args(cls: type[Options], args: argparse.Namespace, skip: Collection[str
         skip: fields that keep their default.
 
     Raises:
-        SecError: a value of another type than the field's, or none of its choices.
+        SecError: a value of another type than the field's, out of its range, or none of its choices.
     """
-    values = {}
-    for field, kind, optional in _fields(cls, skip):
-        value = getattr(args, field.name)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        choices = field.metadata.get("choices")
-        if value is None and optional:
-            pass
-        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise SecError(f"--{field.name} {value!r}: must be {NAMES[kind]}")
-        elif choices and value not in choices:
-            raise SecError(f"--{field.name} {value!r}: must be one of {', '.join(map(str, choices))}")
-        values[field.name] = value
-    return cls(**values)
+    return cls(**{field.name: _checked(field, hint, getattr(args, field.name)) for field, hint in _fields(cls, skip)})
 
 
-NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+def check_fields(options: Any) -> None:
+    """For a dataclass's `__post_init__`: check every field, and put in its place what the value stands for.
+
+    Raises:
+        SecError: as `from_args`.
+    """
+    for field, hint in _fields(type(options), ()):
+        object.__setattr__(options, field.name, _checked(field, hint, getattr(options, field.name)))
+
+
+def checked_defaults(
+    parser: argparse.ArgumentParser, conf: Mapping, path: object, hints: Mapping[str, Any] | None = None
+) -> dict:
+    """What a file says of a parser's options, checked, for `parser.set_defaults`.
+
+    Args:
+        parser: with all options.
+        conf: of the file.
+        path: of the file, for messages.
+        hints: option -> annotation, where the parser's own type does not tell it.
+
+    Raises:
+        SecError: an unknown key; a value of the wrong type, out of range, or none of the choices.
+    """
+    actions = {action.dest: action for action in parser._actions}
+    unknown = [key for key in conf if key not in actions]
+    if unknown:
+        raise SecError(f"{path}: unknown key {', '.join(unknown)}; see --help for the options")
+    return {key: _checked_value(f"{path}: {key}", actions[key], value, hints or {}) for key, value in conf.items()}
+
+
+def check_args(args: argparse.Namespace, parser: argparse.ArgumentParser, hints: Mapping[str, Any]) -> None:
+    """Check parsed arguments, wherever they come from, and put in place what their values stand for.
+
+    Args:
+        args: of `parser`.
+        parser: with all options.
+        hints: option -> annotation, where the parser's own type does not tell it.
+
+    Raises:
+        SecError: a value of the wrong type, out of range, or none of the choices.
+    """
+    for action in parser._actions:
+        if hasattr(args, action.dest):
+            value = getattr(args, action.dest)
+            if value is not None or action.default is not None:
+                setattr(args, action.dest, _checked_value(f"--{action.dest}", action, value, hints))
+
+
+_HINTS = {int: int, float: float, str: str, None: str, "str2bool": bool}
+_OPTIONAL = {"int_or_none": int | None, "float_or_none": float | None, "str_or_none": str | None}  # ESPnet's, by name
+
+
+def _checked_value(where: str, action: argparse.Action, value: Any, hints: Mapping[str, Any]) -> Any:
+    """The value of an option; of several values each, where the option takes several."""
+    name = getattr(action.type, "__name__", "")
+    hint = getattr(action.type, "hint", None) or _HINTS.get(action.type) or _HINTS.get(name) or _OPTIONAL.get(name)
+    if isinstance(action, (argparse._HelpAction, argparse._StoreConstAction)):
+        return value
+    if action.dest in hints:
+        value = checked(where, value, hints[action.dest])
+    elif hint is not None and type(action) is argparse._StoreAction:
+        several = action.nargs in ("*", "+") or isinstance(action.nargs, int)
+        if value is not None or action.default is not None:
+            value = checked(where, value, list[hint] if several else hint)
+    if action.choices and not action.nargs:
+        value = action.type(value) if isinstance(value, str) and callable(action.type) else value
+        if value not in action.choices and (value is not None or action.default is not None):
+            choices = ", ".join("none" if one is None else str(one) for one in action.choices)
+            raise SecError(f"{where} {value!r}: must be one of {choices}")
+    return value
 
 
 def default_of(field: dataclasses.Field) -> Any:
@@ -93,18 +191,31 @@ def default_of(field: dataclasses.Field) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def _fields(cls: type, skip: Collection[str]) -> list[tuple[dataclasses.Field, type, bool]]:
-    """Every field with its plain type, and whether None is allowed too."""
-    hints, found = typing.get_type_hints(cls), []
+def _checked(field: dataclasses.Field, hint: Any, value: Any) -> Any:
+    value, choices = checked(f"--{field.name}", value, hint), field.metadata.get("choices")
+    if choices and value is not None and value not in choices:
+        raise SecError(f"--{field.name} {value!r}: must be one of {', '.join(map(str, choices))}")
+    return value
+
+
+def _kind(hint: Any) -> tuple[Any, bool]:
+    """The plain type of an annotation, and whether None is allowed too."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _kind(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kinds = [one for one in typing.get_args(hint) if one is not type(None)]
+        return (_kind(kinds[0])[0] if len(kinds) == 1 else hint), len(kinds) < len(typing.get_args(hint))
+    return hint, False
+
+
+def _fields(cls: type, skip: Collection[str]) -> list[tuple[dataclasses.Field, Any]]:
+    """Every field that is an option, with its annotation."""
+    hints, found = typing.get_type_hints(cls, include_extras=True), []
     for field in dataclasses.fields(cls):
         if field.name in skip or not field.init:
             continue
-        kind, optional = hints[field.name], False
-        if typing.get_origin(kind) in (typing.Union, types.UnionType):
-            kinds = [one for one in typing.get_args(kind) if one is not type(None)]
-            optional = len(kinds) < len(typing.get_args(kind))
-            kind = kinds[0] if len(kinds) == 1 else kind
-        if kind not in NAMES:
+        kind, _ = _kind(hints[field.name])
+        if kind not in (bool, int, float, str):
             raise TypeError(f"{cls.__name__}.{field.name}: {kind} cannot be an option; use bool, int, float or str")
-        found.append((field, kind, optional))
+        found.append((field, hints[field.name]))
     return found

@@ -49,7 +49,7 @@ def test_a_skipped_field_is_no_option_and_keeps_its_default(capsys):
     [
         ([], "required: --data_dir"),
         (["--data_dir", "d", "--role", "dev"], "invalid choice: 'dev'"),
-        (["--data_dir", "d", "--fs", "1.5"], "invalid int value: '1.5'"),
+        (["--data_dir", "d", "--fs", "1.5"], "argument --fs: 1.5: must be an integer"),
         (["--data_dir", "d", "--pipes", "maybe"], "expected true or false, got 'maybe'"),
     ],
 )
@@ -67,7 +67,7 @@ def test_bad_arguments_are_refused_by_the_parser(capsys, argv, said):
         ({"fs": None}, "--fs None: must be an integer"),
         ({"pipes": 1}, "--pipes 1: must be true or false"),
         ({"scale": [1.0]}, "--scale [1.0]: must be a number"),
-        ({"name": 5}, "--name 5: must be text"),
+        ({"name": 5}, "--name 5: must be text or none"),
         ({"role": "dev"}, "--role 'dev': must be one of train, test"),
     ],
 )

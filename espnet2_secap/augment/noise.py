@@ -4,6 +4,7 @@ import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import Amount
 
 
 class FeatsNoise(AbsSpecAug):
@@ -17,7 +18,7 @@ class FeatsNoise(AbsSpecAug):
         jitter: standard deviation of noise drawn anew for each frame.
     """
 
-    def __init__(self, shift: float = 0.0, jitter: float = 0.0):
+    def __init__(self, shift: Amount = 0.0, jitter: Amount = 0.0):
         super().__init__()
         if shift < 0 or jitter < 0:
             raise SecError(f"specaug_conf: shift={shift}, jitter={jitter}: standard deviations are 0 or more")

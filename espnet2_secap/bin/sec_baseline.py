@@ -4,14 +4,16 @@ import argparse
 import os
 from pathlib import Path
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import make_dir, read_captions, read_kaldi, write_captions
 from espnet2_secap.errors import cli
 from espnet2_secap.metric.baseline import frequent_caption, random_captions
+from espnet2_secap.values import Count, Seed
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of sec_baseline."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sec_baseline",
         description="Give every utterance a training caption, at random or the most frequent one. A system that "
         "scores no better than these has learned nothing from the audio.",
@@ -32,11 +34,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, help="folder in which the file `captions` is written")
     parser.add_argument(
         "--n_candidates",
-        type=int,
+        type=of(Count),
         default=5,
         help="captions drawn per utterance (default: 5); the most frequent caption is written once",
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--seed", type=of(Seed), default=0, help="random seed (default: 0)")
     return parser
 
 

@@ -5,20 +5,22 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
-from espnet2_secap.cli_types import add_dataclass_arguments, from_args
+from espnet2_secap.cli_types import Parser, add_dataclass_arguments, from_args, of
 from espnet2_secap.data.sources import Recording, find_recordings
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.inference.caption_output import Captioned, Journal, fingerprint, kind_of, printable, write_output
 from espnet2_secap.progress import progress
+from espnet2_secap.values import Range, Seed
 
 NOT_HERE = ("num_candidates", "keep", "similarity_model", "seed")  # of sec_inference's options
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="Prints `id caption`, one line per candidate, in the order of the input. Recordings of more than"
         " --max_seconds are cut at silence; their pieces have ids with start and end in hundredths of a second"
@@ -31,11 +33,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("recordings", nargs="+", metavar="FILE_OR_FOLDER_OR_SCP", help="What to caption")
     parser.add_argument("--model", required=True, help="Folder of a trained model (exp/sec_caption_*), or a model file")
     parser.add_argument("--output", help="File to write: .jsonl, .csv, .tsv, or no ending for Kaldi's `captions`")
-    parser.add_argument("--candidates", type=int, default=1, help="Captions per recording, best first")
     parser.add_argument(
-        "--max_seconds", type=float, help="Longest piece; that of the longest training utterance if none"
+        "--candidates", type=of(Annotated[int, Range(1, 10000)]), default=1, help="Captions per recording, best first"
     )
-    parser.add_argument("--seed", type=int, default=0, help="Of sampling")
+    parser.add_argument(
+        "--max_seconds",
+        type=of(Annotated[float, Range(above=0.5)]),
+        help="Longest piece; that of the longest training utterance if none",
+    )
+    parser.add_argument("--seed", type=of(Seed), default=0, help="Of sampling")
     add_dataclass_arguments(parser.add_argument_group("decoding"), SetOptions, skip=NOT_HERE)
     return parser
 

@@ -3,13 +3,14 @@ asked for, the sums over its features that `--normalize global_mvn` takes mean a
 
 import argparse
 
+from espnet2_secap.cli_types import Parser
 from espnet2_secap.errors import cli
 from espnet2_secap.feats.shapes import write_shape_file
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The program's options."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--dir", required=True, help="dump/TAG/SET (utt2num_frames: `id frames,values`) or dump/raw/SET "
         "(utt2num_samples: `id samples`)")  # fmt: skip

@@ -1,15 +1,15 @@
 """Stage 3: compute speech features with an encoder and store them as Kaldi-style arks."""
 
 import argparse
-import json
 import os
+from typing import Annotated
 
-import yaml
-
-from espnet2_secap.cli_types import str2bool
+from espnet2_secap.cli_types import Parser, of, str2bool
+from espnet2_secap.data.conf import parse_yaml
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.feats.extract import combine, run_job
 from espnet2_secap.feats.shards import Settings, plan
+from espnet2_secap.values import Count, Positive, Range
 
 EPILOG = """\
 First every job, then once --combine true, all with the same options:
@@ -24,9 +24,7 @@ which removes how loud it is; fbank_no_cmvn does not.
 
 def get_parser() -> argparse.ArgumentParser:
     """The program's options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dumpdir", default="dump", help="reads DUMPDIR/raw/SET/{wav.scp,utt2num_samples} (default: dump)")
     add("--sets", nargs="+", required=True, metavar="SET", help='the sets, such as "train valid test"')
@@ -51,11 +49,16 @@ def get_parser() -> argparse.ArgumentParser:
         "code, so only where you trust its source (default: false)",
     )
     add("--dtype", default="float32", choices=["float32", "float16"], help="float16 takes half the space")
-    add("--batch_seconds", type=float, default=30.0, help="audio that runs together, with padding (default: 30)")
+    add("--batch_seconds", type=of(Positive), default=30.0, help="audio that runs together, with padding (default: 30)")
     add("--device", default="cpu", help="cpu (default), cuda or cuda:N")
-    add("--num_threads", type=int, default=1, help="CPU threads of one job (default: 1; more jobs beat more threads)")
-    add("--nj", type=int, default=1, help="number of jobs that share the work")
-    add("--job", type=int, default=1, help="which of them this is, from 1")
+    add(
+        "--num_threads",
+        type=of(Annotated[int, Range(1, 1024)]),
+        default=1,
+        help="CPU threads of one job (default: 1; more jobs beat more threads)",
+    )
+    add("--nj", type=of(Count), default=1, help="number of jobs that share the work")
+    add("--job", type=of(Count), default=1, help="which of them this is, from 1")
     add("--combine", type=str2bool, default=False, metavar="true|false", help="merge what the jobs have made")
     return parser
 
@@ -67,8 +70,6 @@ def main(argv: list[str] | None = None) -> None:
     sets = list(dict.fromkeys(" ".join(args.sets).split()))  # one may be named as validation and as test set
     if not sets:
         raise SecError("--sets: must name one or more sets")
-    if args.nj < 1 or args.batch_seconds <= 0 or args.num_threads < 1:
-        raise SecError("--nj, --batch_seconds and --num_threads must be positive")
     settings = Settings(args.encoder, encoder_conf(args), args.dtype)
     shards = plan(args.dumpdir, sets, args.output, settings)
     if args.combine:
@@ -91,8 +92,8 @@ def encoder_conf(args: argparse.Namespace) -> dict:
     for text in args.encoder_conf:
         key, sign, value = text.partition("=")
         try:
-            found = {key: yaml.safe_load(value)} if sign and not text.startswith("{") else json.loads(text)
-        except (ValueError, yaml.YAMLError):
+            found = {key: parse_yaml(value)} if sign and not text.startswith("{") else parse_yaml(text)
+        except ValueError:
             found = None
         if not isinstance(found, dict):
             raise SecError(f"--encoder_conf {text}: must be KEY=VALUE, or a JSON object such as '{{\"layer\": 6}}'")

@@ -4,13 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from espnet2_secap.cli_types import Parser
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.process.follow import follow
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of sec_follow."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--log", type=Path, required=True, help="ESPnet's train.log")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND [ARG ...]")
     return parser

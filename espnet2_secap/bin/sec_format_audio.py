@@ -2,14 +2,15 @@
 
 import argparse
 
-from espnet2_secap.cli_types import add_dataclass_arguments, from_args, str2bool
+from espnet2_secap.cli_types import Parser, add_dataclass_arguments, from_args, of, str2bool
 from espnet2_secap.data.format import FormatOptions, combine, format_job
 from espnet2_secap.errors import cli
+from espnet2_secap.values import Count
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of sec_format_audio: those of FormatOptions, and which job to run."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Check the recordings of data/<set> and write them as mono audio of one sampling rate into"
         " dump/raw/<set>. First run every job (--job 1 to --nj, in parallel if you like), then once with"
         " --combine true, which writes wav.scp, utt2num_samples and bad_utts.tsv and copies the other files."
@@ -19,7 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_dataclass_arguments(parser, FormatOptions)
-    parser.add_argument("--job", type=int, default=1, help="which of the jobs this is, from 1")
+    parser.add_argument("--job", type=of(Count), default=1, help="which of the jobs this is, from 1")
     parser.add_argument("--combine", type=str2bool, default=False, metavar="true|false", help="join what all jobs made")
     return parser
 

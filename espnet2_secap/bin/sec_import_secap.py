@@ -2,12 +2,14 @@
 
 import argparse
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.errors import cli
+from espnet2_secap.values import Count
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="Then: ./run.sh --stage 7 --feats_type raw --sec_exp exp/sec_secap_published"
         " --inference_model valid.loss.best.pth. The checkpoint is yaoxunxu/SECaps' model.ckpt; the folders are"
@@ -19,7 +21,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--llm", required=True, help="LLaMA's folder or hub name, with tokenizer.model")
     parser.add_argument("--text_encoder", required=True, help="Text BERT's folder or hub name")
     parser.add_argument("--output", required=True, help="Experiment folder to make, such as exp/sec_secap_published")
-    parser.add_argument("--num_heads", type=int, help="Attention heads of the Q-Former; the text encoder's if none")
+    parser.add_argument(
+        "--num_heads", type=of(Count), help="Attention heads of the Q-Former; the text encoder's if none"
+    )
     return parser
 
 

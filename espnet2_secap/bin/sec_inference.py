@@ -2,15 +2,16 @@
 
 import argparse
 
-from espnet2_secap.cli_types import add_dataclass_arguments, from_args, str2bool
+from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_defaults, from_args, of, str2bool
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError, cli
+from espnet2_secap.values import Count
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options; `--config FILE` reads decoding options from YAML."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="Writes OUTPUT_DIR/captions (the kept candidates per utterance, best first) and candidates.jsonl (with"
         " scores). With --nj N, run jobs 1..N with --job and then once with --combine true. Repeat the command to"
@@ -28,8 +29,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", help="YAML file of the options below")
     add_dataclass_arguments(parser.add_argument_group("decoding (also in --config)"), SetOptions)
-    parser.add_argument("--nj", type=int, default=1, help="Number of jobs that share the set")
-    parser.add_argument("--job", type=int, help="Which of them this is, from 1; none: all of it, combined")
+    parser.add_argument("--nj", type=of(Count), default=1, help="Number of jobs that share the set")
+    parser.add_argument("--job", type=of(Count | None), help="Which of them this is, from 1; none: all of it, combined")
     parser.add_argument("--combine", type=str2bool, default=False, help="Join the jobs' outputs instead of decoding")
     return parser
 
@@ -40,10 +41,7 @@ def parse(argv=None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.config:
         conf = read_yaml(args.config)
-        unknown = sorted(set(conf) - set(vars(args)))
-        if unknown:
-            raise SecError(f"{args.config}: unknown key {', '.join(unknown)}; see --help for the options")
-        parser.set_defaults(**conf)
+        parser.set_defaults(**checked_defaults(parser, conf, args.config))
         args = parser.parse_args(argv)
     return args
 

@@ -3,13 +3,15 @@
 import argparse
 import os
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.process.lock import VARIABLE, take
+from espnet2_secap.values import Amount, Count, Natural
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of sec_lock."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sec_lock",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=__doc__,
@@ -25,13 +27,13 @@ with its {VARIABLE} in their environment) are ended first: by TERM, and by KILL 
     add = parser.add_argument
     add(
         "--fd",
-        type=int,
+        type=of(Natural),
         required=True,
         help="file descriptor of the lock file in the script, open for reading and writing",
     )
     add("--file", required=True, help="path of the lock file, for messages")
-    add("--pid", type=int, default=os.getppid(), help="process id of the script (default: the parent process)")
-    add("--patience", type=float, default=45.0, help="seconds between TERM and KILL (default: 45)")
+    add("--pid", type=of(Count), default=os.getppid(), help="process id of the script (default: the parent process)")
+    add("--patience", type=of(Amount), default=45.0, help="seconds between TERM and KILL (default: 45)")
     return parser
 
 

@@ -2,13 +2,14 @@
 
 import argparse
 
+from espnet2_secap.cli_types import Parser
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import cli
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="conf/align_large.yaml and conf/caption_large.yaml of egs2/emospeech give the sizes of SECap's Table 1.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

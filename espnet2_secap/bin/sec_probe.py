@@ -2,12 +2,14 @@
 
 import argparse
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.errors import cli
+from espnet2_secap.values import Count
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="Each probe is a logistic regression on the outputs of the bridge, fitted on --train_dir and tested on"
         " --test_dirs. STMIL should lower the accuracy for the sentence, SCCL should raise that for the emotion. The"
@@ -21,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--label_dirs", nargs="+", required=True, help="Folders with their utt2emo and text, that of --train_dir first"
     )
     parser.add_argument("--output_name", default="probe.json", help="File to write next to each model file")
-    parser.add_argument("--batch_size", type=int, default=32, help="Utterances per batch")
+    parser.add_argument("--batch_size", type=of(Count), default=32, help="Utterances per batch")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     return parser
 

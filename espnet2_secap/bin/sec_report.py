@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import atomic_write, make_dir, write_json
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.report.audio import Players
@@ -16,11 +17,12 @@ from espnet2_secap.report.goals import goal_table, read_goals
 from espnet2_secap.report.page import page
 from espnet2_secap.report.quoted import quotable, read_quoted
 from espnet2_secap.report.write import Report, code
+from espnet2_secap.values import Amount, Natural
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of sec_report."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sec_report",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
@@ -46,7 +48,7 @@ table), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report is not 
     )
     parser.add_argument(
         "--examples",
-        type=int,
+        type=of(Natural),
         default=10,
         metavar="N",
         help="show captions of N utterances per set in the Markdown file (default: 10)",
@@ -64,7 +66,7 @@ table), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report is not 
     )
     parser.add_argument(
         "--embed_audio",
-        type=float,
+        type=of(Amount),
         default=20,
         metavar="MB",
         help="embed up to MB of recordings, as MP3 (about 250 s per MB), in the HTML file; the others are linked "

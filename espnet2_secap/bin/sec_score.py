@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from espnet2_secap.cli_types import Parser
 from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
@@ -25,7 +26,7 @@ MODELS = {
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of sec_score."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sec_score",
         description="Score captions. If the utterances have several candidates, all first candidates are scored as a "
         "set, then all second ones, and so on; mean and standard deviation are over these sets. Values are in per "

@@ -4,13 +4,15 @@ import argparse
 import signal
 import sys
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.errors import cli
 from espnet2_secap.process.stages import append, read_stages, table, watch
+from espnet2_secap.values import Count, Positive
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of sec_stages."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sec_stages",
         description=f"{__doc__} utils/sec_functions.sh calls it: sec_stages watch in the background, sec_stages begin "
         "for each stage, sec_stages end when sec.sh ends.",
@@ -24,9 +26,11 @@ def get_parser() -> argparse.ArgumentParser:
         action.add_argument("--run", required=True, help="name of the run: SEC_RUN in its processes' environment")
     begin.add_argument("--stage", required=True, help="number of the stage")
     begin.add_argument("--title", required=True, help="what the stage does, a few words")
-    watcher.add_argument("--pid", type=int, required=True, help="process id of sec.sh, which must have started this")
-    watcher.add_argument("--interval", type=float, default=1.0, help="seconds between measurements (default: 1)")
-    end.add_argument("--status", type=int, required=True, help="exit status of sec.sh")
+    watcher.add_argument(
+        "--pid", type=of(Count), required=True, help="process id of sec.sh, which must have started this"
+    )
+    watcher.add_argument("--interval", type=of(Positive), default=1.0, help="seconds between measurements (default: 1)")
+    end.add_argument("--status", type=of(int), required=True, help="exit status of sec.sh")
     return parser
 
 

@@ -1,8 +1,6 @@
 """Train a speech emotion captioning model: `--model align` (first stage) or `--model caption` (second)."""
 
-import yaml
-
-from espnet2_secap.errors import SecError, cli
+from espnet2_secap.errors import cli
 
 
 def get_parser():
@@ -23,10 +21,7 @@ def main(cmd=None) -> None:
     with interrupt.listening():
         from espnet2_secap.tasks.sec import SECTask
 
-        try:
-            SECTask.main(cmd=cmd)
-        except yaml.YAMLError as err:
-            raise SecError(f"--config: not a YAML file: {' '.join(str(err).split())}") from err
+        SECTask.main(cmd=cmd)
 
 
 if __name__ == "__main__":

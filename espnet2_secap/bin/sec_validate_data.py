@@ -3,14 +3,14 @@
 import argparse
 import sys
 
-from espnet2_secap.cli_types import str2bool
+from espnet2_secap.cli_types import Parser, str2bool
 from espnet2_secap.data.validate import MISSING_TEXT, Leniency, validate_data_dir
 from espnet2_secap.errors import SecError, cli
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of sec_validate_data."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Check a data directory (wav.scp, captions, text, utt2spk, spk2utt, utt2emo, ...): readable"
         " UTF-8, sorted, unique ids, the same ids in every file, captions that are JSON lists, matching spk2utt and"
         " emo2utt; with a file segments, its ids are the utterances and those of wav.scp their recordings. Lists every"

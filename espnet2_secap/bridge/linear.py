@@ -5,6 +5,7 @@ import torch
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.bridge.frames import average_frames
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import Count
 
 
 class LinearBridge(AbsBridge):
@@ -16,7 +17,7 @@ class LinearBridge(AbsBridge):
         stride: frames per output vector; the last one averages what is left.
     """
 
-    def __init__(self, input_size: int, hidden_size: int = 768, stride: int = 1):
+    def __init__(self, input_size: Count, hidden_size: Count = 768, stride: Count = 1):
         super().__init__()
         if stride < 1:
             raise SecError(f"bridge_conf: stride={stride}, expected 1 or more")

@@ -5,6 +5,7 @@ import torch
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.bridge.frames import average_frames
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import Count, Dropout, Place, Positive
 
 
 class QFormer(AbsBridge):
@@ -35,19 +36,19 @@ class QFormer(AbsBridge):
 
     def __init__(
         self,
-        input_size: int,
-        num_queries: int = 32,
-        hidden_size: int = 768,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        intermediate_size: int = 3072,
-        cross_attention_frequency: int = 2,
-        encoder_width: int = 768,
-        dropout: float = 0.1,
-        initializer_range: float = 0.02,
-        stride: int = 1,
-        text_size: int | None = None,
-        init: str | None = None,
+        input_size: Count,
+        num_queries: Count = 32,
+        hidden_size: Count = 768,
+        num_layers: Count = 12,
+        num_heads: Count = 12,
+        intermediate_size: Count = 3072,
+        cross_attention_frequency: Count = 2,
+        encoder_width: Count = 768,
+        dropout: Dropout = 0.1,
+        initializer_range: Positive = 0.02,
+        stride: Count = 1,
+        text_size: Count | None = None,
+        init: Place | None = None,
     ):
         super().__init__()
         from transformers import Blip2QFormerConfig, Blip2QFormerModel

@@ -7,11 +7,12 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
-from espnet2_secap.data.text_file import BOM, CONTROL, UTF8, UTF16, foreign_format, is_utf16, read_text
+from espnet2_secap.data.conf import read_yaml
+from espnet2_secap.data.text_file import BOM, CONTROL, UTF8, UTF16, foreign_format, is_utf16
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.process.files import atomic_write, make_dir, named_os_errors
 
-__all__ = ["atomic_write", "make_dir", "named_os_errors"]  # of process/files.py, from here too
+__all__ = ["atomic_write", "make_dir", "named_os_errors", "read_yaml"]  # of other files, from here too
 
 _NO_NAME = re.compile(r"[/\\]|^[-.]|%(?=[0-9A-F]{2})")  # in a file name; the last keeps `a%2Fb` apart from `a/b`
 # A list of captions, in JSON or as people and Python's repr write one; a sentence that begins with [laughter] is none.
@@ -287,27 +288,6 @@ def write_json(path: str | Path, content: object) -> None:
     with atomic_write(path) as stream:
         json.dump(content, stream, ensure_ascii=False, indent=1)
         stream.write("\n")
-
-
-def read_yaml(path: str | Path) -> dict:
-    """Read a YAML file of options.
-
-    Raises:
-        SecError: not YAML, or something other than `key: value` lines.
-    """
-    import yaml
-
-    try:
-        conf = yaml.safe_load(read_text(path))
-    except SecError as err:
-        if not Path(path).is_file():
-            raise
-        raise SecError(f"{path}: not a YAML file: {str(err).removeprefix(f'{path}').lstrip(':').strip()}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as err:  # ValueError: a date or number that is none
-        raise SecError(f"{path}: not a YAML file: {' '.join(str(err).split())}; fix it") from err
-    if not isinstance(conf or {}, dict):
-        raise SecError(f"{path}: not a YAML file of options; write lines `key: value`")
-    return conf or {}
 
 
 def invert(utt2key: Mapping[str, str]) -> dict[str, str]:

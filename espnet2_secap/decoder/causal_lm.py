@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -14,6 +15,7 @@ from espnet2_secap.masks import positions
 from espnet2_secap.pretrained import PretrainedPart, load_causal_lm, position_limit
 from espnet2_secap.text.template import Segment
 from espnet2_secap.text.tokenizer import build_tokenizer, check_vocabulary
+from espnet2_secap.values import Place
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BLOCK = 2**24  # logits that are in float32 at once: 64 MB
@@ -33,8 +35,8 @@ class CausalLMDecoder(AbsDecoder):
 
     def __init__(
         self,
-        path: str,
-        dtype: str = "float32",
+        path: Place,
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         lora: dict | None = None,
         freeze: bool = True,
         attn_implementation: str | None = None,

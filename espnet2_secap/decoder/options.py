@@ -1,9 +1,11 @@
 """All decoding options, once: the programs' options, the keys of conf/decode.yaml and the arguments in Python."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from espnet2_secap.cli_types import option
+from espnet2_secap.cli_types import check_fields, option
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import Count, Natural, Place, Range, Seed
 
 
 @dataclass(frozen=True)
@@ -14,36 +16,47 @@ class DecodingOptions:
         SecError: a value out of range, or values that exclude each other.
     """
 
-    num_candidates: int = option("captions per utterance", 1)
-    beam_size: int = option("hypotheses kept in beam search; 1: greedy search, or plain sampling", 1)
+    num_candidates: Annotated[int, Range(1, 10000)] = option("captions per utterance", 1)
+    beam_size: Annotated[int, Range(1, 1000)] = option(
+        "hypotheses kept in beam search; 1: greedy search, or plain sampling", 1
+    )
     sampling: bool = option("draw tokens at random; with beam_size > 1, within beams", False)
-    min_length: int = option("least number of tokens in a caption", 3)
-    max_length: int = option("greatest number of tokens in a caption", 50)
-    top_k: int = option("sampling: draw from the k most probable tokens; 0: from all", 0)
-    top_p: float = option("nucleus sampling: draw from the smallest set of tokens whose probabilities sum to p", 1.0)
-    temperature: float = option("sampling: divide the logits by this; above 1 the distribution is flatter", 1.0)
-    repetition_penalty: float = option("above 1: lower the score of tokens that the caption already has", 1.0)
-    no_repeat_ngram_size: int = option("no n-gram of this size occurs twice in a caption; 0: no limit", 0)
-    length_penalty: float = option("beam search: exponent of the length; above 0 favours long captions", 1.0)
+    min_length: Annotated[int, Range(0, 10000)] = option("least number of tokens in a caption", 3)
+    max_length: Annotated[int, Range(1, 10000)] = option("greatest number of tokens in a caption", 50)
+    top_k: Natural = option("sampling: draw from the k most probable tokens; 0: from all", 0)
+    top_p: Annotated[float, Range(above=0, most=1)] = option(
+        "nucleus sampling: draw from the smallest set of tokens whose probabilities sum to p", 1.0
+    )
+    temperature: Annotated[float, Range(0.001, 1000)] = option(
+        "sampling: divide the logits by this; above 1 the distribution is flatter", 1.0
+    )
+    repetition_penalty: Annotated[float, Range(0.001, 1000)] = option(
+        "above 1: lower the score of tokens that the caption already has", 1.0
+    )
+    no_repeat_ngram_size: Natural = option("no n-gram of this size occurs twice in a caption; 0: no limit", 0)
+    length_penalty: Annotated[float, Range(-100, 100)] = option(
+        "beam search: exponent of the length; above 0 favours long captions", 1.0
+    )
 
     def __post_init__(self):
-        for name, least in (("num_candidates", 1), ("beam_size", 1), ("min_length", 0), ("max_length", 1)):
-            if getattr(self, name) < least:
-                raise SecError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        for name in ("top_k", "no_repeat_ngram_size"):
-            if getattr(self, name) < 0:
-                raise SecError(f"--{name} {getattr(self, name)}: must be 0 or more")
-        for name in ("temperature", "repetition_penalty"):
-            if not getattr(self, name) > 0:
-                raise SecError(f"--{name} {getattr(self, name)}: must be above 0")
-        if not 0 < self.top_p <= 1:
-            raise SecError(f"--top_p {self.top_p}: must be above 0 and at most 1")
+        check_fields(self)
         if self.min_length > self.max_length:
             raise SecError(f"--min_length {self.min_length}: is above --max_length {self.max_length}; lower it")
         if not self.sampling and self.num_candidates > self.beam_size:
             raise SecError(
                 f"decoding: {self.num_candidates} candidates of beam_size {self.beam_size}; "
                 "set beam_size to at least that number, or sampling: true"
+            )
+
+    def check_vocabulary(self, size: int) -> None:
+        """Beam search goes on with the best 2 * beam_size tokens.
+
+        Raises:
+            SecError: the LM's vocabulary has not as many tokens.
+        """
+        if self.beam_size > 1 and 2 * self.beam_size > size:
+            raise SecError(
+                f"--beam_size {self.beam_size}: must be at most {size // 2}: half of the {size} tokens of the LM"
             )
 
 
@@ -55,11 +68,11 @@ class SetOptions(DecodingOptions):
         SecError: a value out of range.
     """
 
-    batch_size: int = option("utterances decoded together", 16)
-    keep: int = option(
+    batch_size: Count = option("utterances decoded together", 16)
+    keep: Natural = option(
         "keep the N candidates with the highest mean similarity to all candidates (MBR decoding); 0: keep all", 0
     )
-    similarity_model: str | None = option(
+    similarity_model: Place | None = option(
         "for --keep: folder or hub name of a BERT whose embeddings are compared; character n-grams are if none", None
     )
     dtype: str | None = option(
@@ -68,12 +81,10 @@ class SetOptions(DecodingOptions):
         choices=("float32", "bfloat16", "float16"),
     )
     prompt: str | None = option("instruction; the first of the training prompts if none", None)
-    seed: int = option("of sampling and of --shuffled_audio_dir", 0)
+    seed: Seed = option("of sampling and of --shuffled_audio_dir", 0)
     device: str = option("cpu, cuda or cuda:N", "cpu")
 
     def __post_init__(self):
         super().__post_init__()
-        if self.batch_size < 1:
-            raise SecError(f"--batch_size {self.batch_size}: must be at least 1")
         if not 0 <= self.keep <= self.num_candidates:
             raise SecError(f"--keep {self.keep}: must be between 0 and --num_candidates {self.num_candidates}")

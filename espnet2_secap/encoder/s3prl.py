@@ -6,6 +6,9 @@ from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.encoder.stored import WeightedSum
 from espnet2_secap.encoder.upstream import FS, load_upstream
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import Natural, Place
+
+LAYERS = ("last", "all", "weighted_sum")  # and the numbers
 
 
 class S3PRLEncoder(AbsEncoder):
@@ -34,11 +37,13 @@ class S3PRLEncoder(AbsEncoder):
     def __init__(
         self,
         upstream: str,
-        path: str | None = None,
-        layer: int | str = "last",
+        path: Place | None = None,
+        layer: Natural | str = "last",
         upstream_args: dict | None = None,
     ):
         super().__init__()
+        if not (str(layer).isascii() and str(layer).isdigit()) and layer not in LAYERS:  # before anything is loaded
+            raise SecError(f"--layer {layer}: must be a number from 0, {', '.join(LAYERS[:-1])} or {LAYERS[-1]}")
         self.upstream = load_upstream(upstream, path, upstream_args)
         self.layer = layer
         self.layers = self._chosen(layer)
@@ -52,9 +57,8 @@ class S3PRLEncoder(AbsEncoder):
             if len(set(sizes)) > 1:
                 raise SecError(f"--layer {layer}: this upstream's layers have widths {sizes}; choose one layer")
             return list(range(len(sizes)))
-        if not isinstance(layer, bool) and str(layer).isascii() and str(layer).isdigit():
-            if int(layer) < len(sizes):
-                return [int(layer)]
+        if int(layer) < len(sizes):
+            return [int(layer)]
         raise SecError(
             f"--layer {layer}: this upstream has the layers 0 to {len(sizes) - 1}; "
             "give one of these numbers, last, all or weighted_sum"

@@ -1,10 +1,13 @@
 """Features that stage 3 has stored, and the learned mixture of an upstream's layers."""
 
+from typing import Literal
+
 import torch
 
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import lengths_to_mask
+from espnet2_secap.values import Count
 
 
 class WeightedSum(torch.nn.Module):
@@ -36,7 +39,7 @@ class StoredEncoder(AbsEncoder):
     padding_safe = True
     from_data = ("input_size",)  # read from the training set and kept in config.yaml, where it is not given
 
-    def __init__(self, input_size: int, num_layers: int = 1, layer: str | None = None):
+    def __init__(self, input_size: Count, num_layers: Count = 1, layer: Literal["weighted_sum"] | None = None):
         super().__init__()
         if num_layers < 1 or input_size < 1 or input_size % num_layers:
             raise SecError(

@@ -27,6 +27,7 @@ class AbsSECModel(AbsESPnetModel):
     Attributes:
         parts: kinds of parts that it is built from (tasks/parts.py), in the order in which they are built.
         texts: data name -> the part whose tokenizer turns it into ids.
+        measures: statistics of a batch, by which the best epoch can be told; any name is taken if there are none.
         makes: roles of the segments that the decoder reads; with any, the model is given a template.
 
     Args:
@@ -38,6 +39,7 @@ class AbsSECModel(AbsESPnetModel):
     parts: ClassVar[tuple[str, ...]] = ("encoder", "bridge")
     texts: ClassVar[Mapping[str, str]] = {}
     makes: ClassVar[tuple[str, ...]] = ()
+    measures: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

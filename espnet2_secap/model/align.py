@@ -1,6 +1,7 @@
 """First stage: speech and text meet in the Q-Former, STMIL + SCCL (SECap, Eq. 4 to 6)."""
 
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
@@ -20,6 +21,7 @@ from espnet2_secap.masks import lengths_to_mask, masked_mean
 from espnet2_secap.model.abs_model import AbsSECModel, Need
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.text.text_encoder import AbsTextEncoder
+from espnet2_secap.values import Amount, Count, Positive, Range
 
 
 class AlignModel(AbsSECModel):
@@ -47,20 +49,21 @@ class AlignModel(AbsSECModel):
 
     parts = ("encoder", "text_encoder", "bridge")
     texts = {"caption": "text_encoder", "text": "text_encoder"}
+    measures = ("loss", "retrieval", "sccl", "sccl_own", "sccl_same", "sccl_other", "mi", "mi_log_likelihood")
 
     def __init__(
         self,
         encoder: AbsEncoder,
         bridge: AbsBridge,
         text_encoder: AbsTextEncoder,
-        mi_weight: float = 1.0,
-        sccl_weight: float = 1.0,
-        sccl_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
-        margin: float = 0.2,
-        sccl_reduction: str = "mean",
+        mi_weight: Amount = 1.0,
+        sccl_weight: Amount = 1.0,
+        sccl_weights: tuple[Amount, Amount, Amount] = (1.0, 1.0, 1.0),
+        margin: Annotated[float, Range(least=0, most=2)] = 0.2,
+        sccl_reduction: Literal["sum", "mean"] = "mean",
         sccl_center: bool = False,
-        estimator_size: int = 512,
-        estimator_lr: float | None = None,
+        estimator_size: Count = 512,
+        estimator_lr: Positive | None = None,
         mi_detach_text: bool = True,
         normalize: AbsNormalize | None = None,
         specaug: AbsSpecAug | None = None,

@@ -30,6 +30,7 @@ class CaptionModel(AbsSECModel):
     parts = ("encoder", "decoder", "bridge")
     texts = {"instruction": "decoder", "caption": "decoder"}
     makes = ("queries", "instruction")
+    measures = ("loss", "ppl", "reference_loss")
 
     def __init__(
         self,

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import torch
-import yaml
 
+from espnet2_secap.data.conf import dump_yaml
 from espnet2_secap.data.io import atomic_write, make_dir
 from espnet2_secap.encoder.upstream import FS
 from espnet2_secap.errors import SecError
@@ -229,7 +229,7 @@ def _write(output: Path, trained: dict, sizes: dict, folders: dict, rewritten: d
     args = SECTask.defaults() | config
     args.pop("config", None)
     with atomic_write(output / "config.yaml") as file:
-        yaml.safe_dump(portable(args, output), file, allow_unicode=True, sort_keys=False)
+        dump_yaml(portable(args, output), file)
 
 
 def companions(source: str) -> list[Path]:

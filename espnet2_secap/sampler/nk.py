@@ -3,8 +3,10 @@
 import random
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Annotated
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import Count, Range, Seed
 
 
 class NKSampler:
@@ -21,7 +23,13 @@ class NKSampler:
         seed: batches depend only on (seed, epoch), so an epoch can be repeated after an interruption.
     """
 
-    def __init__(self, utt2category: Mapping[str, str], num_categories: int, per_category: int, seed: int = 0):
+    def __init__(
+        self,
+        utt2category: Mapping[str, str],
+        num_categories: Annotated[int, Range(least=2)],
+        per_category: Count,
+        seed: Seed = 0,
+    ):
         members = defaultdict(list)
         for utt in sorted(utt2category):
             members[utt2category[utt]].append(utt)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from espnet2_secap.cli_types import option
 from espnet2_secap.text.template import NAMES
+from espnet2_secap.values import Amount, Count
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class TaskOptions:
         "auto",
         choices=NAMES,
     )
-    checkpoint_interval: float = option(
+    checkpoint_interval: Amount = option(
         "Seconds between two checkpoints within an epoch; there is one after each epoch in any case", 600.0
     )
-    train_nproc: int = option("Training processes per node on CPUs (--ngpu 0)", 1)
+    train_nproc: Count = option("Training processes per node on CPUs (--ngpu 0)", 1)

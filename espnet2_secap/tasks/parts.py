@@ -6,13 +6,16 @@ but for what the task itself gives (`given`).
 
 import argparse
 import importlib
-import inspect
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.values import Count, Natural, Place, Positive, Share, check_conf, check_keys, parameters_of
+
+__all__ = ["check_keys"]  # of values.py, from here too
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,22 @@ PARTS = (  # kind, name in configurations, module:class
     ("model", "caption", "espnet2_secap.model.caption:CaptionModel"),
 )
 OPTIONAL = ("normalize", "specaug")  # parts that any model takes
+# What ESPnet's own parts take, where their annotations do not tell the range.
+LIBRARY = {
+    "espnet2.layers.global_mvn:GlobalMVN": {"stats_file": Place, "eps": Positive},
+    "espnet2.layers.utterance_mvn:UtteranceMVN": {"eps": Positive},
+    "espnet2.asr.specaug.specaug:SpecAug": {
+        "time_warp_window": Count,
+        "time_warp_mode": Literal["nearest", "linear", "bilinear", "bicubic", "trilinear"],
+        "freq_mask_width_range": Natural | tuple[Natural, Natural],
+        "num_freq_mask": Natural,
+        "time_mask_width_range": Natural | tuple[Natural, Natural] | None,
+        "time_mask_width_ratio_range": Share | tuple[Share, Share] | None,
+        "num_time_mask": Natural,
+    },
+}
+# Errors of a library that refuses its arguments.
+REFUSALS = (ValueError, TypeError, AssertionError, RuntimeError, LookupError, ArithmeticError, NotImplementedError)
 
 
 class Choices:
@@ -97,19 +116,19 @@ class Choices:
             help=f"Constructor arguments of --{self.name}",
         )
 
-    def check(self, name: str | None, conf: Mapping) -> None:
-        """Every key must be known, and the required ones there, before anything is loaded.
+    def check(self, name: str | None, conf: Mapping) -> dict:
+        """Every key must be known, of the declared type and range, and the required ones there, before anything is
+        loaded.
+
+        Returns:
+            the configuration, with values as they are declared (2 for 2.0).
 
         Raises:
-            SecError: which key is unknown or missing.
+            SecError: which key is unknown or missing, or which value is wrong and what is allowed.
         """
         part = self.get_class(name)
-        parameters = inspect.signature(part.__init__).parameters
-        known = {key for key in parameters if key != "self"} - set(self.kind.given)
-        check_keys(f"{self.name}_conf of {self.name}: {name}", conf, known)
-        for key in sorted(known - set(conf) - set(getattr(part, "from_data", ()))):
-            if parameters[key].default is inspect.Parameter.empty:
-                raise SecError(f"{self.name}_conf of {self.name}: {name}: {key!r} is missing")
+        where, hints = f"{self.name}_conf of {self.name}: {name}", LIBRARY.get(self.targets[name])
+        return check_conf(where, part, conf, self.kind.given, hints, getattr(part, "from_data", ()))
 
     def build(self, name: str, conf: Mapping, **given):
         """The part, of its configuration and of those of `given` that its constructor takes.
@@ -118,7 +137,8 @@ class Choices:
             SecError: what the part says of its configuration.
         """
         part = self.get_class(name)
-        parameters = inspect.signature(part.__init__).parameters
+        parameters = parameters_of(part)
+        conf = self.check(name, {key: value for key, value in conf.items() if key not in self.kind.given})
         try:
             return part(**{**conf, **{key: value for key, value in given.items() if key in parameters}})
         except SecError:
@@ -127,17 +147,10 @@ class Choices:
             raise SecError(
                 f"{self.name}_conf: {err.filename}: no such file; run stage 4 with --feats_normalize {name}"
             ) from err
-        except ValueError as err:  # a library's; the traceback in the log tells where
+        except REFUSALS as err:  # a library's; the traceback in the log tells where
             logging.error(f"{self.name}: {name} cannot be built", exc_info=err)
-            raise SecError(f"{self.name}_conf of {self.name}: {name}: {' '.join(str(err).split())}") from err
-
-
-def check_keys(where: str, conf: Mapping, known: Iterable[str]) -> None:
-    """Raise a SecError that names the keys of `conf` that are not known."""
-    known = sorted(known)
-    unknown = sorted(set(conf) - set(known))
-    if unknown:
-        raise SecError(f"{where}: unknown key {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
+            reason = " ".join(str(err).split()) or type(err).__name__
+            raise SecError(f"{self.name}_conf of {self.name}: {name}: {shorten(reason, 500)}") from err
 
 
 def registry(kinds: Mapping[str, Kind], parts: Iterable[tuple[str, str, str]]) -> dict[str, Choices]:

@@ -28,8 +28,9 @@ from espnet2_secap.tasks.experiment import portable, read_config
 from espnet2_secap.tasks.front_end import describe, set_input_size
 from espnet2_secap.tasks.lengths import check_lengths
 from espnet2_secap.tasks.options import TaskOptions
-from espnet2_secap.tasks.parts import CHOICES, OPTIONAL, check_keys
+from espnet2_secap.tasks.parts import CHOICES, OPTIONAL
 from espnet2_secap.tasks.training_data import check_sets
+from espnet2_secap.tasks.training_options import as_ours, check_sampler, check_training
 from espnet2_secap.text.preprocessor import SECPreprocessor
 from espnet2_secap.text.prompts import read_prompts
 from espnet2_secap.text.template import build_template
@@ -79,20 +80,15 @@ class SECTask(AbsTask):
 
     @classmethod
     def get_parser(cls):
-        """ESPnet's parser, but an error is one line and not two hundred of usage."""
-        parser = super().get_parser()
-
-        def error(message: str):
-            raise SecError(f"{message}; see --help for the options")
-
-        parser.error = error
-        return parser
+        """ESPnet's parser with our reading of YAML and checked values; an error is one line."""
+        return as_ours(super().get_parser())
 
     @classmethod
     def main(cls, args: argparse.Namespace | None = None, cmd: list[str] | None = None) -> None:
         """Train in this process, or in several on this node and on others."""
         args = args or cls.get_parser().parse_args(cmd)
         check_options(args)
+        check_training(args)
         check_scheduler(args)
         check_training_data(args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type)
         name_init_file(args)
@@ -185,7 +181,7 @@ class SECTask(AbsTask):
         model_class = CHOICES["model"].get_class(args.model)
         optional = [kind for kind in OPTIONAL if getattr(args, kind) is not None]
         for kind in ("model", *model_class.parts, *optional):
-            CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf"))
+            setattr(args, f"{kind}_conf", CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf")))
         cls._check_data(args, model_class)
         set_input_size(args)
         resumed = args.output_dir and args.resume and (Path(args.output_dir) / "checkpoint.pth").exists()
@@ -264,8 +260,7 @@ class SECTask(AbsTask):
         paths = {name: path for path, name, _ in iter_options.data_path_and_name_and_type}
         if "emotion" not in paths:
             raise SecError("--iterator_type task makes batches by emotion: give utt2emo as data name 'emotion'")
-        check_keys("sampler_conf", args.sampler_conf, {"num_categories", "per_category"})
-        sampler = NKSampler(read_kaldi(paths["emotion"]), seed=args.seed, **args.sampler_conf)
+        sampler = NKSampler(read_kaldi(paths["emotion"]), seed=args.seed, **check_sampler(args.sampler_conf))
         return NKIterFactory(
             dataset=cls.build_dataset(args, iter_options),
             sampler=sampler,

@@ -8,6 +8,7 @@ import torch
 
 from espnet2_secap.pretrained import PretrainedPart, is_causal, load_pretrained, load_text_model
 from espnet2_secap.text.tokenizer import build_tokenizer, check_vocabulary, text_limit
+from espnet2_secap.values import Count, Place
 
 
 class AbsTextEncoder(torch.nn.Module, ABC):
@@ -34,7 +35,7 @@ class BertTextEncoder(AbsTextEncoder):
         path: folder or hub name; of an encoder-decoder the encoder is taken.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: Place):
         super().__init__()
         model = load_text_model(path, "text_encoder_conf path")
         rows = model.get_input_embeddings().weight.size(0)
@@ -73,7 +74,7 @@ class TokenEmbedding(AbsTextEncoder):
         max_length: tokens beyond it are cut off.
     """
 
-    def __init__(self, path: str, embedding_size: int = 768, max_length: int = 256):
+    def __init__(self, path: Place, embedding_size: Count = 768, max_length: Count = 256):
         super().__init__()
         self.tokens = torch.nn.Embedding(build_tokenizer(path).vocab_size, embedding_size)
         self.positions = torch.nn.Embedding(max_length, embedding_size)

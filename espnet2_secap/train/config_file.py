@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from espnet2.tasks import abs_task
 
+from espnet2_secap.data.conf import dump_yaml
 from espnet2_secap.data.io import atomic_write
 
 
@@ -38,6 +39,6 @@ def config_written_by(change: Callable[[dict, Path], dict]) -> Iterator[None]:
 def _written(path: Path, change: Callable[[dict, Path], dict]) -> Iterator[io.StringIO]:
     text = io.StringIO()
     yield text
-    conf = change(yaml.safe_load(text.getvalue()), path.parent)
+    conf = change(yaml.safe_load(text.getvalue()), path.parent)  # ESPnet's
     with atomic_write(path) as file:
-        yaml.safe_dump(conf, file, allow_unicode=True, sort_keys=False)
+        dump_yaml(conf, file)

@@ -17,7 +17,7 @@ def test_a_configuration_that_is_not_yaml(tmp_path, capsys, text):
     with pytest.raises(SystemExit) as caught:
         sec_train.main(["--config", str(tmp_path / "train.yaml"), "--output_dir", str(tmp_path / "exp")])
     err = capsys.readouterr().err.splitlines()
-    assert caught.value.code == 1 and err[-1].startswith("sec_train: error: --config: not a YAML file")
+    assert caught.value.code == 1 and "train.yaml: not a YAML file" in err[-1]
 
 
 def test_a_training_leaves_its_files_and_resumes_from_them(tiny_llama, tmp_path):

@@ -147,7 +147,7 @@ def test_empty_captions_are_a_systems_own(tmp_path):
         read_captions(tmp_path / "captions")
 
 
-@pytest.mark.parametrize("content", ["a: [", "a: 2001-99-99", "- 1", "5", "a: " + "[" * 5000, "\udcff"])
+@pytest.mark.parametrize("content", ["a: [", "a: 1\na: 2", "- 1", "5", "a: " + "[" * 5000, "\udcff"])
 def test_what_is_not_a_yaml_file_of_options_is_one_line(tmp_path, content):
     (tmp_path / "conf.yaml").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(SecError, match="conf.yaml: not a YAML file") as err:

@@ -104,7 +104,7 @@ def failure(capsys, args) -> str:
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"modle": "caption"}, "unrecognized arguments: modle"),
+        ({"modle": "caption"}, "unknown key modle"),
         ({"bridge_conf": {**BRIDGE, "num_querys": 4}}, "unknown key 'num_querys'"),
         ({"decoder_conf": {}}, "'path' is missing"),
         ({"decoder_conf": {"path": "no/such-llama"}}, "no/such-llama"),
@@ -114,7 +114,7 @@ def failure(capsys, args) -> str:
         ({"template_conf": {"order": ["bos", "queries", "clues"]}}, "nothing makes 'clues'"),
         ({"template_conf": {"order": ["queries"]}}, "'instruction', which this model makes"),
         ({"template": "chat"}, "no chat template"),
-        ({"template": "secab"}, "expected one of"),
+        ({"template": "secab"}, "template 'secab': must be one of"),
         ({"optim_conf": {"lrr": 1}}, "optim_conf of optim: adamw"),
         ({"reference_model": "no/such.pth"}, "no/such.pth"),
     ],

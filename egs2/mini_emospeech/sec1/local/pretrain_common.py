@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
+from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import check_conf
 
 RECORD = "pretrain.json"  # in a finished folder: what it was made from
 
@@ -31,14 +32,11 @@ def read_config(path: Path | None, section: str, defaults, seed: int | None = No
     if path is None:
         return defaults
     try:
-        values = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(section) or {}
-    except (OSError, yaml.YAMLError, AttributeError) as err:
-        reason = str(err).splitlines()[0]
-        raise SecError(f"{path}: cannot be read as YAML ({reason}); see conf/pretrain.yaml") from err
-    known = [field.name for field in dataclasses.fields(defaults)]
-    for key in values:
-        if key not in known:
-            raise SecError(f"{path}: {section}: unknown key {key!r}; known are {', '.join(known)}")
+        values = read_yaml(path).get(section) or {}
+    except OSError as err:
+        raise SecError(f"{path}: cannot be read ({err.strerror}); see conf/pretrain.yaml") from err
+    fields = [field.name for field in dataclasses.fields(defaults)]
+    values = check_conf(f"{path}: {section}", type(defaults), values, later=fields)
     return dataclasses.replace(defaults, **values)
 
 

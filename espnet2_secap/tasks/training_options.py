@@ -1,0 +1,253 @@
+"""Values of training options, ESPnet's own and those of libraries, checked before anything is loaded.
+
+ESPnet's parser takes from a YAML file whatever stands there, reads numbers as YAML 1.1 has them, and runs
+`--optim_conf "..."` as Python. `as_ours` changes a parser of ESPnet in place: numbers are those of data/conf.py, every
+value is checked for type and range, an error is one line.
+"""
+
+import argparse
+import ast
+import copy
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
+
+import humanfriendly
+import torch
+from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+from espnet2.utils import config_argparse
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import int_or_none
+
+from espnet2_secap.cli_types import check_args, checked_defaults, of
+from espnet2_secap.data.conf import parse_yaml, read_yaml
+from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.sampler.nk import NKSampler
+from espnet2_secap.tasks.parts import CHOICES, OPTIONAL, REFUSALS
+from espnet2_secap.values import Amount, Count, Natural, Positive, Range, Seed, check_conf, checked
+
+_PHASE, _MODE = Literal["train", "valid"], Literal["min", "max"]
+_CLIP = Annotated[float, Range(above=0, infinite=True)]
+HINTS = {  # of ESPnet's options; the others have the type that its parser gives them
+    "seed": Seed,
+    "ngpu": Natural,
+    "num_workers": Natural,
+    "num_att_plot": Natural,
+    "max_epoch": Count,
+    "patience": Natural | None,
+    "val_scheduler_criterion": tuple[_PHASE, str],
+    "early_stopping_criterion": tuple[_PHASE, str, _MODE],
+    "best_model_criterion": list[tuple[_PHASE, str, _MODE]],
+    "keep_nbest_models": Count | list[Count],
+    "nbest_averaging_interval": Natural,
+    "grad_clip": _CLIP,
+    "grad_clip_type": _CLIP,
+    "accum_grad": Count,
+    "log_interval": Count | None,
+    "num_iters_per_epoch": Count | None,
+    "batch_size": Count,
+    "valid_batch_size": Count | None,
+    "batch_bins": Count,
+    "valid_batch_bins": Count | None,
+    "min_batch_size": Count,
+    "max_batch_size": Count | None,
+    "fold_length": list[Count],
+    "max_cache_size": str | Amount,
+    "valid_max_cache_size": str | Amount | None,
+    "max_cache_fd": Natural,
+    "dist_world_size": Count | None,
+    "dist_rank": Natural | None,
+    "local_rank": Natural | None,
+    "dist_master_port": Annotated[int, Range(1, 65535)] | None,
+    "init_model": list[str],
+    "init_param": list[str],
+    "freeze_param": list[str],
+    "emotions": list[str] | None,
+}
+_BETA = Annotated[float, Range(least=0, below=1)]
+LIBRARY = {  # arguments of optimisers and schedulers whose range their annotations do not tell
+    "lr": Positive,
+    "betas": tuple[_BETA, _BETA],
+    "eps": Amount,
+    "weight_decay": Amount,
+    "momentum": _BETA,
+    "rho": _BETA,
+    "max_lr": Positive | list[Positive],
+    "base_lr": Positive | list[Positive],
+    "min_lr": Amount | list[Amount],
+    "eta_min": Amount,
+    "gamma": Positive,
+    "warmup_steps": Annotated[float, Range(least=0)],
+    "step_size": Count,
+    "steps_per_epoch": Count,
+    "total_steps": Count,
+    "max_steps": Positive,
+    "model_size": Positive,
+    "first_cycle_steps": Count,
+    "T_max": Count,
+    "T_0": Count,
+    "T_mult": Count,
+    "patience": Natural,
+    "cooldown": Natural,
+    "milestones": list[Count],
+}
+UNUSED = [("train", "acc", "max"), ("valid", "acc", "max")]  # of ESPnet's best_model_criterion; no model here has them
+
+
+class SECParser(config_argparse.ArgumentParser):
+    """ESPnet's parser with our reading of numbers, checked values, and errors of one line."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """`--config FILE` under the command line; all values as they are declared."""
+        parse = super(config_argparse.ArgumentParser, self).parse_known_args
+        file = parse(args, namespace)[0].config
+        if file is not None:
+            self.set_defaults(**self._defaults_of(file))
+        parsed, rest = parse(args, namespace)
+        check_args(parsed, self, HINTS)
+        return parsed, rest
+
+    def _defaults_of(self, file: str) -> dict:
+        try:
+            conf = read_yaml(file)
+        except OSError as err:
+            raise SecError(f"--config {file}: {err.strerror}; check the path") from err
+        conf.pop("config", None)
+        nested = {action.dest for action in self._actions if isinstance(action, NestedDictAction)}
+        conf = {key: {} if key in nested and value is None else value for key, value in conf.items()}
+        return checked_defaults(self, conf, file, HINTS | dict.fromkeys(nested, dict))
+
+    def error(self, message: str):
+        """One line and not two hundred of usage."""
+        raise SecError(f"{' '.join(message.split())}; see --help for the options")
+
+
+class _Conf(NestedDictAction):
+    """`KEY=VALUE`, `KEY.KEY=VALUE`, or a dictionary as YAML or Python write it. Nothing is run."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        conf = copy.deepcopy(getattr(namespace, self.dest, None) or {})
+        key, sign, value = values.partition("=")
+        try:
+            if sign and not values.lstrip().startswith("{"):
+                inner = conf
+                *outer, last = key.strip().split(".")
+                for one in outer:
+                    inner[one] = inner = inner[one] if isinstance(inner.get(one), dict) else {}
+                inner[last] = parse_yaml(value) if value.strip() else value
+            else:
+                conf |= _dictionary(values)
+        except ValueError as err:
+            raise argparse.ArgumentError(self, f"{shorten(values)}: must be KEY=VALUE ({err})") from None
+        setattr(namespace, self.dest, conf)
+
+
+def _size(text: str) -> float | None:
+    try:
+        return None if text.lower() in ("none", "null") else humanfriendly.parse_size(text)
+    except humanfriendly.InvalidSize:
+        raise argparse.ArgumentTypeError(f"{text}: must be a size, such as 500MB or 2GB") from None
+
+
+def _dictionary(text: str) -> dict:
+    try:
+        found = ast.literal_eval(text)  # {'a': True}
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        found = parse_yaml(text)
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ValueError("or a dictionary {KEY: VALUE}")
+    return found
+
+
+def as_ours(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The same parser as a SECParser; its options for dictionaries read numbers as we do."""
+    parser.__class__ = SECParser
+    for action in parser._actions:
+        if type(action) is NestedDictAction:
+            action.__class__ = _Conf
+        elif action.dest.endswith("max_cache_size"):
+            action.type = _size
+        elif action.type in (int, float, int_or_none):
+            kind = {int: int, float: float, int_or_none: int | None}[action.type]
+            action.type = of(_CLIP if HINTS.get(action.dest) is _CLIP else kind)
+    return parser
+
+
+def check_training(args: argparse.Namespace) -> None:
+    """Check all configurations that a training will need, and put in place what their values stand for; loads nothing.
+
+    Args:
+        args: of sec_train's parser.
+
+    Raises:
+        SecError: which option or key, its value, and what is allowed.
+    """
+    optional = [kind for kind in OPTIONAL if getattr(args, kind) is not None]
+    for kind in ("model", *CHOICES["model"].get_class(args.model).parts, *optional):
+        setattr(args, f"{kind}_conf", CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf")))
+    if "task" in (args.iterator_type, args.valid_iterator_type):
+        args.sampler_conf = check_sampler(args.sampler_conf)
+    args.exclude_weight_decay_conf = check_conf(
+        "exclude_weight_decay_conf", _weight_decay, args.exclude_weight_decay_conf
+    )
+    args.template_conf = check_conf("template_conf", _template, args.template_conf)
+    args.optim_conf = _checked_library("optim", args.optim, optim_classes, args.optim_conf, {"params"})
+    if args.scheduler is not None:
+        given = {"optimizer", "last_epoch"}
+        args.scheduler_conf = _checked_library(
+            "scheduler", args.scheduler, scheduler_classes, args.scheduler_conf, given
+        )
+    _try_out(args)
+    _check_criteria(args)
+
+
+def check_sampler(conf: Mapping) -> dict:
+    """Check sampler_conf, the arguments of NKSampler.
+
+    Raises:
+        SecError: which key, its value, and what is allowed.
+    """
+    return check_conf("sampler_conf", NKSampler, conf, given=("utt2category", "seed"))
+
+
+def _weight_decay(bias_weight_decay: bool = False, normalization_weight_decay: bool = False) -> None:
+    """The keys of exclude_weight_decay_conf."""
+
+
+def _template(order: list[str | list[Natural]] = (), end: Natural = 0, ends: list[Natural] = ()) -> None:
+    """The keys of template_conf; see text/template.py."""
+
+
+def _checked_library(kind: str, name: str, classes: Mapping, conf: Mapping, given: Collection[str]) -> dict:
+    if name not in classes:
+        raise SecError(f"{kind}: {name!r}, expected one of {', '.join(classes)}")
+    return check_conf(f"{kind}_conf of {kind}: {name}", classes[name], conf, given, LIBRARY)
+
+
+def _try_out(args: argparse.Namespace) -> None:
+    """Build optimiser and scheduler for one number: what the libraries refuse is known before weights are loaded."""
+    try:
+        what = f"optim_conf of optim: {args.optim}"
+        optimizer = optim_classes[args.optim]([torch.nn.Parameter(torch.zeros(1))], **args.optim_conf)
+        if args.scheduler is not None:
+            what = f"scheduler_conf of scheduler: {args.scheduler}"
+            scheduler_classes[args.scheduler](optimizer, **args.scheduler_conf)
+            for group in optimizer.param_groups:
+                checked(f"{what}: learning rate of the first step", float(group["lr"]), Amount)
+    except SecError:
+        raise
+    except REFUSALS as err:
+        raise SecError(f"{what}: {shorten(' '.join(str(err).split()) or type(err).__name__, 300)}") from err
+
+
+def _check_criteria(args: argparse.Namespace) -> None:
+    """See that what the best epochs, early stopping and the scheduler are judged by is measured."""
+    measured = vars(CHOICES["model"].get_class(args.model)).get("measures")  # its own: a subclass may have more
+    criteria = {
+        "best_model_criterion": args.best_model_criterion,
+        "early_stopping_criterion": [args.early_stopping_criterion],
+        "val_scheduler_criterion": [args.val_scheduler_criterion],
+    }
+    for option, triples in criteria.items():
+        for phase, name, *_ in triples:
+            if measured and name not in measured and (phase, name, *_) not in UNUSED:
+                raise SecError(f"--{option} {phase} {name}: is not measured; it must be one of {', '.join(measured)}")
