@@ -17,8 +17,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage before it."""
 
     def error(self, message: str) -> typing.NoReturn:
-        """Print the line and exit with status 2."""
-        self.exit(2, f"{self.prog.removesuffix('.py')}: error: {' '.join(message.split())}; see --help\n")
+        """Print the line and exit with status 1, as for all bad input (errors.py)."""
+        self.exit(1, f"{self.prog.removesuffix('.py')}: error: {' '.join(message.split())}; see --help\n")
 
 
 def str2bool(value: str) -> bool:

@@ -250,4 +250,6 @@ def _check_criteria(args: argparse.Namespace) -> None:
     for option, triples in criteria.items():
         for phase, name, *_ in triples:
             if measured and name not in measured and (phase, name, *_) not in UNUSED:
-                raise SecError(f"--{option} {phase} {name}: is not measured; it must be one of {', '.join(measured)}")
+                raise SecError(
+                    f"--{option} {phase} {name}: there is no such value; it must be one of {', '.join(measured)}"
+                )

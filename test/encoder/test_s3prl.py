@@ -214,7 +214,9 @@ def test_upstream_args_reach_s3prl(tmp_path, wavs):
 @pytest.mark.parametrize("layer", [4, "4", -1, "first", 1.0, True, None])
 def test_unknown_layer(tmp_path, make_model, layer):
     make_model(tmp_path)
-    with pytest.raises(SecError, match="0 to 3"):
+    with pytest.raises(
+        SecError, match=f"--layer {layer}: .*(0 to 3|must be a number from 0, last, all or weighted_sum)"
+    ):
         S3PRLEncoder("hf_hubert_custom", str(tmp_path), layer=layer)
 
 

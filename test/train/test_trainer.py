@@ -223,7 +223,7 @@ def test_both_checkpoints_broken(corpus, confs, tmp_path, capsys):
 
 @pytest.mark.slow(5)
 def test_patience_stops_early_also_after_an_interruption(corpus, confs, tmp_path):
-    options = ["--patience", "1", "--max_epoch", "9", "--optim_conf", "lr=0.0"]
+    options = ["--patience", "1", "--max_epoch", "9", "--optim_conf", "lr=1e-30"]
     train(corpus, confs, "caption", tmp_path / "one", *options)
     assert sorted(path.name for path in (tmp_path / "one").glob("*epoch.pth")) == [
         "1epoch.pth",
