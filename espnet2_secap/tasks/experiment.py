@@ -80,13 +80,12 @@ def read_config(config_file: str | Path, defaults: dict) -> argparse.Namespace:
         SecError: missing, not YAML, or of a version that this one cannot read.
     """
     config_file = Path(config_file)
-    try:
-        conf = read_yaml(config_file)
-    except FileNotFoundError as err:
+    if not config_file.is_file():
         raise SecError(
             f"{config_file}: no such file; an experiment has config.yaml beside its model files: train the model"
             " (stages 5 and 6), or copy the whole folder"
-        ) from err
+        )
+    conf = read_yaml(config_file)
     old = {"align_model", "prompt_bos"} & set(conf)
     if old or not isinstance(conf.get(KEY, FORMAT), int) or conf.get(KEY, FORMAT) > FORMAT:
         version = "0.1.0" if old else f"a newer version (format {conf.get(KEY)})"

@@ -107,10 +107,7 @@ class SECParser(config_argparse.ArgumentParser):
         return parsed, rest
 
     def _defaults_of(self, file: str) -> dict:
-        try:
-            conf = read_yaml(file)
-        except OSError as err:
-            raise SecError(f"--config {file}: {err.strerror}; check the path") from err
+        conf = read_yaml(file)
         conf.pop("config", None)
         nested = {action.dest for action in self._actions if isinstance(action, NestedDictAction)}
         conf = {key: {} if key in nested and value is None else value for key, value in conf.items()}

@@ -125,7 +125,7 @@ def test_values_out_of_type_or_range_are_named_in_one_line(tmp_path, conf, said)
         (["--optim_conf", "__import__('os').abort()"], "must be KEY=VALUE"),
         (["--optim_conf", "lr=x"], "lr 'x': must be a number, above 0"),
         (["--max_cache_size", "many"], "must be a size"),
-        (["--config", "no/such.yaml"], "--config no/such.yaml: No such file"),
+        (["--config", "no/such.yaml"], "no/such.yaml: does not exist"),
     ],
 )
 def test_the_command_line_has_the_same_checks(tmp_path, argv, said):
