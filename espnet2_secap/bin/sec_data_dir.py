@@ -4,10 +4,10 @@ import argparse
 import os
 import shlex
 import sys
-from pathlib import Path
 
 from espnet2_secap.bin import sec_validate_data
 from espnet2_secap.data.subsets import DataDir, choose, combine_dirs, read_data_dir
+from espnet2_secap.data.text_file import read_lines
 from espnet2_secap.errors import SecError, cli
 
 EPILOG = """\
@@ -83,12 +83,7 @@ def _subset(args: argparse.Namespace) -> tuple[DataDir, list[str], str, list[str
     source, dest = args.paths[0], args.paths[-1]
     data = read_data_dir(source)
     if listed:
-        path = Path(listed)
-        if not path.is_file():
-            raise SecError(f"{path}: no such list; check the path")
-        wanted = {
-            line.split()[0] for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-        }
+        wanted = {line.split()[0] for line in read_lines(listed)}
         table = {utt: utt for utt in data.ids()} if args.utt_list else data.utterances.get("utt2spk", {})
         ids = [utt for utt, name in table.items() if name in wanted]
         lost = sorted(wanted - set(table.values()))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.data.text_file import read_text
 from espnet2_secap.data.validate import utterance_files
 from espnet2_secap.errors import SecError, shorten
 
@@ -70,15 +71,9 @@ def read_emotion_map(path: str | Path) -> dict[str, str]:
     Raises:
         SecError: no such file, not UTF-8, a line without two labels, a label twice.
     """
-    if not Path(path).is_file():
-        raise SecError(f"--emotion_map {path}: no such file; check the path")
-    try:
-        content = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SecError(f"{path}: is not UTF-8; convert the file with iconv") from None
     names: dict[str, str] = {}
-    for number, line in enumerate(content.split("\n"), 1):
-        fields = line.strip(" \t\r").replace("\t", " ").split(" ")
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        fields = line.replace("\t", " ").split(" ")
         old, *new = [field for field in fields if field] or [""]
         if not old or old.startswith("#"):
             continue

@@ -51,7 +51,7 @@ def test_subset_as_kaldi_calls_it(place, capsys):
         (["subset", "data/all", "data/some"], "give SRC NUMBER DEST"),
         (["subset", "data/all", "data/some", "3"], "data/some: must be a number of utterances"),
         (["subset", "data/all", "7", "data/some"], "has 6 utterances, 7 were asked for"),
-        (["subset", "--utt-list", "none", "data/all", "data/some"], "none: no such list"),
+        (["subset", "--utt-list", "none", "data/all", "data/some"], "none: does not exist"),
         (["subset", "data/none", "7", "data/some"], "data/none: no such folder"),
         (["subset", "data/all", "2", "data/all"], "data/all: is a directory that is read, too"),
         (["combine", "data/some"], "give DEST SRC"),

@@ -51,8 +51,8 @@ def test_an_emotion_map_is_read(tmp_path):
         (b"a b\nvery happy joy\n", "map:2: very: has more than two labels"),
         (b"a b\na c\n", "map:2: a: is renamed twice"),
         (b"# nothing\n", "map: renames no label"),
-        (b"a \xff\n", "map: is not UTF-8"),
-        (None, "map: no such file"),
+        (b"a \xff\n", "map:1: is not UTF-8"),
+        (None, "map: does not exist"),
     ],
 )
 def test_a_bad_emotion_map(tmp_path, content, said):

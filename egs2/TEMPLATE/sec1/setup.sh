@@ -115,10 +115,12 @@ mini_parts=true # also train a mini HuBERT and a mini LLaMA on the training set
 #   wav.scp    id /path/to/audio.wav              any format and rate that libsndfile reads; no commands
 #   utt2spk    id speaker
 #   captions   id ["one caption", "another"]      a JSON list: what people said of this utterance's emotion
-#   text       id the words spoken                if known: needed by the transcription term of stage 5
+#   text       id the words spoken                if known: needed by the transcription term of stage 5; id alone: none
 #   utt2emo    id emotion                         if known: needed by the contrastive term of stage 5
 #   utt2rate, utt2volume   id fast, id loud, ...  if known: the truth for recall (words for them: conf/words.json)
-# An utterance belongs to one set only; so, if you can, does a speaker.
+#   segments   id recording start end             if utterances are parts of recordings, in seconds: then wav.scp has
+#                                                 lines "recording path"
+# An utterance belongs to one set only; so, if you can, does a speaker. Ids are unique within a set.
 prepare() {
     echo "local/data.sh: error: it is not written yet: make data/$1 from ${corpus:-the corpus}, as its comments say" >&2
     return 1
