@@ -6,12 +6,14 @@ WAV) of the same speech is not.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write, read_kaldi, read_lengths
+from espnet2_secap.data.io import atomic_write, read_kaldi
 from espnet2_secap.data.labels import read_labels, spelling_warnings
+from espnet2_secap.data.utterances import Utterances
 
 NAMED = 3  # in a message
 PROBE = 4096  # bytes from the middle of a file that are compared before the whole of it
@@ -28,33 +30,28 @@ def shared_recordings(first: str | Path, second: str | Path) -> dict[str, str]:
     Raises:
         SecError: wav.scp or utt2num_samples is missing or broken. OSError: audio cannot be read.
     """
-    (paths, by_length), (others, _) = _audio(first), _audio(second)
-    lengths = read_lengths(Path(second) / "utt2num_samples")
+    here, there = Utterances(second, raw=True), Utterances(first, raw=True)
+    by_length: dict[int, list[str]] = {}
+    for utt_id in there.ids:
+        by_length.setdefault(there.lengths[utt_id], []).append(utt_id)
+    middle, whole = cache(_middle), cache(_whole)
     shared = {}
-    for utt_id, path in others.items():
-        for candidate in by_length.get(lengths[utt_id], ()):
-            if _middle(path) == _middle(paths[candidate]) and _whole(path) == _whole(paths[candidate]):
+    for utt_id in here.ids:
+        path = here.paths[utt_id]
+        for candidate in by_length.get(here.lengths[utt_id], ()):
+            other = there.paths[candidate]
+            if middle(path) == middle(other) and whole(path) == whole(other):
                 shared[utt_id] = candidate
                 break
     return shared
 
 
-def _audio(folder: str | Path) -> tuple[dict[str, str], dict[int, list[str]]]:
-    """id -> file, and number of samples -> ids."""
-    by_length: dict[int, list[str]] = {}
-    for utt_id, samples in read_lengths(Path(folder) / "utt2num_samples").items():
-        by_length.setdefault(samples, []).append(utt_id)
-    return read_kaldi(Path(folder) / "wav.scp"), by_length
-
-
-@cache
 def _middle(path: str) -> bytes:
     with open(path, "rb") as stream:
-        stream.seek(max(0, Path(path).stat().st_size // 2 - PROBE // 2))
+        stream.seek(max(0, os.stat(path).st_size // 2 - PROBE // 2))
         return hashlib.sha256(stream.read(PROBE)).digest()
 
 
-@cache
 def _whole(path: str) -> bytes:
     return hashlib.sha256(Path(path).read_bytes()).digest()
 
