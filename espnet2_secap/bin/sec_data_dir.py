@@ -39,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
     subset.add_argument("paths", nargs="*", metavar="SRC [NUMBER] DEST")
     combine = verbs.add_parser("combine", help="the utterances of several directories")
     combine.add_argument("--extra-files", default="", help="accepted: all files that every directory has are combined")
-    combine.add_argument("--skip-fix", nargs="?", const="true", help="accepted: nothing is left to fix")
+    combine.add_argument("--skip-fix", choices=("true", "false"), help="accepted: nothing is left to fix")
     combine.add_argument("paths", nargs="*", metavar="DEST SRC SRC")
     copy = verbs.add_parser("copy", help="the same utterances, with other ids or speakers where prefixes are given")
     for name in AFFIXES:
@@ -65,13 +65,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """`--utt-suffix -noise` as one word, which argparse would take for two options."""
+    """`--utt_suffix -noise` as `--utt-suffix=-noise`: Kaldi's options have _ or -, and values may begin with -."""
     words, rest = [], list(argv)
     while rest:
         word = rest.pop(0)
-        name = word.lstrip("-").replace("_", "-")
-        if word.startswith("--") and name in (*AFFIXES, "validate-opts") and rest:
-            word = f"--{name}={rest.pop(0)}"
+        if word.startswith("--"):
+            name, sign, value = word.partition("=")
+            name = name.replace("_", "-")
+            if not sign and name[2:] in (*AFFIXES, "validate-opts", "extra-files") and rest:
+                sign, value = "=", rest.pop(0)
+            word = f"{name}{sign}{value}"
         words.append(word)
     return words
 

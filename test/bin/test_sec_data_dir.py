@@ -73,13 +73,22 @@ def run(*args):
 
 
 def test_the_scripts(place):
-    copied = run("copy_data_dir.sh", "--utt-suffix", "-noise", "--spk-prefix=x_", "data/all", "data/noise")
+    copied = run("copy_data_dir.sh", "--utt_suffix", "-noise", "--spk-prefix=x_", "data/all", "data/noise")
     assert copied.returncode == 0 and ids("data/noise")[0] == "u0-noise"
     assert Path("data/noise/spk2utt").read_text().startswith("x_spk u0-noise u1-noise")
     (place / "data/all/text").unlink()
-    checked = run("copy_data_dir.sh", "--validate-opts", "--no-text --no-feats", "data/all", "data/copy")
+    checked = run("copy_data_dir.sh", "--validate_opts", "--no-text --no-feats", "data/all", "data/copy")
     assert checked.returncode == 0 and checked.stdout.endswith("data/copy: good\n")
-    joined = run("combine_data.sh", "data/both", "data/all", "data/noise")
+    joined = run(
+        "combine_data.sh",
+        "--extra_files",
+        "utt2num_frames",
+        "--skip_fix",
+        "true",
+        "data/both",
+        "data/all",
+        "data/noise",
+    )
     assert joined.returncode == 0 and len(ids("data/both")) == 12 and "note: text is left out" in joined.stderr
     assert run("subset_data_dir.sh", "--first", "data/both", "3", "data/some").returncode == 0
     assert ids("data/some") == ["u0", "u0-noise", "u1"]
