@@ -1,9 +1,13 @@
 """Sounds for tests of what reads audio, good and bad."""
 
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+
+from espnet2_secap.data.audio import decode, read_header
 
 
 def tone(seconds=1.0, rate=16000, hz=440.0) -> np.ndarray:
@@ -54,3 +58,29 @@ def make_bad(kind: str, path: Path) -> None:
         path.write_bytes(path.read_bytes()[:5000])
     else:
         raise AssertionError(kind)
+
+
+def noise(seconds=1.0, rate=16000, seed=0) -> np.ndarray:
+    """(samples,) float32 of a tenth of the full scale."""
+    return (0.1 * np.random.default_rng(seed).standard_normal(int(seconds * rate))).astype(np.float32)
+
+
+def content(samples, rate=16000, form="WAV", subtype=None, **more) -> bytes:
+    """The content of a sound file, as libsndfile writes it."""
+    memory = io.BytesIO()
+    sf.write(memory, samples, rate, format=form, subtype=subtype, **more)
+    return memory.getvalue()
+
+
+def patched(data: bytes, at: int, value: int, form: str = "<I") -> bytes:
+    """The same with a number at another value."""
+    return data[:at] + struct.pack(form, value) + data[at + struct.calcsize(form) :]
+
+
+def found_in(path: Path, data: bytes) -> tuple[int, list[str]]:
+    """Samples that are read of a file with this content, and what is noted; the same of the content alone."""
+    path.write_bytes(data)
+    (header, made), other = ((read_header(source), decode(source, 16000)) for source in (path, data))
+    assert other[0].notes(0) == header.notes(0) and np.array_equal(other[1].pcm, made.pcm)
+    assert abs(len(made.pcm) - header.samples * 16000 / header.rate) <= 2, "the header's look and the reading"
+    return len(made.pcm), header.notes(0) + made.notes

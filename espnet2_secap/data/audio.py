@@ -1,13 +1,17 @@
 """Reading recordings that may be broken, and writing them as mono audio of one sampling rate.
 
-The header is checked first, so that a file of several hours is refused without reading it.
+What is in a file is found first (see parts.py), without its samples: a file of several hours is refused unread. Then
+it is decoded to its end, block by block, and what comes out is counted, whatever the header says.
 """
 
+import contextlib
 import io
 import os
+import re
 import stat
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +19,41 @@ import soundfile as sf
 import soxr
 
 from espnet2_secap.data.io import atomic_write
+from espnet2_secap.data.mpeg import is_mpeg, mpeg_parts
+from espnet2_secap.data.parts import MISSING_SECONDS, MORE, BadAudio, Found, Part, View, read_at
+from espnet2_secap.data.riff import riff_parts
+from espnet2_secap.data.xiph import flac_parts, ogg_parts
 from espnet2_secap.errors import SecError
 
 SHORTEST = 400 / 16000  # seconds: one frame of HuBERT's convolutions
 LONGEST = 1800.0  # seconds: no encoder takes more in one piece, and reading it would fill the memory
-STREAMED = 0x7FFF0000  # from here on a length in a WAV header means "written to a pipe, length unknown"
-MAX_CHUNKS = 1000  # in front of the data of a WAV file; real ones have a handful
+BLOCK = 2**22  # samples that are decoded at a time
+LOUDEST = 2.0  # float samples up to here overshoot and are clipped; beyond, they have another scale
+CLIPPED = 1e-3  # share of a recording's samples above which clipping is noted: resampling overshoots a little
+SEARCHED = 1 << 16  # bytes in which a header is looked for
+UP_TO = ", up to "  # before a share in a note
+QUIET = 32  # largest sample of 32768 (-60 dB) below which five bits are left
+EXACT = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW")  # never beyond full scale
+
+UNKNOWN = "is not audio, or its header is cut short; copy it again or convert it to WAV"
 
 
-class BadAudio(SecError):
-    """A recording that cannot be used. The message says what is wrong and what to do, without the path."""
+class NotAudio(BadAudio):
+    """A file of a kind that libsndfile does not know."""
 
 
 @dataclass
 class Header:
-    """What a sound file's header says: samples per channel, Hz, channels, length in seconds."""
+    """What is in a sound file, by its header and a look at its bytes: samples per channel, Hz, channels.
+
+    Attributes:
+        found: its recordings, and what the header got wrong.
+    """
 
     samples: int
     rate: int
     channels: int
+    found: Found = field(default_factory=Found, compare=False)
 
     @property
     def seconds(self) -> float:
@@ -41,71 +61,134 @@ class Header:
         return self.samples / self.rate
 
     def notes(self, fs: int) -> list[str]:
-        """What is lost or added when it becomes mono audio of `fs` Hz, for the log."""
+        """What is lost or added when it becomes mono audio of `fs` Hz, and what its header gets wrong, for the log."""
         notes = []
         if self.channels > 1:
             notes.append(f"{self.channels} channels averaged to mono")
         if self.rate < fs:
             notes.append(f"upsampled from {self.rate} Hz")
-        return notes
+        return notes + self.found.notes
+
+
+@dataclass
+class Decoded:
+    """A recording as mono PCM.
+
+    Attributes:
+        pcm: (samples,) int16.
+        notes: on its level, and on what was missing at its end.
+    """
+
+    pcm: np.ndarray
+    notes: list[str] = field(default_factory=list)
 
 
 def read_header(source: str | Path | bytes) -> Header:
-    """Read the header of a sound file, or of the content of one, without its samples.
+    """Look at a sound file, or at the content of one, without decoding it.
 
     Raises:
         BadAudio: missing, empty, cut short, not audio, or without samples.
     """
     try:
-        if isinstance(source, bytes):
-            _check_wav_length(io.BytesIO(source), len(source))
-        else:
+        if not isinstance(source, bytes):
             status = os.stat(source)
             if not stat.S_ISREG(status.st_mode):
                 raise BadAudio("is not a regular file; fix the path in wav.scp")
             if status.st_size == 0:
                 raise BadAudio("is an empty file; copy it again")
-            with open(source, "rb") as stream:
-                _check_wav_length(stream, status.st_size)
-        info = sf.info(_for_libsndfile(source))
+        with _stream(source) as stream:
+            size = stream.seek(0, io.SEEK_END)
+            found = look(stream, size)
+            try:
+                infos = _infos(source, found)
+            except sf.LibsndfileError:
+                found = None if found.parts else behind_other_bytes(stream, size)
+                if found is None:
+                    raise
+                infos = _infos(source, found)
+            if infos[0][3] == "MP3" and not (found.parts or is_mpeg(read_at(stream, 0, 4))):  # known by its name
+                found = mpeg_parts(stream, 0, size) or found
+                infos = _infos(source, found)
     except FileNotFoundError:
         raise BadAudio("does not exist; copy it or fix the path in wav.scp") from None
     except OSError as err:
         raise BadAudio(f"cannot be read ({err.strerror}); fix the path or its permissions") from err
-    except (sf.LibsndfileError, ValueError) as err:
+    except (sf.LibsndfileError, ValueError, ArithmeticError, struct.error) as err:
         if isinstance(err, SecError):
             raise
-        raise BadAudio("is not audio, or its header is cut short; copy it again or convert it to WAV") from err
-    if info.frames == 0:
+        raise NotAudio(UNKNOWN) from err
+    rate, samples = infos[0][1], sum(count * infos[0][1] / rate for count, rate, *_ in infos)
+    if not samples:
         raise BadAudio("has no samples; record or copy it again")
-    return Header(info.frames, info.samplerate, info.channels)
+    return Header(round(samples), rate, max(channels for _, _, channels, _ in infos), found)
 
 
-def _for_libsndfile(source: str | Path | bytes) -> str | io.BytesIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else str(source)
+def look(stream: io.BufferedIOBase, size: int) -> Found:
+    """What is in a file, by its bytes; nothing where it is of a kind whose header libsndfile does not need.
+
+    Raises:
+        BadAudio: it is cut short.
+    """
+    start = read_at(stream, 0, 10)
+    if start[:4] == b"OggS":
+        return ogg_parts(stream, size)
+    if start[:3] == b"ID3" and len(start) == 10:
+        tag = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(start[6:], (21, 14, 7, 0), strict=True))
+        start = read_at(stream, tag, 10)
+        if start[:4] == b"fLaC":
+            return flac_parts(stream, tag, size)
+        return mpeg_parts(stream, 0, size) or Found()
+    if start[:4] == b"fLaC":
+        return flac_parts(stream, 0, size)
+    if is_mpeg(start[:4]):
+        return mpeg_parts(stream, 0, size) or Found()
+    return riff_parts(stream, size) or Found()
 
 
-def _check_wav_length(stream: io.BufferedReader, file_size: int) -> None:
-    """Compare the data length in a RIFF/WAVE header with the file's: libsndfile reads cut files without a word."""
-    head = stream.read(12)
-    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+def behind_other_bytes(stream: io.BufferedIOBase, size: int) -> Found | None:
+    """What is in a file that does not begin with a header: another program's tag, a log, a part of a page."""
+    magics = re.finditer(rb"OggS\x00\x02|fLaC[\x00\x80]\x00\x00\x22|RIFF....WAVE", read_at(stream, 0, SEARCHED), re.S)
+    for magic in magics:
+        name, at = magic.group()[:4], magic.start()
+        with contextlib.suppress(BadAudio):
+            if name == b"OggS":
+                found = ogg_parts(stream, size)
+            else:
+                found = flac_parts(stream, at, size) if name == b"fLaC" else riff_parts(stream, size, at)
+            if found:
+                found.parts = found.parts or [Part([(at, size)])]
+                found.note("with other bytes before the sound, passed over")
+                return found
+    return mpeg_parts(stream, 0, size)
+
+
+def _infos(source: str | Path | bytes, found: Found) -> list[tuple[int, int, int, str]]:
+    """Samples per channel, Hz, channels and format of each recording."""
+    infos = []
+    for part in found.parts or [None]:
+        with open_part(source, part) as sound:
+            samples = sound.frames if part is None or part.samples is None else part.samples
+            infos.append((samples, sound.samplerate, sound.channels, sound.format))
+    return infos
+
+
+@contextlib.contextmanager
+def _stream(source: str | Path | bytes) -> Iterator[io.BufferedIOBase]:
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def open_part(source: str | Path | bytes, part: Part | None) -> Iterator[sf.SoundFile]:
+    """Open a recording of a sound file, or of the content of one, with libsndfile; all of it if None."""
+    if part is None and not isinstance(source, bytes) and str(source).lower().endswith(".raw"):
+        part = Part([(0, os.path.getsize(source))])  # soundfile takes such a name for a file without a header
+    if part is None:
+        with sf.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as sound:
+            yield sound
         return
-    start = 12
-    for _ in range(MAX_CHUNKS):
-        stream.seek(start)
-        chunk = stream.read(8)
-        if len(chunk) < 8:
-            raise BadAudio("is cut short: no data chunk; copy it again")
-        name, size = struct.unpack("<4sI", chunk)
-        start += 8
-        if name == b"data":
-            break
-        start += size + size % 2
-    else:
-        raise BadAudio("is not audio: no data chunk in it; copy it again")
-    there = file_size - start
-    if size < STREAMED and there < size:
-        raise BadAudio(f"is cut short: {there} of the {size} bytes in its header; copy it again")
+    with _stream(source) as stream, sf.SoundFile(View(stream, part.spans)) as sound:
+        yield sound
 
 
 def check_length(header: Header, minimum: float = SHORTEST, maximum: float = LONGEST) -> None:
@@ -126,31 +209,93 @@ def check_length(header: Header, minimum: float = SHORTEST, maximum: float = LON
 
 
 def read_audio(source: str | Path | bytes, fs: int, header: Header | None = None) -> np.ndarray:
-    """Read a recording, a file or its content, as mono PCM at `fs` Hz.
+    """The samples that `decode` gives, (samples,) int16."""
+    return decode(source, fs, header).pcm
 
-    Channels are averaged; resampled with soxr, clipped where it overshoots.
 
-    Returns:
-        (samples,) int16
+def decode(
+    source: str | Path | bytes, fs: int, header: Header | None = None, longest: float = LONGEST, block: int = 0
+) -> Decoded:
+    """Read a recording, a file or its content, to its end as mono PCM at `fs` Hz.
+
+    Channels are averaged; resampled with soxr, clipped where it overshoots. Memory holds the result and a block.
+
+    Args:
+        source: the recording.
+        fs: sampling rate in Hz.
+        header: of the recording, where it was read.
+        longest: seconds, beyond which it is refused.
+        block: samples that are decoded at a time; by default `BLOCK`.
 
     Raises:
-        BadAudio: whatever `read_header` finds, samples that cannot be decoded, NaN or Inf, silence.
+        BadAudio: whatever `read_header` finds, samples that cannot be decoded, NaN or Inf, float samples of another
+            scale, silence.
     """
     header = header or read_header(source)
-    samples, rate = read_samples(source)
-    check_complete(len(samples), header)
-    mono = to_mono(samples)
-    if not samples.any():
+    output, heard, clipped, notes = [], False, 0, []
+    try:
+        for part in header.found.parts or [None]:
+            with open_part(source, part) as sound:
+                read, resampler, more = 0, None, True
+                inexact = sound.subtype not in EXACT
+                while more:
+                    samples = sound.read(block or BLOCK, dtype="float32", always_2d=True)
+                    more = len(samples) == (block or BLOCK)
+                    read += len(samples)
+                    if read > longest * sound.samplerate + 1:
+                        raise BadAudio(f"is too long: more than {longest:.0f} s; cut it into sentences")
+                    mono = to_mono(samples)
+                    heard = heard or bool(samples.any())
+                    if sound.subtype in ("FLOAT", "DOUBLE") and len(samples):
+                        check_scale(max(float(samples.max()), -float(samples.min())))
+                    if sound.samplerate != fs and (more or resampler is not None):
+                        resampler = resampler or soxr.ResampleStream(sound.samplerate, fs, 1, dtype="float32")
+                        mono = resampler.resample_chunk(mono, last=not more)
+                    elif sound.samplerate != fs and len(mono):
+                        mono = soxr.resample(mono, sound.samplerate, fs)
+                    output.append(to_pcm(mono))
+                    if inexact or sound.samplerate != fs:
+                        clipped += int(np.count_nonzero(np.abs(mono) > 1.0))
+                check_complete(read, sound, part, notes)
+    except (sf.LibsndfileError, ValueError, MemoryError) as err:
+        if isinstance(err, SecError):
+            raise
+        raise BadAudio("cannot be decoded, it may be cut short; copy it again") from err
+    if not heard:
         raise BadAudio("is silent: all samples are zero; record it again or leave it out")
-    if rate != fs:
-        mono = soxr.resample(mono, rate, fs)
-    return check_heard(to_pcm(mono))
+    pcm = check_heard(output[0] if len(output) == 1 else np.concatenate(output))
+    if max(int(pcm.max()), -int(pcm.min())) < QUIET:
+        notes.append("quieter than -60 dB of full scale at its peak, few bits are left of it")
+    if clipped > CLIPPED * len(pcm):
+        notes.append(f"clipped at full scale{UP_TO}{100 * clipped / len(pcm):.1f}% of the samples")
+    return Decoded(pcm, notes)
 
 
-def check_complete(read: int, header: Header) -> None:
-    """Raise BadAudio where fewer samples were read than the header says."""
-    if read < header.samples:
-        raise BadAudio(f"is cut short: {read} of the {header.samples} samples in its header; copy it again")
+def check_complete(read: int, sound: sf.SoundFile, part: Part | None, notes: list[str]) -> None:
+    """Compare what was decoded with what libsndfile expected, of a kind whose length is in the header.
+
+    Raises:
+        BadAudio: much is missing. What is little becomes a note.
+    """
+    expected = sound.frames if part is None or part.samples is None else part.samples
+    if read >= expected:
+        return
+    if expected - read > MISSING_SECONDS * sound.samplerate:
+        raise BadAudio(f"is cut short: {read} of the {expected} samples in its header; copy it again")
+    notes.append(MORE)
+
+
+def check_scale(peak: float, error: type[SecError] = BadAudio, what: str = "") -> None:
+    """Raise an error where float samples have another scale than -1 to 1.
+
+    Args:
+        peak: the largest absolute value.
+        error: its class.
+        what: what has them.
+    """
+    if peak > LOUDEST:
+        hint = "divide it by 32768" if 256 < peak <= 2**15 else "scale it"
+        raise error(f"{what} has float samples up to {peak:.1f}, expected -1 to 1; {hint}".strip())
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
@@ -186,7 +331,9 @@ def read_samples(source: str | Path | bytes) -> tuple[np.ndarray, int]:
         BadAudio: it cannot be decoded.
     """
     try:
-        return sf.read(_for_libsndfile(source), dtype="float32", always_2d=True)
+        return sf.read(
+            io.BytesIO(source) if isinstance(source, bytes) else str(source), dtype="float32", always_2d=True
+        )
     except (sf.LibsndfileError, ValueError, MemoryError) as err:
         raise BadAudio("cannot be decoded, it may be cut short; copy it again") from err
 
@@ -227,8 +374,8 @@ def is_made_from(path: str | Path, source: str | Path, header: Header, fs: int) 
         made = made_samples(path, os.stat(source).st_mtime_ns, fs)
     except OSError:
         return None
-    expected = header.samples * fs / header.rate
-    return None if made is None or abs(made - expected) > 2 else made
+    expected, roundings = header.samples * fs / header.rate, 2 * max(1, len(header.found.parts))
+    return None if made is None or abs(made - expected) > roundings else made
 
 
 def made_samples(path: str | Path, mtime_ns: int, fs: int) -> int | None:

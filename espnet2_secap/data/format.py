@@ -7,7 +7,7 @@ run again and takes over the audio files that are finished. Joining refuses to g
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,19 @@ from espnet2_secap.cli_types import option
 from espnet2_secap.data.audio import (
     LONGEST,
     SHORTEST,
+    UP_TO,
     BadAudio,
     Header,
     check_heard,
     check_length,
+    decode,
     is_made_from,
     made_samples,
-    read_audio,
     read_header,
     write_audio,
 )
 from espnet2_secap.data.io import atomic_write, file_name, make_dir, write_kaldi
+from espnet2_secap.data.parts import NO_LENGTH
 from espnet2_secap.data.pieces import Recordings, cut
 from espnet2_secap.data.pipe import run_command, stamp
 from espnet2_secap.data.scp import is_command
@@ -38,6 +40,7 @@ from espnet2_secap.progress import progress
 
 NAMED = 3  # ids named in a message; the list has all
 NAME = "format"  # of the journals
+PIPED = "made by commands"
 PART = re.compile(r"\.tmp\.\d+$")  # of atomic_write
 
 
@@ -121,10 +124,11 @@ def format_job(options: FormatOptions, job: int) -> None:
     for utt_id in progress(ids, len(ids), f"format {options.data_dir} {job}/{options.nj}"):
         source, target = task.sources[utt_id], Path(options.audio(job, utt_id))
         try:
+            earlier = journal.earlier.get(utt_id, {}).get("notes", ())
             if utt_id in task.wordless and options.missing_text == "skip" and options.role != "test":
                 raise BadAudio("has no transcription; --missing_text empty keeps it")
             if task.segments is None:
-                samples, notes = format_utterance(source, target, options)
+                samples, notes = format_utterance(source, target, options, earlier)
             else:
                 samples, notes = format_segment(source, task.segments[utt_id], target, options, recordings)
             journal.add(utt_id, {"samples": samples, "notes": notes})
@@ -132,27 +136,30 @@ def format_job(options: FormatOptions, job: int) -> None:
             journal.add(utt_id, {"bad": f"{_named(source)}: {err}"})
 
 
-def format_utterance(source: str, target: Path, options: FormatOptions) -> tuple[int, list[str]]:
-    """Format one recording, or keep the audio that an earlier run made from it.
+def format_utterance(
+    source: str, target: Path, options: FormatOptions, earlier: Sequence[str] = ()
+) -> tuple[int, list[str]]:
+    """Format one recording, or keep the audio that an earlier run made from it, with that run's notes (`earlier`).
 
     Returns:
-        number of samples at `options.fs`; notes (averaged to mono, upsampled).
+        number of samples at `options.fs`; notes (averaged to mono, upsampled, clipped, what its header gets wrong).
 
     Raises:
         BadAudio: why it cannot be used.
     """
     if is_command(source):
-        return _format_piped(source, target, options), ["made by commands"]
+        return _format_piped(source, target, options, earlier)
     header = read_header(source)
     _check_length(header, options)
-    samples = is_made_from(target, source, header, options.fs)
-    if samples is None:
-        pcm = read_audio(source, options.fs, header)
-        write_audio(target, pcm, options.fs, os.stat(source).st_mtime_ns)
-        samples = len(pcm)
+    samples, notes = is_made_from(target, source, header, options.fs), header.notes(options.fs)
+    if samples is not None:
+        notes += [note for note in earlier if note not in notes]
+    else:
+        samples, more = _write(source, header, target, options, os.stat(source).st_mtime_ns)
+        notes += more
     if samples < SHORTEST * options.fs - 1:
         raise BadAudio(f"is too short: {samples} samples at {options.fs} Hz; leave it out")
-    return samples, header.notes(options.fs)
+    return samples, notes
 
 
 def format_segment(
@@ -172,18 +179,28 @@ def format_segment(
     return samples, notes
 
 
-def _format_piped(command: str, target: Path, options: FormatOptions) -> int:
+def _format_piped(command: str, target: Path, options: FormatOptions, earlier: Sequence[str]) -> tuple[int, list[str]]:
     """The same for a recording that a command makes; the command runs again only if its text has changed."""
     samples = made_samples(target, stamp(command), options.fs)
     if samples is not None:
         _check_length(Header(samples, options.fs, 1), options)
-        return samples
+        return samples, list(earlier) or [PIPED]
     content = run_command(command, options.pipe_seconds)
     header = read_header(content)
     _check_length(header, options)
-    pcm = read_audio(content, options.fs, header)
-    write_audio(target, pcm, options.fs, stamp(command))
-    return len(pcm)
+    samples, notes = _write(content, header, target, options, stamp(command))
+    return samples, [PIPED, *(note for note in header.notes(options.fs) if note != NO_LENGTH), *notes]
+
+
+def _write(
+    source: str | bytes, header: Header, target: Path, options: FormatOptions, mtime_ns: int
+) -> tuple[int, list[str]]:
+    """Decode a recording and write it; its samples, and notes on decoding."""
+    decoded = decode(source, options.fs, header)
+    if abs(len(decoded.pcm) / options.fs - header.seconds) > 0.01:  # seconds; the header said another length
+        _check_length(Header(len(decoded.pcm), options.fs, 1), options)
+    write_audio(target, decoded.pcm, options.fs, mtime_ns)
+    return len(decoded.pcm), decoded.notes
 
 
 def _check_length(header: Header, options: FormatOptions) -> None:
@@ -253,8 +270,11 @@ def _summary(options: FormatOptions, num_samples: dict[str, int], notes: list[st
         kinds = Counter(reason.split(": ", 1)[1].split(":")[0].split(";")[0] for reason in bad.values())
         told = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
         lines.append(f"{warning}{len(bad)} left out ({told}), see {options.output_dir}/bad_utts.tsv")
-    for note, count in Counter(notes).most_common():
-        lines.append(f"note: {count} {note}")
+    largest: dict[str, str] = {}  # of notes that say how much
+    for kind, _, share in (note.partition(UP_TO) for note in notes):
+        largest[kind] = max(largest.get(kind, ""), share, key=lambda text: float(text.split("%")[0] or 0))
+    for kind, count in Counter(note.partition(UP_TO)[0] for note in notes).most_common():
+        lines.append(f"note: {count} {kind}{UP_TO * bool(largest[kind])}{largest[kind]}")
     return "\n".join(lines)
 
 

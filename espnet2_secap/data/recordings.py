@@ -6,29 +6,15 @@ A file gives the same samples as stage 2 would store: 16 bits, channels averaged
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
 import soxr
 
-from espnet2_secap.data.audio import (
-    LONGEST,
-    BadAudio,
-    Header,
-    check_complete,
-    check_heard,
-    read_audio,
-    read_header,
-    to_mono,
-    to_pcm,
-)
+from espnet2_secap.data.audio import UNKNOWN, BadAudio, Header, NotAudio, check_scale, decode, read_header
 from espnet2_secap.data.ffmpeg import ENDINGS, MISSING, decoded, installed
 from espnet2_secap.errors import SecError
 
 MOST = 12 * 3600.0  # seconds of one recording: 1.4 GB as 16 bits at 16 kHz
-LOUDEST = 2.0  # float samples up to here overshoot and are clipped; beyond, they have another scale
 MANY_CHANNELS = 8  # (channels, samples) is recognised up to here
 SCALES = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
-
-UNKNOWN = "is not audio, or its header is cut short; copy it again or convert it to WAV"
 
 
 def as_waveform(audio, rate: float, fs: int) -> np.ndarray:
@@ -93,14 +79,8 @@ def _as_float(array: np.ndarray) -> np.ndarray:
         raise SecError(f"audio has the type {kind}, whose full scale is unknown; give int16, int32 or float (-1 to 1)")
     if not np.isfinite(array).all():
         raise SecError("audio has NaN or infinite samples; check how it was read")
-    _check_scale(float(np.abs(array).max(initial=0.0)), SecError, "audio")
+    check_scale(float(np.abs(array).max(initial=0.0)), SecError, "audio")
     return array.astype(np.float32)
-
-
-def _check_scale(peak: float, error: type[SecError], what: str) -> None:
-    if peak > LOUDEST:
-        hint = "divide it by 32768" if 256 < peak <= 2**15 else "scale it"
-        raise error(f"{what} has float samples up to {peak:.1f}, expected -1 to 1; {hint}".strip())
 
 
 def _channels_last(samples: np.ndarray) -> np.ndarray:
@@ -135,37 +115,25 @@ def to_float(pcm: np.ndarray) -> np.ndarray:
     return pcm.astype(np.float32) / 2**15
 
 
-def needs_ffmpeg(path: str | Path) -> bool:
-    """Whether libsndfile cannot open a file that is there, readable and not empty; ffmpeg may know it."""
-    try:
-        if not Path(path).is_file() or not Path(path).stat().st_size:
-            return False
-        with open(path, "rb"):
-            pass
-        sf.info(str(path))
-    except (sf.LibsndfileError, TypeError):  # TypeError: soundfile's for names that end with .raw
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def check_recording(path: str | Path) -> Header | None:
-    """Look at a recording's header, where libsndfile can read it, and for ffmpeg, where it cannot.
+    """Look at a recording, where libsndfile can read it, and for ffmpeg, where it cannot.
 
     Returns:
         its header; None where it takes ffmpeg to read it.
 
     Raises:
-        BadAudio: what stage 2 would find in the header; longer than 12 hours; ffmpeg is needed and missing.
+        BadAudio: what stage 2 would find; longer than 12 hours; ffmpeg is needed and missing.
     """
-    if not needs_ffmpeg(path):
+    try:
         header = read_header(path)
-        _check_most(header)
-        return header
-    if not installed():
-        raise BadAudio(MISSING if _is_foreign(path) else f"{UNKNOWN}; some formats need ffmpeg, which is not on PATH")
-    return None
+    except NotAudio:
+        if not installed():
+            more = f"{UNKNOWN}; some formats need ffmpeg, which is not on PATH"
+            raise BadAudio(MISSING if _is_foreign(path) else more) from None
+        return None
+    if header.seconds > MOST:
+        raise BadAudio(f"is too long: {header.seconds / 3600:.1f} h, at most {MOST / 3600:.0f} h are read; cut it")
+    return header
 
 
 def _is_foreign(path: str | Path) -> bool:
@@ -183,42 +151,11 @@ def read_recording(path: str | Path, fs: int) -> np.ndarray:
     """
     header = check_recording(path)
     if header is not None:
-        return _read(path, fs, header)
+        return decode(path, fs, header, MOST).pcm
     try:
         with decoded(path) as made:
-            return _read(made, fs, read_header(made))
+            return decode(made, fs, longest=MOST).pcm
     except BadAudio as err:
         if _is_foreign(path):
             raise
         raise BadAudio(UNKNOWN) from err  # of a file that is called .wav it says more than ffmpeg does
-
-
-def _read(path: str | Path, fs: int, header: Header) -> np.ndarray:
-    if sf.info(str(path)).subtype in ("FLOAT", "DOUBLE"):
-        with sf.SoundFile(str(path)) as sound:
-            peaks = [float(np.abs(block).max()) for block in sound.blocks(2**20, dtype="float32")]
-        _check_scale(max(peaks, default=0.0), BadAudio, "")
-    return read_audio(path, fs, header) if header.seconds <= LONGEST else _read_long(path, fs, header)
-
-
-def _check_most(header: Header) -> None:
-    if header.seconds > MOST:
-        raise BadAudio(f"is too long: {header.seconds / 3600:.1f} h, at most {MOST / 3600:.0f} h are read; cut it")
-
-
-def _read_long(path: str | Path, fs: int, header: Header, block: int = 2**22) -> np.ndarray:
-    """What `read_audio` gives, bit by bit, `block` samples at a time: memory holds the result only."""
-    resampler = soxr.ResampleStream(header.rate, fs, 1, dtype="float32") if header.rate != fs else None
-    parts, read = [], 0
-    try:
-        with sf.SoundFile(str(path)) as sound:
-            while len(samples := sound.read(block, dtype="float32", always_2d=True)):  # (samples, channels)
-                read += len(samples)
-                mono = to_mono(samples)
-                if resampler is not None:
-                    mono = resampler.resample_chunk(mono, last=read == header.samples)
-                parts.append(to_pcm(mono))
-    except sf.LibsndfileError as err:
-        raise BadAudio("cannot be decoded, it may be cut short; copy it again") from err
-    check_complete(read, header)
-    return check_heard(np.concatenate(parts))

@@ -84,18 +84,23 @@ class Journal:
 
     Attributes:
         done: key -> result of the pieces that are finished.
+        earlier: key -> result of pieces by the journals that were there, whatever their headers; for who looks itself.
     """
 
     def __init__(
         self, folder: str | Path, name: str, job: int, nj: int, header: Any, keys: Iterable[Key], resume: bool = True
     ):
         self.path = journal_file(folder, name, job, nj)
-        keys, self.done = list(keys), {}
-        earlier = sorted(make_dir(self.path.parent).glob(f"{name}.*.jsonl"))
-        for path in earlier if resume else ():
+        keys, self.done, self.earlier = list(keys), {}, {}
+        journals = make_dir(self.path.parent).glob(f"{name}.*.jsonl")
+        for path in sorted(journals, key=lambda path: path.stat().st_mtime_ns):
             found = _read(path)
-            if found and found[0] == header:
-                self.done |= {key: found[2][key] for key in keys if key in found[2]}
+            if not found:
+                continue
+            results = {key: found[2][key] for key in keys if key in found[2]}
+            self.earlier |= results
+            if resume and found[0] == header:
+                self.done |= results
         with atomic_write(self.path) as file:
             _write(file, {"header": header, "keys": keys})
             for piece in self.done.items():

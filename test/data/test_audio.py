@@ -8,12 +8,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile as sf
-from sounds import make_bad, peak_hz, tone
+from sounds import content, make_bad, patched, peak_hz, tone
 
 from espnet2_secap.data.audio import (
     BadAudio,
     Header,
     check_length,
+    decode,
     is_made_from,
     made_samples,
     read_audio,
@@ -84,6 +85,69 @@ def test_floats_beyond_full_scale_are_clipped_not_wrapped(tmp_path):
     assert pcm.max() == 32767
     assert pcm.min() == -32768
     assert np.array_equal(np.sign(pcm[1:100]), np.sign(tone()[1:100]))
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (32768, r"has float samples up to 16384.0, expected -1 to 1; divide it by 32768"),
+        (8, r"has float samples up to 4.0, expected -1 to 1; scale it"),
+        (1e30, "expected -1 to 1; scale it"),
+    ],
+)
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_float_files_of_another_scale_are_refused(tmp_path, factor, said, subtype):
+    sf.write(tmp_path / "a.wav", factor * tone(), 16000, subtype=subtype)
+    with pytest.raises(BadAudio, match=said):
+        read_audio(tmp_path / "a.wav", 16000)
+
+
+def test_what_the_conversion_clips_is_counted_and_said(tmp_path):
+    """A sine of 1.25 of the full scale is above it for 1 - 2 asin(0.8) / pi of the time."""
+    share = 1 - 2 * np.arcsin(0.8) / np.pi
+    for form, subtype in (("WAV", "FLOAT"), ("OGG", "VORBIS")):
+        sf.write(tmp_path / "a", (2.5 if subtype == "FLOAT" else 2.2) * tone(2), 16000, format=form, subtype=subtype)
+        (note,) = decode(tmp_path / "a", 16000).notes
+        assert note.startswith("clipped at full scale, up to ") and note.endswith("% of the samples")
+        if subtype == "FLOAT":
+            assert float(note.split(" up to ")[1].split("%")[0]) == pytest.approx(100 * share, abs=1)
+
+
+@pytest.mark.parametrize("rate", [16000, 24000])
+def test_a_few_samples_of_overshoot_are_no_news(tmp_path, rate):
+    samples = 0.5 * tone(2, rate)
+    samples[[100, 7000]] = 1.05
+    sf.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    assert decode(tmp_path / "a.wav", 16000).notes == []
+    sf.write(tmp_path / "a.wav", 2 * tone(2, rate), rate, subtype="FLOAT")  # full scale is not beyond it
+    assert decode(tmp_path / "a.wav", rate).notes == []
+
+
+def test_what_is_hardly_there_is_noted(tmp_path):
+    sf.write(tmp_path / "a.wav", tone() / 1024, 16000)
+    assert decode(tmp_path / "a.wav", 16000).notes == [
+        "quieter than -60 dB of full scale at its peak, few bits are left of it"
+    ]
+    sf.write(tmp_path / "a.wav", tone() / 32768, 16000, subtype="FLOAT")
+    with pytest.raises(BadAudio, match="silent in 16 bits"):
+        decode(tmp_path / "a.wav", 16000)
+
+
+def test_a_header_that_lies_is_resumed_by_the_true_length(tmp_path):
+    source, made = tmp_path / "a.wav", tmp_path / "b.wav"
+    for data in (patched(content(tone(2)), 40, 0), 2 * content(tone(1)), content(tone(2))[:-44]):
+        source.write_bytes(data)
+        header, pcm = read_header(source), read_audio(source, 8000)
+        assert abs(header.seconds - 2) < 0.01
+        write_audio(made, pcm, 8000, source.stat().st_mtime_ns)
+        assert is_made_from(made, source, header, 8000) == len(pcm)
+        assert is_made_from(made, source, Header(8000, 16000, 1), 8000) is None
+
+
+def test_a_file_that_is_called_raw_is_read_by_its_content(tmp_path):
+    sf.write(tmp_path / "a.wav", tone(), 16000)
+    (tmp_path / "a.wav").rename(tmp_path / "a.raw")
+    assert len(read_audio(tmp_path / "a.raw", 16000)) == 16000
 
 
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000])
@@ -179,7 +243,9 @@ def test_chunks_before_the_samples_are_passed_over(tmp_path, extra):
     path.write_bytes(whole[:36] + extra + whole[36:])
     assert len(read_audio(path, 16000)) == 16000
     path.write_bytes((whole[:36] + extra + whole[36:])[:-2])
-    with pytest.raises(BadAudio, match="is cut short: 31998 of the 32000 bytes"):
+    assert len(read_audio(path, 16000)) == 15999
+    path.write_bytes((whole[:36] + extra + whole[36:])[:-6000])
+    with pytest.raises(BadAudio, match="is cut short: 26000 of the 32000 bytes"):
         read_audio(path, 16000)
     path.write_bytes(whole[:36] + extra)
     with pytest.raises(BadAudio, match="is cut short: no data chunk"):

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import soundfile as sf
+from sounds import content, patched, tone
 
 from espnet2_secap.data.format import FormatOptions, combine, format_job
 from espnet2_secap.data.io import read_captions, read_kaldi, write_captions, write_kaldi
@@ -209,3 +210,32 @@ def test_joining_with_another_number_of_jobs_is_refused(tmp_path, options):
 def test_options_without_sense(wrong):
     with pytest.raises(SecError, match=f"--{list(wrong)[0]}"):
         FormatOptions("data", "dump", "train", **wrong).check()
+
+
+def test_what_headers_get_wrong_and_what_is_clipped_is_counted_also_when_it_is_kept(tmp_path, options):
+    """Kinds: a container's header is believed; levels."""
+    wavs = make_data(tmp_path / "data", list("abcdef"))
+    (wavs / "a.wav").write_bytes(patched((wavs / "a.wav").read_bytes(), 40, 0))
+    (wavs / "b.wav").write_bytes(patched((wavs / "b.wav").read_bytes(), 40, 2000))
+    (wavs / "c.wav").write_bytes(2 * (wavs / "c.wav").read_bytes())
+    (wavs / "d.wav").write_bytes(content(2.5 * tone(0.3), subtype="FLOAT"))
+    (wavs / "e.wav").write_bytes(content(4.0 * tone(0.3), subtype="FLOAT"))
+    (wavs / "f.wav").write_bytes(content(32768 * tone(0.3), subtype="FLOAT"))
+    for nj in (1, 1, 2):
+        options.nj = nj
+        told = run(options)
+        assert "1 left out (has float samples up to 16384.0, expected -1 to 1: 1)" in told
+        assert "note: 1 without a length in the header" in told
+        assert "note: 1 with less in the header than there is" in told
+        assert "note: 1 of several recordings in one file" in told
+        assert "note: 2 clipped at full scale, up to 66.5% of the samples" in told
+    lengths = read_kaldi(tmp_path / "dump" / "utt2num_samples")
+    assert lengths == {"a": "4800", "b": "4800", "c": "9600", "d": "4800", "e": "4800"}
+
+
+def test_limits_hold_for_what_is_there_not_for_what_the_header_says(tmp_path, options):
+    wavs = make_data(tmp_path / "data", list("ab"), seconds=3.0)
+    (wavs / "a.wav").write_bytes(patched((wavs / "a.wav").read_bytes(), 40, 4000))
+    options.max_wav_duration = 2.0
+    with pytest.raises(SecError, match=r"a.wav: is too long: 3.0 s, --max_wav_duration is 2 s"):
+        run(options)

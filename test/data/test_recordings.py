@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from sounds import make_bad, peak_hz, tone
+from sounds import content, make_bad, patched, peak_hz, tone
 
-from espnet2_secap.data import recordings
+from espnet2_secap.data import audio
 from espnet2_secap.data.audio import BadAudio, read_audio, read_header
 from espnet2_secap.data.ffmpeg import decoded
+from espnet2_secap.data.format import FormatOptions, format_utterance
 from espnet2_secap.data.recordings import as_waveform, check_recording, load_recording, read_recording
 from espnet2_secap.errors import SecError
 
@@ -111,8 +112,7 @@ def test_hours_are_read_block_by_block_with_the_same_result(tmp_path, monkeypatc
     path = tmp_path / "a.wav"
     sf.write(path, np.stack([noise(3, rate), tone(3, rate)], axis=1), rate)
     expected = read_audio(path, 16000)
-    monkeypatch.setattr(recordings, "LONGEST", 1.0)
-    monkeypatch.setattr(recordings, "_read_long", lambda *args, whole=recordings._read_long: whole(*args, block=7001))
+    monkeypatch.setattr(audio, "BLOCK", 7001)
     np.testing.assert_array_equal(read_recording(path, 16000), expected)
 
 
@@ -122,7 +122,7 @@ def test_hours_are_read_block_by_block_with_the_same_result(tmp_path, monkeypatc
 )
 def test_hours_of_bad_samples_are_refused(tmp_path, monkeypatch, bad, said):
     sf.write(tmp_path / "a.wav", bad(tone()), 16000, subtype="FLOAT")
-    monkeypatch.setattr(recordings, "LONGEST", 0.5)
+    monkeypatch.setattr(audio, "BLOCK", 1000)
     with pytest.raises(BadAudio, match=said):
         read_recording(tmp_path / "a.wav", 16000)
 
@@ -224,6 +224,34 @@ def test_without_ffmpeg_the_error_says_so(tmp_path, monkeypatch):
             check_recording(tmp_path / name)
         with pytest.raises(SecError, match=f"{name}: .*{said}"):
             load_recording(tmp_path / name, 16000)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        patched(content(noise()), 40, 0),
+        patched(content(noise()), 40, 16000),
+        patched(content(noise()), 40, 32044),
+        2 * content(noise()),
+        2 * content(noise(), form="OGG"),
+        content(noise(), form="MP3")[417:],
+        content(1.25 * tone() / 0.5, subtype="FLOAT"),
+    ],
+    ids=["zero", "less", "more", "joined", "chained", "mp3", "loud"],
+)
+def test_every_reader_gives_the_same(tmp_path, data):
+    """Stage 2, sec_caption, Speech2Caption and pipes read one file alike, whatever its header says."""
+    path, fs = tmp_path / "a.wav", 16000
+    path.write_bytes(data)
+    pcm = read_recording(path, fs)
+    np.testing.assert_array_equal(read_audio(path, fs), pcm)
+    np.testing.assert_array_equal(read_audio(data, fs), pcm)
+    np.testing.assert_array_equal(load_recording(path, fs), pcm.astype(np.float32) / 32768)
+    options = FormatOptions(str(tmp_path), str(tmp_path), "test", allow_pipes=True)
+    for source in (str(path), f"cat {path} |"):
+        samples, _ = format_utterance(source, tmp_path / "b.wav", options)
+        assert samples == len(pcm)
+        np.testing.assert_array_equal(sf.read(tmp_path / "b.wav", dtype="int16")[0], pcm)
 
 
 def test_the_real_file_is_not_what_a_header_says(tmp_path):
