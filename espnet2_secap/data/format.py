@@ -130,7 +130,7 @@ def format_job(options: FormatOptions, job: int) -> None:
             if task.segments is None:
                 samples, notes = format_utterance(source, target, options, earlier)
             else:
-                samples, notes = format_segment(source, task.segments[utt_id], target, options, recordings)
+                samples, notes = format_segment(source, task.segments[utt_id], target, options, recordings, earlier)
             journal.add(utt_id, {"samples": samples, "notes": notes})
         except BadAudio as err:
             journal.add(utt_id, {"bad": f"{_named(source)}: {err}"})
@@ -163,7 +163,12 @@ def format_utterance(
 
 
 def format_segment(
-    source: str, segment: Segment, target: Path, options: FormatOptions, recordings: Recordings
+    source: str,
+    segment: Segment,
+    target: Path,
+    options: FormatOptions,
+    recordings: Recordings,
+    earlier: Sequence[str] = (),
 ) -> tuple[int, list[str]]:
     """`format_utterance` for a part of a recording."""
     notes = [*recordings.notes(source), "cut from recordings by segments"]
@@ -171,8 +176,10 @@ def format_segment(
     made_by = stamp(f"{source} {changed} {segment.start} {segment.end}")
     samples, pcm = made_samples(target, made_by, options.fs), None
     if samples is None:
-        pcm = check_heard(cut(recordings.read(source), options.fs, segment))
-        samples = len(pcm)
+        decoded = recordings.read(source)
+        pcm = check_heard(cut(decoded.pcm, options.fs, segment))
+        samples, earlier = len(pcm), decoded.notes
+    notes += [note for note in earlier if note not in notes]
     _check_length(Header(samples, options.fs, 1), options)
     if pcm is not None:
         write_audio(target, pcm, options.fs, made_by)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from espnet2_secap.data.audio import BadAudio, read_audio
+from espnet2_secap.data.audio import BadAudio, Decoded, decode
 from espnet2_secap.data.pipe import run_command
-from espnet2_secap.data.recordings import check_recording, read_recording
+from espnet2_secap.data.recordings import check_recording, decode_recording
 from espnet2_secap.data.scp import is_command
 from espnet2_secap.data.segments import TO_THE_END, Segment
 
@@ -43,7 +43,8 @@ class Recordings:
     def __init__(self, fs: int, pipe_seconds: float):
         self.fs, self.pipe_seconds = fs, pipe_seconds
         self.source: str | None = None
-        self.samples: np.ndarray | BadAudio | None = None
+        self.decoded: Decoded | BadAudio | None = None
+        self.noted: tuple[str, list[str]] = ("", [])
 
     def notes(self, source: str) -> list[str]:
         """What becomes of a path or a command, for the log.
@@ -53,26 +54,28 @@ class Recordings:
         """
         if is_command(source):
             return ["made by commands"]
-        header = check_recording(source)
-        return header.notes(self.fs) if header else []
+        if self.noted[0] != source:  # to count the frames of an MP3 takes a while
+            header = check_recording(source)
+            self.noted = source, header.notes(self.fs) if header else []
+        return self.noted[1]
 
-    def read(self, source: str) -> np.ndarray:
-        """Samples (N,) int16 of a path or a command.
+    def read(self, source: str) -> Decoded:
+        """Samples (N,) int16 of a path or a command, and notes on decoding.
 
         Raises:
             BadAudio: why it cannot be used.
         """
         if self.source != source:
-            self.source, self.samples = source, None  # not two of them in memory
+            self.source, self.decoded = source, None  # not two of them in memory
             try:
-                self.samples = self._read(source)
+                self.decoded = self._read(source)
             except BadAudio as err:
-                self.samples = err
-        if isinstance(self.samples, BadAudio):
-            raise self.samples
-        return self.samples
+                self.decoded = err
+        if isinstance(self.decoded, BadAudio):
+            raise self.decoded
+        return self.decoded
 
-    def _read(self, source: str) -> np.ndarray:
+    def _read(self, source: str) -> Decoded:
         if is_command(source):
-            return read_audio(run_command(source, self.pipe_seconds), self.fs)
-        return read_recording(source, self.fs)
+            return decode(run_command(source, self.pipe_seconds), self.fs)
+        return decode_recording(source, self.fs)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from espnet2_secap.data.audio import UNKNOWN, BadAudio, Header, NotAudio, check_scale, decode, read_header
+from espnet2_secap.data.audio import UNKNOWN, BadAudio, Decoded, Header, NotAudio, check_scale, decode, read_header
 from espnet2_secap.data.ffmpeg import ENDINGS, MISSING, decoded, installed
 from espnet2_secap.errors import SecError
 
@@ -141,20 +141,25 @@ def _is_foreign(path: str | Path) -> bool:
 
 
 def read_recording(path: str | Path, fs: int) -> np.ndarray:
+    """The samples that `decode_recording` gives, (samples,) int16."""
+    return decode_recording(path, fs).pcm
+
+
+def decode_recording(path: str | Path, fs: int) -> Decoded:
     """Read an audio or video file as mono PCM at `fs` Hz, by libsndfile or else by ffmpeg.
 
     Returns:
-        (samples,) int16, as `data.audio.read_audio` gives them.
+        what `data.audio.decode` gives.
 
     Raises:
         BadAudio: why it cannot be read, without the path.
     """
     header = check_recording(path)
     if header is not None:
-        return decode(path, fs, header, MOST).pcm
+        return decode(path, fs, header, MOST)
     try:
         with decoded(path) as made:
-            return decode(made, fs, longest=MOST).pcm
+            return decode(made, fs, longest=MOST)
     except BadAudio as err:
         if _is_foreign(path):
             raise

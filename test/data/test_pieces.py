@@ -41,7 +41,7 @@ def test_a_recording_is_read_once_for_all_its_segments(tmp_path):
     recordings = Recordings(16000, 10.0)
     assert recordings.notes(str(path)) == ["2 channels averaged to mono", "upsampled from 8000 Hz"]
     whole = recordings.read(str(path))
-    assert whole.shape == (16000,) and whole.dtype == np.int16
+    assert whole.pcm.shape == (16000,) and whole.pcm.dtype == np.int16
     path.write_bytes(b"not read again")
     assert recordings.read(str(path)) is whole
     with pytest.raises(BadAudio, match="does not exist"):
