@@ -38,6 +38,7 @@ $file //= '-';
 my %wanted;
 open my $ids, '<', $ids_file or fail("cannot read '$ids_file': $!");
 while (my $line = <$ids>) {
+    $line =~ s/^\xEF\xBB\xBF// if $. == 1;    # a byte order mark
     my ($id) = split ' ', $line, 2;
     defined $id or fail("$ids_file:$.: empty line");
     $wanted{$id} = 1;
@@ -46,6 +47,7 @@ while (my $line = <$ids>) {
 my $in = \*STDIN;
 $file eq '-' or open $in, '<', $file or fail("cannot read '$file': $!");
 while (my $line = <$in>) {
+    $. == 1 && $line =~ /^\xEF\xBB\xBF/ and fail("$file:1: begins with a byte order mark (fix_data_dir.sh removes it)");
     my @fields = split ' ', $line;
     @fields >= $field or fail("$file:$.: fewer than $field fields");
     $line .= "\n" if $line !~ /\n\z/;

@@ -61,6 +61,9 @@ _po_source_config() {
     local _po_file=$1 _po_message _po_v _po_before
     [ -f "${_po_file}" ] && [ -r "${_po_file}" ] || _po_die "--config: no readable file '${_po_file}'"
     _po_message=$(bash -n -- "${_po_file}" 2>&1) || _po_die "--config: ${_po_message%%$'\n'*}"
+    if LC_ALL=C grep -q -e $'\r$' -e $'^\xEF\xBB\xBF' -- "${_po_file}"; then
+        _po_die "--config: '${_po_file}' has a byte order mark or CRLF line ends; save it as plain UTF-8 with LF"
+    fi
     _po_before=$(compgen -v)
     local -A _po_bools=()
     for _po_v in ${_po_before}; do

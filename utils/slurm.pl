@@ -54,6 +54,7 @@ sub read_config {
     open my $in, '<', $file or fail("configuration '$file': $! (--config FILE selects another)");
     my (@command, @rules, %default);
     while (my $line = <$in>) {
+        $line =~ s/^\xEF\xBB\xBF// if $. == 1;    # a byte order mark
         $line =~ s/(?:^|\s)#.*//s;
         next if $line !~ /\S/;
         my $bad = sub { fail("$file, line $.: $_[0]: '" . $line =~ s/^\s+|\s+$//gr . "'") };

@@ -26,6 +26,7 @@ $file eq '-' or open $in, '<', $file or fail("cannot read '$file': $!");
 
 my %speaker;
 while (my $line = <$in>) {
+    $line =~ s/^\xEF\xBB\xBF// if $. == 1;    # a byte order mark
     my ($speaker, @utterances) = split ' ', $line;
     @utterances or fail("$file:$.: expected 'speaker utterance ...'");
     for my $utterance (@utterances) {

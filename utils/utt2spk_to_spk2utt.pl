@@ -26,6 +26,7 @@ $file eq '-' or open $in, '<', $file or fail("cannot read '$file': $!");
 
 my (%utterances, %seen);
 while (my $line = <$in>) {
+    $line =~ s/^\xEF\xBB\xBF// if $. == 1;    # a byte order mark
     my ($utterance, $speaker, @more) = split ' ', $line;
     defined $speaker && !@more or fail("$file:$.: expected two fields, 'utterance speaker'");
     $seen{$utterance}++ and fail("$file:$.: $utterance: the utterance occurs twice (fix_data_dir.sh drops one)");

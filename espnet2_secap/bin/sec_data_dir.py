@@ -7,7 +7,7 @@ import sys
 
 from espnet2_secap.bin import sec_validate_data
 from espnet2_secap.data.subsets import DataDir, choose, combine_dirs, read_data_dir
-from espnet2_secap.data.text_file import read_lines
+from espnet2_secap.data.text_file import read_names
 from espnet2_secap.errors import SecError, cli
 
 EPILOG = """\
@@ -86,7 +86,7 @@ def _subset(args: argparse.Namespace) -> tuple[DataDir, list[str], str, list[str
     source, dest = args.paths[0], args.paths[-1]
     data = read_data_dir(source)
     if listed:
-        wanted = {line.split()[0] for line in read_lines(listed)}
+        wanted = set(read_names(listed))
         table = {utt: utt for utt in data.ids()} if args.utt_list else data.utterances.get("utt2spk", {})
         ids = [utt for utt, name in table.items() if name in wanted]
         lost = sorted(wanted - set(table.values()))

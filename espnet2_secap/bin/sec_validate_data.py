@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from espnet2_secap.cli_types import Parser, str2bool
+from espnet2_secap.data.remarks import remarks
 from espnet2_secap.data.validate import MISSING_TEXT, Leniency, validate_data_dir
 from espnet2_secap.errors import SecError, cli
 
@@ -61,6 +62,8 @@ def main(argv=None) -> None:
         print(problem, file=sys.stderr)
     if problems:
         raise SecError(f"{args.dir}: {len(problems)} problem(s), listed above; fix them and run this again")
+    for remark in remarks(args.dir, ("captions",) if args.no_text else ("captions", "text")):
+        print(f"note: {remark}", file=sys.stderr)
     print(f"{args.dir}: good")
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from espnet2_secap.data.conf import read_yaml
@@ -41,6 +41,13 @@ def file_name(utt_id: str) -> str:
     if len(content) > MAX_ID_BYTES:
         name = f"{content[:160].decode('utf-8', 'ignore')}-{hashlib.sha256(utt_id.encode()).hexdigest()[:32]}"
     return name
+
+
+def same_but_for_form(ids: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Those of `ids` that `others` have in another Unicode form (é as one or two code points), with their twins."""
+    twins = {unicodedata.normalize("NFC", other): other for other in others}
+    plain = {utt_id: unicodedata.normalize("NFC", utt_id) for utt_id in ids}
+    return {utt_id: twins[form] for utt_id, form in plain.items() if form in twins and twins[form] != utt_id}
 
 
 Entry = tuple[int, str, str]  # line number, id, value

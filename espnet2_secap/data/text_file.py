@@ -65,6 +65,15 @@ def read_lines(path: str | Path) -> list[str]:
     return lines
 
 
+def read_names(path: str | Path) -> list[str]:
+    """The first field of each line that is not empty, up to a blank or tab: of a list of ids, or of any Kaldi file.
+
+    Raises:
+        SecError: as `read_lines`.
+    """
+    return [re.split("[ \t]", line, maxsplit=1)[0] for line in read_lines(path)]
+
+
 def read_table(path: str | Path) -> list[list[str]]:
     """The fields of each line of a TSV file that is not empty.
 

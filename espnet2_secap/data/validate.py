@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_secap.data.io import Entry, bad_id, parse_captions, scan_lines
+from espnet2_secap.data.io import Entry, bad_id, parse_captions, same_but_for_form, scan_lines
 from espnet2_secap.data.scp import is_command
 from espnet2_secap.data.segments import parse_segment
 from espnet2_secap.errors import SecError, shorten
@@ -56,7 +56,7 @@ def validate_data_dir(
     folder, leniency = Path(folder), leniency or Leniency()
     if not folder.is_dir():
         return [f"{folder}: no such folder; run stage 1 or check the path"]
-    found = utterance_files(folder)
+    found = [name for name in utterance_files(folder) if not (leniency.no_text and name == "text")]
     needed = [] if leniency.no_wav and "wav.scp" not in found else ["wav.scp"]
     if (folder / "segments").exists():
         needed.insert(0, "segments")
@@ -163,6 +163,15 @@ def _same_ids(
     """Ids that only the file of the utterances (wav.scp, segments) or only this one has."""
     here, others = ({utt_id: number for number, utt_id, _ in tables[one]} for one in (name, utterances))
     hint = ", or see --missing_text" if name == "text" else ""
+    alike = same_but_for_form(others.keys() - here.keys(), here.keys() - others.keys())
+    if alike:
+        one, other = min(alike.items())
+        yield (
+            f"{folder / name}:{here[other]}: {shorten(other)}: {len(alike)} ids stand there in another Unicode form"
+            f" (NFC, NFD) than in {utterances} (line {others[one]}); write those of all files in one, best NFC"
+        )
+    others = {utt_id: number for utt_id, number in others.items() if utt_id not in alike}
+    here = {utt_id: number for utt_id, number in here.items() if utt_id not in alike.values()}
     for utt_id, number in others.items():
         if utt_id not in here and not may_lack:
             yield (

@@ -2,11 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, write_json
+from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, same_but_for_form, write_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable, Scores
 from espnet2_secap.metric.caption_file import read_caption_file
@@ -61,8 +61,8 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
         problems.append(f"{of_all} in {reference_file} have no candidate ({_first(missing)})")
     if unknown := candidates.keys() - references:
         problems.append(f"{len(unknown)} of its ids are not in {reference_file} ({_first(unknown)})")
-    if same_but_for_form(missing, unknown):
-        problems.append("they are there in another Unicode form (NFC, NFD): write the ids of both files in one")
+    if alike := same_but_for_form(missing, unknown):
+        problems.append(f"{len(alike)} are the same but for their Unicode form (NFC, NFD): write all ids in one")
     if problems:
         raise SecError(
             f"{hypothesis_file}: {'; '.join(problems)}; decode the whole set, or score against its own captions"
@@ -87,11 +87,6 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
         what = f"{differ} of {captions} captions differ under NFKC: they write characters in another width or form"
         notes.append(f"{what} than the others; --score_args '--normalize nfkc' counts both as the same")
     return replace(pairs, note="; ".join(notes))
-
-
-def same_but_for_form(missing: Iterable[str], unknown: Iterable[str]) -> bool:
-    """Whether some ids of both differ in their Unicode form only."""
-    return bool(set(map(normalizer("nfc"), missing)) & set(map(normalizer("nfc"), unknown)))
 
 
 def read_truth(

@@ -14,12 +14,12 @@ Three rules keep the lists short:
 """
 
 import itertools
-import json
 import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 
 WORDS_DIR = Path(__file__).parent / "words"
@@ -108,11 +108,7 @@ def load_words(path_or_language: str | Path) -> dict[str, Categories]:
         path = WORDS_DIR / f"{path_or_language}.json"
     elif not path.is_file():
         raise SecError(f"{path}: no such words file; give a JSON file or one of: {', '.join(languages)}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as err:
-        raise SecError(f"{path}: not JSON in UTF-8 ({err}); see {WORDS_DIR / 'zh.json'} for the form") from None
-    return _read(content, path)
+    return _read(read_json(path, f"see {WORDS_DIR / 'zh.json'} for the form"), path)
 
 
 def _read(content, path: Path) -> dict[str, Categories]:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from espnet2_secap.data.datadir import DataSet, draw_evenly, write_data_dirs
 from espnet2_secap.data.io import atomic_write, bad_id, make_dir, read_kaldi
+from espnet2_secap.data.text_file import read_names
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.metric.words import load_words, named
 
@@ -112,11 +113,7 @@ def read_ids(path: str | Path) -> list[str]:
     """First field of each line: a list of ids, or any Kaldi file."""
     if not Path(path).is_file():
         raise SecError(f"{path}: no such list of ids; check the path")
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except ValueError:
-        raise SecError(f"{path}: is not UTF-8; convert it with iconv") from None
-    ids = [line.split()[0] for line in lines if line.strip()]
+    ids = read_names(path)
     twice = [utt_id for utt_id, count in Counter(ids).items() if count > 1]
     if twice:
         raise SecError(f"{path}: {shorten(twice[0])}: the id is there twice; remove one of the lines")
