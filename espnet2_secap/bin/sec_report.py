@@ -10,7 +10,7 @@ from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import atomic_write, make_dir, write_json
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.report.audio import Players
-from espnet2_secap.report.collect import Score, find_probes, find_scores, results
+from espnet2_secap.report.collect import Score, find_probes, find_scores, results, without_stale
 from espnet2_secap.report.compare import HOW, compare
 from espnet2_secap.report.curves import find_curves, plot_curves
 from espnet2_secap.report.goals import goal_table, read_goals
@@ -91,7 +91,9 @@ def main(argv: list[str] | None = None) -> None:
     output = Path(args.output or Path(args.expdir) / ("compare.md" if args.compare else "RESULTS.md"))
     if output.suffix in (".tex", ".html", ".json"):
         raise SecError(f"--output {output}: must be the Markdown file (.md); the others are written next to it")
-    scores = find_scores(args.expdir)
+    scores, left_out = without_stale(find_scores(args.expdir))
+    for message in left_out:
+        print(f"sec_report: warning: {message}", file=sys.stderr)
     command = shlex.join(["sec_report", *argv])
     if args.compare:
         write_comparison(scores, args, command, output)
@@ -117,7 +119,10 @@ def write_report(scores: list[Score], args: argparse.Namespace, command: str, ou
     expdir = Path(args.expdir)
     table = results(scores)
     goals = goal_table(read_goals(args.goals), table) if args.goals else None
-    probes, curves = find_probes(expdir), find_curves(expdir)
+    left_out: list[str] = []
+    probes, curves = find_probes(expdir, left_out), find_curves(expdir)
+    for message in left_out:
+        print(f"sec_report: warning: {message}", file=sys.stderr)
 
     picture = expdir / "images" / "training_curves.png"
     if curves:

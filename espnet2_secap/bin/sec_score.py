@@ -15,6 +15,7 @@ from espnet2_secap.metric.registry import DEFAULT, column_order, find_metric
 from espnet2_secap.metric.score import read_pairs, read_truth, score_metrics, write_scores
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.metric.words import NO_WORDS, load_words
+from espnet2_secap.process.jobs import file_digest
 
 # The metrics that need a model, and its kind.
 MODELS = {
@@ -142,6 +143,7 @@ def main(argv: list[str] | None = None) -> None:
         "truth": {name: "label" if name in truth else "references" for name in words},
         "ref": args.ref,
         "hyp": args.hyp,
+        "made_from": {"ref": file_digest(args.ref), "hyp": file_digest(args.hyp)},
         "utterances": len(pairs.references),
         "candidates": len(pairs.candidates),
         "note": "; ".join(notes),

@@ -96,7 +96,7 @@ def fingerprint(model: str | Path, options: SetOptions, max_seconds: float | Non
     values = asdict(options) | {"device": options.device.split(":")[0], "max_seconds": max_seconds}
     if not options.sampling:
         del values["batch_size"], values["seed"]
-    content = [values, config, jobs.stamps([str(model_file), *named_files(config)])]
+    content = [values, config, jobs.file_digest(model_file), jobs.stamps(named_files(config))]
     return jobs.fingerprint(content)[:16]
 
 

@@ -16,7 +16,7 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.inference.consensus import consensus, consensus_of
 from espnet2_secap.inference.outputs import NAME
 from espnet2_secap.inference.speech2caption import Speech2Caption
-from espnet2_secap.process.jobs import Journal, fingerprint, share, stamps
+from espnet2_secap.process.jobs import Journal, file_digest, fingerprint, share, stamps
 from espnet2_secap.progress import progress
 from espnet2_secap.tasks.experiment import located, named_files
 from espnet2_secap.tasks.front_end import check_rates, stored_front_end
@@ -120,8 +120,9 @@ def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     config = located(read_yaml(config_file), config_file.parent) if config_file.is_file() else {}
     # Pretrained parts, statistics and prompts are named there, and may have been made anew in their places.
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
-    files = [job.model_file, options.similarity_model or "", *named_files(config), *sorted(sounds)]
-    content = [values, config, stamps(files), utterances.paths, utterances.lengths]
+    files = [options.similarity_model or "", *named_files(config), *sorted(sounds)]
+    model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
+    content = [values, config, model, stamps(files), utterances.paths, utterances.lengths]
     return fingerprint(content)
 
 

@@ -15,6 +15,7 @@ from espnet2_secap.data.io import atomic_write, good_lines
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import masked_mean
+from espnet2_secap.process.jobs import file_digest
 from espnet2_secap.progress import progress
 
 
@@ -93,6 +94,8 @@ def probe_model(model_file: str, args: argparse.Namespace) -> dict:
     )
     exp = Path(model_file).parent
     result = {"system": exp.name, "set": "+".join(Path(folder).name for folder in test_dirs)}
+    if Path(model_file).is_file():  # the report sees by it whether the model is still the same
+        result |= {"model": Path(model_file).name, "made_from": {"model": file_digest(model_file)}}
     for name, file in (("emotion", "utt2emo"), ("sentence", "text")):
         labels = {
             (folder, utt): label

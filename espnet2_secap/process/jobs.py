@@ -172,6 +172,15 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content: the same wherever it lies and whenever it was written."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 22):
+            total.update(part)
+    return total.hexdigest()
+
+
 def stamps(names: Iterable[str]) -> list[list]:
     """Name, size and time of the files, and of those in the folders, of these names; what is neither is left out."""
     return [stat_of(file) for name in names for file in _files(name)]

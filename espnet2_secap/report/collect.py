@@ -6,11 +6,21 @@ from pathlib import Path
 from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.caption_file import read_caption_file
+from espnet2_secap.process.jobs import file_digest
 
 BASELINES = ("random_caption", "frequent_caption")
 SHUFFLED = "_shuffled_audio"
 # Types in score_meta.json
-META = {"command": str, "segment": str, "normalize": str, "note": str, "ref": str, "hyp": str, "models": dict}
+META = {
+    "command": str,
+    "segment": str,
+    "normalize": str,
+    "note": str,
+    "ref": str,
+    "hyp": str,
+    "models": dict,
+    "made_from": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,34 @@ def find_scores(expdir: str | Path) -> list[Score]:
     return sorted(scores, key=lambda score: (_rank(score.system), score.system, score.dset))
 
 
+def without_stale(scores: list[Score]) -> tuple[list[Score], list[str]]:
+    """The scores of the captions that are there now, and a message for each that was made from others.
+
+    Files that no longer exist are not compared, nor scores of a version that did not record what they are made from.
+
+    Raises:
+        SecError: none is left.
+    """
+    kept, left_out = [], []
+    for score in scores:
+        recorded = score.meta.get("made_from", {})
+        files = {name: Path(score.meta[name]) for name in ("ref", "hyp") if name in recorded and name in score.meta}
+        if "hyp" in files:
+            beside = score.folder / files["hyp"].name
+            files["hyp"] = beside if beside.is_file() else files["hyp"]
+        other = [str(path) for name, path in files.items() if path.is_file() and file_digest(path) != recorded[name]]
+        if other:
+            left_out.append(
+                f"{score.folder / 'score.json'}: is left out, since {', '.join(other)} has changed since it was made;"
+                " score again (stage 8)"
+            )
+        else:
+            kept.append(score)
+    if not kept:
+        raise SecError(f"{left_out[0]}; no other score is left")
+    return kept, left_out
+
+
 def results(scores: list[Score]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
     """The content of results.json: system -> set -> metric -> mean and std, null if the metric did not run."""
     table: dict[str, dict] = {}
@@ -68,11 +106,21 @@ def results(scores: list[Score]) -> dict[str, dict[str, dict[str, dict[str, floa
     return table
 
 
-def find_probes(expdir: str | Path) -> list[dict]:
-    """All probe.json below `expdir`, sorted by path."""
+def find_probes(expdir: str | Path, left_out: list[str] | None = None) -> list[dict]:
+    """All probe.json below `expdir`, sorted by path, but for those whose model has changed since they were made.
+
+    Args:
+        left_out: a message for each of those is added.
+    """
     probes = []
     for path in sorted(Path(expdir).rglob("probe.json")):
         probe = _read_object(path)
+        model, recorded = path.parent / str(probe.get("model", "")), probe.get("made_from")
+        if isinstance(recorded, dict) and model.is_file() and file_digest(model) != recorded.get("model"):
+            if left_out is not None:
+                what = f"{model} has changed since it was made"
+                left_out.append(f"{path}: is left out, since {what}; probe it again (stage 8)")
+            continue
         probes.append({"system": path.parent.relative_to(expdir).as_posix(), "set": ""} | probe)
     return probes
 

@@ -18,7 +18,7 @@ from espnet2_secap.data.io import good_lines, read_kaldi, read_yaml, write_json
 from espnet2_secap.data.scp import read_matrix
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.model.checkpoint import load_state, split_source
-from espnet2_secap.process.jobs import fingerprint
+from espnet2_secap.process.jobs import file_digest, fingerprint
 from espnet2_secap.tasks.experiment import KEY, PATHS, located
 from espnet2_secap.train.divergence import WAY_OUT
 
@@ -287,15 +287,6 @@ def digest_of(path: str) -> tuple[str, int]:
             return file_digest(path), 1  # not one of ours
         return fingerprint({name: _array(value.cpu().numpy()) for name, value in state.items()}), len(state)
     return file_digest(path), 1
-
-
-def file_digest(path: str) -> str:
-    """SHA-256 of a file."""
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 22):
-            total.update(part)
-    return total.hexdigest()
 
 
 def _array(value: np.ndarray) -> str:

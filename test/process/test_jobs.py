@@ -5,7 +5,17 @@ import json
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.process.jobs import Journal, deal, fingerprint, gather, journal_file, part_of, share, stamps
+from espnet2_secap.process.jobs import (
+    Journal,
+    deal,
+    file_digest,
+    fingerprint,
+    gather,
+    journal_file,
+    part_of,
+    share,
+    stamps,
+)
 
 
 def test_parts_are_contiguous_near_equal_and_complete():
@@ -116,3 +126,11 @@ def test_stamps_and_fingerprints_follow_the_files(tmp_path):
     assert [stamp[:2] for stamp in before] == [[str(tmp_path / "folder" / "a"), 1]]
     (tmp_path / "folder" / "a").write_text("22")
     assert fingerprint(stamps(names)) != fingerprint(before) == fingerprint(json.loads(json.dumps(before)))
+
+
+def test_a_file_s_digest_is_of_its_content_alone(tmp_path):
+    for name, content in (("one", b"same"), ("two", b"same"), ("other", b"Same")):
+        (tmp_path / name).write_bytes(content)
+    one, two, other = (file_digest(tmp_path / name) for name in ("one", "two", "other"))
+    assert one == two != other
+    assert one == "0967115f2813a3541eaef77de9d9d5773f1c0c04314b0bbfe4ff3b3b1c55b5d5"

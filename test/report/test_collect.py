@@ -1,7 +1,10 @@
+import json
+
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.report.collect import find_probes, find_scores, is_sanity, read_examples, results
+from espnet2_secap.process.jobs import file_digest
+from espnet2_secap.report.collect import find_probes, find_scores, is_sanity, read_examples, results, without_stale
 
 
 def test_own_systems_come_first_then_those_that_do_not_listen(exp):
@@ -31,6 +34,37 @@ def test_results_have_mean_and_std(exp):
 
 def test_probes(exp):
     assert [(probe["system"], probe["emotion"]["n"]) for probe in find_probes(exp)] == [("sec_align", 40)]
+
+
+def test_scores_of_other_captions_than_are_there_now_are_left_out_and_told(exp, tmp_path):
+    folder = exp / "sec_x" / "decode_y" / "test"
+    meta = json.loads((folder / "score_meta.json").read_text(encoding="utf-8"))
+    meta["made_from"] = {"ref": file_digest(tmp_path / "ref"), "hyp": file_digest(folder / "captions")}
+    (folder / "score_meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    assert without_stale(find_scores(exp)) == (find_scores(exp), [])
+    (folder / "captions").write_text('u1 ["愤怒"]\nu2 ["x"]\nu3 [""]\n', encoding="utf-8")
+    kept, (told,) = without_stale(find_scores(exp))
+    assert len(kept) == 4 and all(score.folder != folder for score in kept)
+    assert told.startswith(f"{folder}/score.json: is left out, since {folder}/captions has changed")
+    (folder / "captions").unlink()
+    assert without_stale(find_scores(exp))[1] == [], "nothing to compare with"
+    (tmp_path / "ref").write_text('u1 ["其他"]\n', encoding="utf-8")
+    assert str(tmp_path / "ref") in without_stale(find_scores(exp))[1][0]
+    with pytest.raises(SecError, match="no other score is left"):
+        without_stale([score for score in find_scores(exp) if score.folder == folder])
+
+
+def test_a_probe_of_another_model_than_is_there_now_is_left_out_and_told(exp):
+    path, model = exp / "sec_align" / "probe.json", exp / "sec_align" / "best.pth"
+    model.write_bytes(b"one")
+    content = json.loads(path.read_text()) | {"model": "best.pth", "made_from": {"model": file_digest(model)}}
+    path.write_text(json.dumps(content))
+    told = []
+    assert len(find_probes(exp, told)) == 1 and not told
+    model.write_bytes(b"two")
+    assert find_probes(exp, told) == []
+    (told,) = told
+    assert "best.pth has changed since it was made" in told
 
 
 def test_examples(exp):
