@@ -10,9 +10,10 @@ import soxr
 
 from espnet2_secap.data.audio import UNKNOWN, BadAudio, Decoded, Header, NotAudio, check_scale, decode, read_header
 from espnet2_secap.data.ffmpeg import ENDINGS, MISSING, decoded, installed
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, shorten
 
 MOST = 12 * 3600.0  # seconds of one recording: 1.4 GB as 16 bits at 16 kHz
+LOWEST, HIGHEST = 1000, 1_000_000  # Hz, of samples that are given with their rate; 16 or 44.1 are kHz
 MANY_CHANNELS = 8  # (channels, samples) is recognised up to here
 SCALES = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}  # zero, full scale
 
@@ -34,6 +35,20 @@ def as_waveform(audio, rate: float, fs: int) -> np.ndarray:
         SecError: wrong shape, type, scale or rate; no samples, NaN, silence.
     """
     rate = _checked_rate(rate)
+    samples = as_mono(audio)
+    if not samples.any():
+        raise SecError("audio is silent: all samples are zero; check how it was read")
+    if rate != fs:
+        samples = np.clip(soxr.resample(samples, rate, fs), -1.0, 1.0)
+    return samples
+
+
+def as_mono(audio) -> np.ndarray:
+    """Samples of any common type and shape, see `as_waveform`, as mono float32 from -1 to 1, (samples,).
+
+    Raises:
+        SecError: wrong shape, type or scale; no samples, NaN.
+    """
     samples = _as_float(_as_array(audio))  # (samples,) or two axes
     if samples.ndim == 2:
         samples = _channels_last(samples).mean(axis=1)
@@ -41,20 +56,20 @@ def as_waveform(audio, rate: float, fs: int) -> np.ndarray:
         raise SecError(f"audio has the shape {samples.shape}; give (samples,) or (samples, channels)")
     if not len(samples):
         raise SecError("audio has no samples; check how it was read")
-    if not samples.any():
-        raise SecError("audio is silent: all samples are zero; check how it was read")
-    if rate != fs:
-        samples = soxr.resample(samples, rate, fs)
     return np.clip(samples, -1.0, 1.0)
 
 
 def _checked_rate(rate: float) -> float:
     try:
-        value = float(rate)
-    except (TypeError, ValueError):
-        raise SecError(f"sampling rate {rate!r}: must be a number of Hz, such as 16000") from None
+        value = None if isinstance(rate, (str, bytes, bool)) else float(rate)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
+        value = None
+    if value is None:
+        raise SecError(f"sampling rate {shorten(repr(rate))}: must be a number of Hz, such as 16000")
     if not 0 < value < np.inf:
         raise SecError(f"sampling rate {rate!r}: must be a positive number of Hz, such as 16000")
+    if not LOWEST <= value <= HIGHEST:
+        raise SecError(f"sampling rate {rate!r}: must be between {LOWEST} and {HIGHEST} Hz, such as 16000")
     return value
 
 
@@ -65,7 +80,7 @@ def _as_array(audio) -> np.ndarray:
         return audio.numpy()
     try:
         return np.asarray(audio)
-    except ValueError as err:  # lists of different lengths
+    except (ValueError, TypeError, RuntimeError) as err:  # lists of different lengths; arrays on a device
         raise SecError(f"audio is not an array ({err}); give (samples,) or (samples, channels)") from None
 
 
@@ -108,6 +123,17 @@ def load_recording(path: str | Path, fs: int) -> np.ndarray:
         return to_float(read_recording(path, fs))
     except BadAudio as err:
         raise SecError(f"{path}: {err}") from err
+
+
+def check_rate(path: str | Path, rate: float) -> None:
+    """See that a file has the sampling rate that somebody says it has.
+
+    Raises:
+        SecError: its header says another; the rate is no number.
+    """
+    header = check_recording(path)
+    if header is not None and _checked_rate(rate) != header.rate:
+        raise SecError(f"{path}: is sampled at {header.rate} Hz, not at {rate} Hz; leave the rate out for files")
 
 
 def to_float(pcm: np.ndarray) -> np.ndarray:

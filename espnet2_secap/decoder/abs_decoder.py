@@ -26,6 +26,9 @@ class AbsDecoder(torch.nn.Module, ABC):
     rows: int | None = None
     hard_limit: int | None = None
 
+    def check_options(self, options: DecodingOptions) -> None:
+        """Raise a SecError if it cannot decode like this; asked before the first caption."""
+
     @classmethod
     @abstractmethod
     def tokenize(cls, **conf) -> Callable[[str], list[int]]:

@@ -66,6 +66,10 @@ class CausalLMDecoder(AbsDecoder):
         elif not freeze:
             lm.requires_grad_(True)
 
+    def check_options(self, options: DecodingOptions) -> None:
+        """See AbsDecoder: the beam must fit into the vocabulary."""
+        options.check_vocabulary(self.lm.module.get_output_embeddings().weight.size(0))
+
     @classmethod
     def tokenize(cls, path: str, **_) -> Callable[[str], list[int]]:
         """See AbsDecoder; no special tokens are added."""
@@ -174,6 +178,7 @@ class CausalLMDecoder(AbsDecoder):
 
         Scores: beam search's own, else the mean log-probability of the tokens, end included.
         """
+        self.check_options(options)
         embeddings, mask = self.join(segments)
         if options.sampling and options.beam_size > 1:
             lm = self.lm.module

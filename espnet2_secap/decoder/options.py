@@ -27,7 +27,7 @@ class DecodingOptions:
     top_p: Annotated[float, Range(above=0, most=1)] = option(
         "nucleus sampling: draw from the smallest set of tokens whose probabilities sum to p", 1.0
     )
-    temperature: Annotated[float, Range(0.001, 1000)] = option(
+    temperature: Annotated[float, Range(0.0001, 1000)] = option(
         "sampling: divide the logits by this; above 1 the distribution is flatter", 1.0
     )
     repetition_penalty: Annotated[float, Range(0.001, 1000)] = option(

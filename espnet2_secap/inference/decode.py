@@ -18,7 +18,7 @@ from espnet2_secap.inference.outputs import NAME
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.process.jobs import Journal, file_digest, fingerprint, share, stamps
 from espnet2_secap.progress import progress
-from espnet2_secap.tasks.experiment import located, named_files
+from espnet2_secap.tasks.experiment import absolute, located, named_files
 from espnet2_secap.tasks.front_end import check_rates, stored_front_end
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
@@ -104,7 +104,9 @@ def _check_input(data_dir: str, utterances: Utterances, speech2caption: Speech2C
         check_rates([scp_of(data_dir)], encoder.sampling_rate)
         return
     here = stored_front_end(scp_of(data_dir))
-    differing = [key for key, value in here.items() if front_end and value != front_end.get(key)]
+    # Its paths are those of the recipe's folder; the model's are those of this process.
+    same, ours = absolute(located(here, Path(data_dir))), absolute(front_end)
+    differing = [key for key, value in same.items() if ours and value != ours.get(key)]
     if differing:
         key = differing[0]
         raise SecError(

@@ -1,16 +1,20 @@
 """The model as a function: speech in, captions out."""
 
 import dataclasses
+import numbers
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from espnet2_secap.decoder.options import DecodingOptions
+from espnet2_secap.data.audio import SHORTEST
+from espnet2_secap.data.recordings import as_mono, as_waveform, check_rate, load_recording
+from espnet2_secap.decoder.options import DecodingOptions, SetOptions
 from espnet2_secap.devices import check_device
-from espnet2_secap.errors import SecError
-from espnet2_secap.tasks.experiment import find_model
+from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.tasks.experiment import absolute, find_model
 from espnet2_secap.tasks.front_end import FrontEnd
 from espnet2_secap.tasks.sec import SECTask
 from espnet2_secap.text.prompts import read_prompts
@@ -25,6 +29,10 @@ class Speech2Caption:
     >>> speech2caption("a.wav")
     [("语速较快，声音高亢，情绪中带着愤怒", -0.31)]
     >>> speech2caption(samples, 44100)  # (samples,) or (samples, channels), int16 or float, numpy or torch
+    >>> speech2caption(["a.wav", "b.flac"])  # together: a list of such lists
+
+    All that is wrong with the arguments is said here, before the model is loaded. The paths that config.yaml names are
+    found from any working directory, see tasks/experiment.py.
 
     Args:
         model_file: model file of the second stage.
@@ -33,6 +41,9 @@ class Speech2Caption:
         dtype: of the decoder's weights, "float32", "bfloat16" or "float16"; as config.yaml has it if none.
         prompt: instruction; the first of the training prompts if none.
         options: of decoding; or its fields by name.
+
+    Raises:
+        SecError: no such model or device; an unknown option, or a value of the wrong type or out of range.
     """
 
     def __init__(
@@ -49,7 +60,13 @@ class Speech2Caption:
         for name in fields:
             if name not in known:
                 raise SecError(f"Speech2Caption: unknown option {name!r}; decoding has {', '.join(sorted(known))}")
+        if not isinstance(options, DecodingOptions | None):
+            raise SecError(f"Speech2Caption: options {shorten(repr(options))}: must be DecodingOptions")
         self.options = dataclasses.replace(options or DecodingOptions(), **fields)
+        SetOptions(dtype=dtype, prompt=prompt)  # their types and choices
+        if prompt is not None and not prompt.strip():
+            raise SecError("Speech2Caption: prompt '': is empty; leave it out for the first of the training prompts")
+        model_file, train_config = _path(model_file), None if train_config is None else _path(train_config)
         check_device(str(device))
         self.model, self.train_args = SECTask.build_model_from_file(train_config, model_file, device, dtype)
         if not self.model.makes:
@@ -57,11 +74,13 @@ class Speech2Caption:
                 f"{model_file}: is a model of --model {self.train_args.model}, which writes no captions; give one of"
                 " the second stage (exp/sec_caption_*)"
             )
-        self.where = Path(model_file).parent
+        self.model.decoder.check_options(self.options)
+        self.where = model_file.parent
         self.device = device
         self.prompt = prompt or read_prompts(self.train_args.prompts)[0]
         self.tokenizer = self.model.decoder.tokenizer
         self.instruction = torch.tensor([self.tokenizer.encode(self.prompt)], device=device)
+        self._front_end_conf = absolute(self.train_args.front_end)  # built later, maybe from another folder
         self._front_end: FrontEnd | None = None
 
     @classmethod
@@ -71,14 +90,14 @@ class Speech2Caption:
         Raises:
             SecError: the folder lacks its config.yaml or a model file, or another version made it.
         """
-        config, model_file = find_model(path)
+        config, model_file = find_model(_path(path))
         return cls(model_file, config, **options)
 
     @property
     def front_end(self) -> FrontEnd:
         """From waveforms to what the model takes; built when it is first asked for."""
         if self._front_end is None:
-            self._front_end = FrontEnd(self.train_args.front_end, self.model.encoder, self.where, self.device)
+            self._front_end = FrontEnd(self._front_end_conf, self.model.encoder, self.where, self.device)
         return self._front_end
 
     @property
@@ -96,39 +115,75 @@ class Speech2Caption:
         """Length of the longest training utterance in seconds, if it is known."""
         return self.front_end.max_seconds
 
-    def __call__(self, audio, rate: int | None = None) -> list[tuple[str, float]] | Captions:
+    def __call__(self, audio, rate: float | Sequence[float] | None = None) -> list[tuple[str, float]] | Captions:
         """Caption one recording, or a list of recordings together.
 
         Args:
-            audio: path of a file; or samples, see `as_waveform`, with their `rate` in Hz; or a list of these.
+            audio: path of a file; or samples, see `as_waveform`; or a pair (samples, rate), as soundfile.read and
+                torchaudio.load return it; or a list of these, of any lengths and sampling rates.
+            rate: sampling rate of samples in Hz, or a list with that of each recording. Of files it is that of their
+                header: they are refused if it is given and another one.
+
+        Recordings are captioned whole; sec_caption cuts those of more than `max_seconds` at silence.
 
         Returns:
-            The candidates (caption, score), best first; of a list, those of each recording.
+            The candidates (caption, score), best first: `num_candidates` of them; of a list a list of these lists, one
+            for each recording in the order given.
 
         Raises:
-            SecError: the file cannot be read; samples of a wrong shape, type or rate.
+            SecError: the file cannot be read; samples of a wrong shape, type, scale or rate; an empty list. Of a list
+                with the number of the recording, from 1.
         """
-        from espnet2_secap.data.recordings import as_waveform, load_recording
+        if not isinstance(audio, (list, tuple)) or _is_samples(audio) or _is_pair(audio):
+            return self.caption([self._wave(audio, rate)])[0]
+        rates = rate if isinstance(rate, (list, tuple, np.ndarray)) else [rate] * len(audio)
+        if len(rates) != len(audio):
+            raise SecError(f"rate: {len(rates)} sampling rates for {len(audio)} recordings; give one for each, or one")
+        waves = []
+        for number, (one, its_rate) in enumerate(zip(audio, rates, strict=True), 1):
+            try:
+                waves.append(self._wave(one, its_rate))
+            except SecError as err:
+                raise SecError(f"recording {number} of {len(audio)}: {err}") from err
+        return self.caption(waves)
 
-        many = isinstance(audio, (list, tuple)) and not all(isinstance(one, (int, float)) for one in audio)
-        waves = [
-            load_recording(one, self.fs) if isinstance(one, (str, Path)) else as_waveform(one, rate, self.fs)
-            for one in (audio if many else [audio])
-        ]
-        captions = self.caption(waves)
-        return captions if many else captions[0]
+    def _wave(self, audio, rate: float | None) -> np.ndarray:
+        """One recording as (samples,) float32 at `fs` Hz."""
+        if isinstance(audio, (str, os.PathLike)):
+            path = _path(audio)
+            wave = load_recording(path, self.fs)
+            if rate is not None:
+                check_rate(path, rate)
+        else:
+            if _is_pair(audio):
+                if rate is not None:
+                    raise SecError(f"sampling rate {rate!r}: is given twice; leave it out for pairs (samples, rate)")
+                audio, rate = audio
+            wave = as_waveform(audio, rate, self.fs)
+        least = max(self.min_samples, round(SHORTEST * self.fs))
+        if len(wave) < least:
+            raise SecError(f"audio is too short: {len(wave) / self.fs:.4f} s, the model needs {least / self.fs:g} s")
+        return wave
 
     def caption(self, waves: Sequence[np.ndarray]) -> Captions:
-        """Caption waveforms (samples,) at `fs`, float32, mono, together."""
-        return self.caption_inputs(self.front_end(waves))
+        """Caption waveforms at `fs` Hz together, each (samples,) or as `as_mono` takes it: int16 or float, ...
+
+        Raises:
+            SecError: no waveforms, or one of a wrong shape, type or scale, with NaN, or too short.
+        """
+        return self.caption_inputs(self.front_end([as_mono(wave) for wave in _several(waves, "waveforms (samples,)")]))
 
     @torch.no_grad()
     def caption_inputs(self, speech: Sequence[np.ndarray | torch.Tensor]) -> Captions:
         """Caption what the model itself takes, waveforms (samples,) or stored features (T, D), together.
 
         Scores: beam search's own, else the mean log-probability of a token in nats.
+
+        Raises:
+            SecError: nothing to caption, or something of another shape or type, or with NaN.
         """
-        speech = [torch.as_tensor(one, dtype=torch.float32) for one in speech]
+        axes, what = (2, "features (T, D)") if self.model.encoder.sampling_rate is None else (1, "waveforms (samples,)")
+        speech = [_input(one, axes, what) for one in _several(speech, what)]
         lengths = torch.tensor([len(one) for one in speech], device=self.device)
         instruction = self.instruction.expand(len(speech), -1)
         candidates, scores = self.model.generate(
@@ -142,3 +197,45 @@ class Speech2Caption:
             [(self.tokenizer.decode(ids).strip(), score) for ids, score in zip(*pair, strict=True)]
             for pair in zip(candidates, scores, strict=True)
         ]
+
+
+def _path(path: str | Path) -> Path:
+    """A path, ~ being the home folder."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise SecError(f"path {shorten(repr(path))}: must be text or a Path")
+    return Path(path).expanduser()
+
+
+def _is_number(one) -> bool:
+    return isinstance(one, (numbers.Number, np.number)) and not isinstance(one, bool)
+
+
+def _is_samples(audio: Sequence) -> bool:
+    """Whether a list holds the samples of one recording."""
+    return len(audio) > 0 and all(_is_number(one) for one in audio)
+
+
+def _is_pair(audio) -> bool:
+    """Whether it is (samples, rate)."""
+    return isinstance(audio, tuple) and len(audio) == 2 and not isinstance(audio[0], str) and _is_number(audio[1])
+
+
+def _several(values: Sequence, what: str) -> Sequence:
+    if isinstance(values, (np.ndarray, torch.Tensor)) and values.ndim < 2:
+        raise SecError(f"must be a list of {what}, is an array of the shape {tuple(values.shape)}; give [array]")
+    if not isinstance(values, (list, tuple, np.ndarray, torch.Tensor)):
+        raise SecError(f"must be a list of {what}, is {type(values).__name__}")
+    if not len(values):
+        raise SecError(f"no recordings are given; give a list of {what}")
+    return values
+
+
+def _input(values, axes: int, what: str) -> torch.Tensor:
+    """What the model itself takes, float32."""
+    tensor = torch.as_tensor(values)
+    shape = tuple(tensor.shape)
+    if tensor.dim() != axes or not tensor.numel() or not tensor.is_floating_point():
+        raise SecError(f"the model takes {what} of floats, not {tensor.dtype} of the shape {shape}")
+    if not tensor.isfinite().all():
+        raise SecError(f"the model's input of the shape {shape} has NaN or infinite values; check how it was made")
+    return tensor.detach().float().cpu()

@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import re
 import shutil
 from pathlib import Path
 
 from espnet2_secap.data.io import atomic_write, read_yaml
 from espnet2_secap.errors import SecError
+from espnet2_secap.text.prompts import prompt_languages
 
 FORMAT = 2  # of config.yaml; 1 was that of version 0.1.0
 KEY = "sec_format"
@@ -44,12 +46,18 @@ def located(conf: dict, folder: Path) -> dict:
     return _changed(conf, lambda key, value: _located(value, folder))
 
 
+def absolute(conf: dict) -> dict:
+    """What `located` gave, with paths that stay right when the process goes to another folder."""
+    return _changed(conf, lambda key, value: os.path.abspath(value) if os.path.exists(value) else value)
+
+
 def _located(value: str, folder: Path) -> str:
+    value = os.path.expanduser(value)
     if os.path.isabs(value):
         return value
     if value.startswith(".") and (folder / value).exists():
         return os.path.relpath(folder / value)
-    name = value.lstrip("./")
+    name = re.sub(r"^(\.{1,2}/+)+", "", value)
     for place in (folder, *list(folder.resolve().parents)[:3], Path()):
         if (place / name).exists():
             return os.path.relpath(place / name)
@@ -63,7 +71,9 @@ def _changed(conf: dict, change) -> dict:
         if isinstance(value, dict):
             output[key] = _changed(value, change)
         else:
-            output[key] = change(key, value) if key in PATHS and isinstance(value, str) else value
+            named = key in PATHS and isinstance(value, str) and value  # a file or folder, or a name of something
+            own = key == "prompts" and value in prompt_languages()  # also where a folder is called zh
+            output[key] = change(key, value) if named and not own else value
     return output
 
 
@@ -103,7 +113,7 @@ def find_model(path: str | Path) -> tuple[Path, Path]:
     Raises:
         SecError: there is none.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_file():
         return path.parent / "config.yaml", path
     if not path.is_dir():

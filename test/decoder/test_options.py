@@ -26,7 +26,7 @@ from espnet2_secap.errors import SecError
         ({"min_length": -1}, "--min_length -1: must be between 0 and 10000"),
         ({"min_length": 0, "max_length": 0}, "--max_length 0: must be between 1 and 10000"),
         ({"repetition_penalty": 0.0}, "--repetition_penalty 0.0: must be between 0.001 and 1000"),
-        ({"temperature": -0.5}, "--temperature -0.5: must be between 0.001 and 1000"),
+        ({"temperature": -0.5}, "--temperature -0.5: must be between 0.0001 and 1000"),
     ],
 )
 def test_values_out_of_range_are_named(values, message):
