@@ -131,8 +131,8 @@ def check_rate(path: str | Path, rate: float) -> None:
     Raises:
         SecError: its header says another; the rate is no number.
     """
-    header = check_recording(path)
-    if header is not None and _checked_rate(rate) != header.rate:
+    value, header = _checked_rate(rate), check_recording(path)
+    if header is not None and value != header.rate:
         raise SecError(f"{path}: is sampled at {header.rate} Hz, not at {rate} Hz; leave the rate out for files")
 
 
