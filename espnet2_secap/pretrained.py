@@ -1,6 +1,7 @@
 """Loading of pretrained transformers parts, by folder or hub name, with errors that say what to do."""
 
 import contextlib
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,10 +19,11 @@ COMPUTED = re.compile(
 )
 # ... and the heads of other tasks, of a model that is loaded without a head.
 HEADS = re.compile(
-    r"^(cls|lm_head|classifier|classification_head|qa_outputs|pooler|score|linear|predictions|lm_predictions"
-    r"|mask_predictions|discriminator_predictions|generator_predictions|generator_lm_head|sop_classifier|pred_layer"
-    r"|vocab_(transform|layer_norm|projector)|pre_classifier|entity_predictions|embed_out|final_logits_bias|v_head"
-    r"|quantizer|project_q|project_hid|projector|layer_weights|final_proj)(\.|$)"
+    r"^(cls|head|lm_head|lm_loss|classifier|classification_head|qa_outputs|qa_classifier|(\w+\.)?pooler|score|linear|dense"
+    r"|predictions|lm_predictions|mask_predictions|discriminator_predictions|generator_predictions|generator_lm_head"
+    r"|sop_classifier|pred_layer|vocab_(transform|layer_norm|projector)|pre_classifier|entity_predictions|embed_out"
+    r"|logits_proj|sequence_summary|final_logits_bias|v_head|decoder\.(bias|weight)$|quantizer|project_q|project_hid"
+    r"|projector|layer_weights|final_proj|tdnn|objective|feature_extractor\.(bias|weight)$)(\.|$)"
 )
 # Tensors that a folder may lack since nobody here asks for them: BERT's pooler, HuBERT's mask in training.
 UNUSED = re.compile(r"^((\w+\.)?pooler\..*|masked_spec_embed)$")
@@ -151,7 +153,9 @@ def load_causal_lm(path: str, what: str, **kwargs):
         lm = load_pretrained("AutoModelForCausalLM", path, what, **kwargs)
         try:
             causal = is_causal(lm)
-        except (TypeError, ValueError, NotImplementedError, AttributeError) as err:
+        except (torch.cuda.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as err:  # of an LM's code, of any kind
             raise SecError(
                 f"{what}: {path}: {type(lm).__name__} does not read embeddings ({_short(err)}); give another LM"
             ) from err
@@ -198,7 +202,10 @@ def is_causal(model, embedded: bool = True) -> bool:
     """
     rows = model.get_input_embeddings().weight
     ids = torch.tensor([[0, 1, 2, 3], [0, 1, 2, max(4, len(rows) // 2)]]).remainder(len(rows))
-    output = model(inputs_embeds=rows[ids]) if embedded else model(input_ids=ids)
+    inputs = {"inputs_embeds": rows[ids]} if embedded else {"input_ids": ids}
+    if "use_cache" in inspect.signature(model.forward).parameters:
+        inputs["use_cache"] = False
+    output = model(**inputs)
     first, second = output[0][:, :3].float()
     return bool((first - second).abs().max() <= 1e-3 * first.std())
 

@@ -9,20 +9,22 @@ S3PRL 0.4.18 has a wrapper of its own, `s3prl.nn.S3PRLUpstream`. It is not used,
 So we call the entry of S3PRL's hub that makes the upstream, and run the upstream itself.
 """
 
+import contextlib
 import difflib
 import importlib
+import logging
 import math
 import re
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.model_folder import check_model_folder
-from espnet2_secap.pretrained import complete_weights, is_hub_name
+from espnet2_secap.pretrained import complete_weights, is_hub_name, listed
 from espnet2_secap.safe_load import UnsafeFile, tensors_only
 
 FS = 16000  # samples per second of every upstream
@@ -205,9 +207,11 @@ def load_upstream(name: str, path: str | None = None, args: dict | None = None) 
             raise SecError(f"{name}: takes --upstream_path (a transformers folder or a hub name) and no other argument")
         return _load_transformers(entry, name, path)
     try:
-        with tensors_only():
+        with tensors_only(), complete_weights(), missing_tensors_told():
             expert = entry(refresh=False, **({"ckpt": path} if path else {}), **(args or {}))
         return OtherUpstream(expert)
+    except LackingWeights:
+        raise
     except UnsafeFile as err:
         raise SecError(
             f"{err} (S3PRL's upstream {name!r}); if you trust its source, give sec_extract_feats "
@@ -218,6 +222,35 @@ def load_upstream(name: str, path: str | None = None, args: dict | None = None) 
             f"{path or name}: S3PRL could not load its upstream {name!r} from it ({_short(err)}); "
             "check the upstream's name, path and arguments"
         ) from err
+
+
+class LackingWeights(SecError):
+    """A checkpoint with none of a model's tensors."""
+
+
+@contextlib.contextmanager
+def missing_tensors_told() -> Iterator[None]:
+    """Within it, a module that is loaded with strict=False, as some upstreams are, says what it draws at random.
+
+    Raises:
+        SecError: within it: the checkpoint has no tensor of the module at all.
+    """
+    plain = torch.nn.Module.load_state_dict
+
+    def load(self, state_dict, strict=True, assign=False):
+        found = plain(self, state_dict, strict=strict, assign=assign)
+        if not strict and found.missing_keys:
+            said = f"{type(self).__name__}: its checkpoint lacks {listed(sorted(found.missing_keys))}"
+            if len(found.missing_keys) == len(self.state_dict()):
+                raise LackingWeights(f"--upstream: {said}, all that there is; give the checkpoint of that upstream")
+            logging.warning(f"{said}; these are random numbers now")
+        return found
+
+    torch.nn.Module.load_state_dict = load
+    try:
+        yield
+    finally:
+        torch.nn.Module.load_state_dict = plain
 
 
 def hub_entry(name: str) -> Callable[..., torch.nn.Module]:

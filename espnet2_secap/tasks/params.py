@@ -9,6 +9,7 @@ import torch
 from espnet2_secap.errors import SecError
 from espnet2_secap.lora import with_lora
 from espnet2_secap.loss.estimator import GaussianEstimator
+from espnet2_secap.pretrained import load_pretrained
 from espnet2_secap.tasks.parts import CHOICES
 
 ARCHITECTURES = Path(__file__).parent.parent / "architectures"
@@ -30,7 +31,7 @@ def architecture(name: str):
 
     folder, file = Path(name), ARCHITECTURES / f"{name.replace('/', '--')}.json"
     if (folder / "config.json").is_file():
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return load_pretrained("AutoConfig", name, "configuration")
     if file.is_file():
         return AutoConfig.from_pretrained(file)
     known = ", ".join(sorted(path.stem.replace("--", "/") for path in ARCHITECTURES.glob("*.json")))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import make_qwen
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from espnet2_secap.decoder import causal_lm
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
@@ -14,6 +14,7 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.text.template import Segment, build_template
 
 EOS = 2
+SIZES = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
 
 
 @pytest.fixture(scope="module")
@@ -344,3 +345,31 @@ def test_the_cross_entropy_is_in_float32(tiny_llama, monkeypatch, block):
     found = decoder.log_probs(segments, caption)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_embedding_has_rows(tiny_llama, tmp_path):
+    """Kind: special tokens taken for granted. A token that was added behind has no embedding, and no traceback."""
+    folder = make_qwen(tmp_path)
+    LlamaForCausalLM(LlamaConfig(vocab_size=300, **SIZES)).save_pretrained(folder)
+    with pytest.raises(SecError, match="its tokenizer has the token .* with number 3.., its embedding only 300 rows"):
+        CausalLMDecoder(str(folder))
+
+
+def test_eos_that_is_bos_and_ends_that_are_not_there(tmp_path):
+    """GPT-2's <|endoftext|> begins and ends a text; its configuration may name an id of another vocabulary."""
+    folder = make_qwen(tmp_path)
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer |= {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    generation = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(generation | {"eos_token_id": [0, 50256]}))
+    decoder = CausalLMDecoder(str(folder)).eval()
+    assert decoder.tokenizer.bos_id == decoder.tokenizer.eos_id == 0 and decoder.end_ids == [0]
+    template = build_template("plain", {}, decoder.tokenizer, ("queries", "instruction"), decoder.end_ids, decoder.rows)
+    assert template.order[0] == (0,) and template.ends == (0,)
+    check_log_probs_of_template(decoder, template)
+
+
+def test_the_lm_is_of_the_role(tiny_bert):
+    with pytest.raises(SecError, match="decoder_conf path: .*bert is no causal LM"):
+        CausalLMDecoder(tiny_bert)

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from espnet2_secap.encoder.upstream import hub_entry, load_upstream, zero_mean_unit_variance
+from espnet2_secap.encoder.upstream import hub_entry, load_upstream, missing_tensors_told, zero_mean_unit_variance
 from espnet2_secap.errors import SecError
 
 
@@ -87,6 +87,37 @@ def test_a_checkpoint_of_another_kind(tmp_path, make_model):
     fails("model_type 'wav2vec2'", "hf_hubert_custom", str(tmp_path))
     make_model(tmp_path, kind="wav2vec2", add_adapter=True)
     fails("add_adapter", "hf_wav2vec2_custom", str(tmp_path))
+
+
+def test_the_head_of_another_task_is_left_behind_and_other_names_are_refused(tmp_path, make_model):
+    """Kind: frozen parts loaded without looking at what was missing. HubertForCTC's folders are used as encoders."""
+    from safetensors.torch import load_file, save_file
+
+    make_model(tmp_path)
+    weights = str(tmp_path / "model.safetensors")
+    plain = load_file(weights)
+
+    def save(rename, **more):
+        save_file({rename(key): value for key, value in plain.items()} | more, weights, metadata={"format": "pt"})
+
+    head = {"lm_head.weight": torch.zeros(5, 32), "lm_head.bias": torch.zeros(5)}
+    save(lambda key: f"hubert.{key}", **head)
+    loaded = load_upstream("hf_hubert_custom", str(tmp_path)).expert.model.state_dict()
+    assert all(torch.equal(loaded[key], plain[key]) for key in plain if key in loaded)
+    save(lambda key: f"wav2vec2.{key}", **head)  # and config.json says hubert
+    fails("missing: encoder.layer_norm.bias.*left over: wav2vec2", "hf_hubert_custom", str(tmp_path))
+
+
+def test_what_upstreams_of_s3prl_draw_at_random_is_said(caplog):
+    layer = torch.nn.Linear(2, 2)
+    with missing_tensors_told():
+        layer.load_state_dict({"bias": torch.ones(2)}, strict=False)
+        assert "Linear: its checkpoint lacks weight; these are random numbers now" in caplog.text
+        with pytest.raises(SecError, match="lacks bias, weight, all that there is"):
+            layer.load_state_dict({"old.bias": torch.ones(2)}, strict=False)
+        with pytest.raises(RuntimeError, match="Missing key"):
+            layer.load_state_dict({"bias": torch.ones(2)})
+    layer.load_state_dict({}, strict=False)
 
 
 def test_arguments(tmp_path):

@@ -102,6 +102,16 @@ def test_what_is_frozen_in_named_parts_is_left_out_and_not_missed():
     assert set(torch.nn.Sequential(model).state_dict()) == {f"0.{key}" for key in state}
 
 
+def test_what_a_named_part_changed_is_kept():
+    """Kind: weights that a library changes behind our back (PiSSA): the folder no longer gives them."""
+    model, other = Whole(), Whole()
+    model.decoder.from_folder, other.decoder.from_folder = {"table"}, {"table"}
+    state = model.state_dict()
+    assert {"decoder.bias", "decoder.weight"} <= set(state) and "decoder.table" not in state
+    other.load_state_dict(state)
+    assert torch.equal(other.decoder.weight, model.decoder.weight)
+
+
 def test_three_faults_are_named_and_the_others_counted(tmp_path):
     def message(state) -> str:
         torch.save(state, tmp_path / "a.pth")
