@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -151,15 +151,7 @@ def load_causal_lm(path: str, what: str, **kwargs):
         other = f"a model of {_perceives(config)} besides text"
     if other is None:
         lm = load_pretrained("AutoModelForCausalLM", path, what, **kwargs)
-        try:
-            causal = is_causal(lm)
-        except (torch.cuda.OutOfMemoryError, MemoryError):
-            raise
-        except Exception as err:  # of an LM's code, of any kind
-            raise SecError(
-                f"{what}: {path}: {type(lm).__name__} does not read embeddings ({_short(err)}); give another LM"
-            ) from err
-        if not causal:
+        if try_out(lm, f"{what}: {path}: {type(lm).__name__} does not read embeddings", is_causal) is False:
             other = "no causal LM: its tokens see those that come after them"
     if other is not None:
         raise SecError(
@@ -210,6 +202,25 @@ def is_causal(model, embedded: bool = True) -> bool:
     return bool((first - second).abs().max() <= 1e-3 * first.std())
 
 
+def try_out(lm, said: str, trial: Callable) -> bool | None:
+    """What `trial` finds out of a model by running it; None where that takes the GPU, which it has not reached yet.
+
+    Raises:
+        SecError: `said`, and the error of the model's code.
+    """
+    if lm.config._attn_implementation not in (None, "eager", "sdpa"):
+        return None
+    try:
+        with torch.no_grad():
+            return trial(lm)
+    except (torch.cuda.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as err:  # of a model's code: any kind
+        if "not implemented for" in str(err):  # 16 bits on a CPU
+            return None
+        raise SecError(f"{said} ({_short(err)}); choose another") from err
+
+
 def position_limit(lm) -> tuple[int | None, bool]:
     """Tokens of the longest sequence that an LM was trained with, if it says so; whether it cannot read a longer one.
 
@@ -253,7 +264,8 @@ class PretrainedPart(torch.nn.Module):
     def add_lora(self, options: Mapping) -> None:
         """Adapt the module, a causal LM, by LoRA; see `with_lora`."""
         before = {id(value) for value in self.module.state_dict(keep_vars=True).values()}
-        self.module = with_lora(self.module, options)
+        self.module = with_lora(self.module, options).eval()
+        try_out(self.module, "decoder_conf: lora: the LM does not run with it", is_causal)  # OLoRA on GPT-2 does not
         self.from_folder = {f"module.{name}" for name in from_folder(self.module, before, options)}
 
     def train(self, mode: bool = True) -> "PretrainedPart":

@@ -127,6 +127,16 @@ def test_options_of_a_wrong_type_or_name_are_one_line(llms, options, message):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
+def test_what_peft_builds_and_cannot_run_is_refused(tmp_path):
+    """OLoRA takes GPT-2's transposed layers for plain ones."""
+    from tiny import make_gpt2
+
+    path = str(make_gpt2(tmp_path))
+    check_saved_is_loaded(path, {"r": 2, "target_modules": ["c_attn"], "init_lora_weights": "pissa_niter_2"})
+    with pytest.raises(SecError, match="lora: the LM does not run with it"):
+        build(path, 0, {"r": 2, "target_modules": ["c_attn"], "init_lora_weights": "olora"})
+
+
 def test_it_is_counted_without_weights(llms):
     from transformers import AutoConfig, AutoModelForCausalLM
 

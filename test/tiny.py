@@ -97,3 +97,19 @@ def make_qwen(folder: Path, chat_template: str | None = None) -> Path:
     model.generation_config = GenerationConfig(eos_token_id=[1, 0], do_sample=True, temperature=0.7, top_k=20)
     model.save_pretrained(folder)
     return folder
+
+
+def make_gpt2(folder: Path, n_positions: int = 40) -> Path:
+    """A random Chinese GPT-2: BERT's tokenizer, and a table of positions."""
+    import torch
+    from transformers import BertTokenizer, GPT2Config, GPT2LMHeadModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({c for text in TEXTS for c in text})]
+    (folder / "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf-8")
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = dict(n_embd=32, n_layer=1, n_head=4, n_positions=n_positions)
+    ids = dict(bos_token_id=2, eos_token_id=3)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(vocab), **sizes, **ids)).save_pretrained(folder)
+    return folder

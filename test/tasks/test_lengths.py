@@ -4,8 +4,7 @@ import logging
 
 import pytest
 import torch
-import transformers
-from tiny import TEXTS
+from tiny import make_gpt2
 from tiny_training import CAPTION, SPEECH, caption_conf, command, make_corpus, write
 
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
@@ -16,14 +15,8 @@ from espnet2_secap.text.template import Segment
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory):
-    """A Chinese GPT-2: BERT's tokenizer, 40 positions and no more."""
-    folder = tmp_path_factory.mktemp("gpt2")
-    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({c for text in TEXTS for c in text})]
-    (folder / "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf-8")
-    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = transformers.GPT2Config(vocab_size=len(vocab), n_embd=32, n_layer=1, n_head=4, n_positions=40)
-    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
-    return str(folder)
+    """40 positions and no more."""
+    return str(make_gpt2(tmp_path_factory.mktemp("gpt2"), n_positions=40))
 
 
 def args_of(tmp_path, llm, prompt, **conf):
