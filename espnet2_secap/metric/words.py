@@ -38,7 +38,7 @@ class Categories(dict):
 
     def __init__(self, words: dict[str, Iterable[str]], hidden: Iterable[str] = (), negations: Iterable[str] = ()):
         super().__init__({category: list(items) for category, items in words.items()})
-        self.negations = tuple(map(str.casefold, negations))
+        self.negations = tuple(unicodedata.normalize("NFKC", negation).casefold() for negation in negations)
         self.table: dict[str, list[str]] = {_plain(phrase): [] for phrase in hidden}
         for category, items in self.items():
             for word in items:

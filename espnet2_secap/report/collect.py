@@ -1,5 +1,6 @@
 """Finds scores, probes and captions below exp/."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,6 +170,8 @@ def _read_metrics(path: Path) -> dict[str, dict]:
         numbers = [value["mean"], value.get("std"), value.get("n")]
         if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in numbers):
             raise SecError(f"{path}: {name}: mean, std and n must be numbers; make the file again with sec_score")
+        if any(isinstance(one, float) and not math.isfinite(one) for one in numbers):
+            raise SecError(f"{path}: {name}: holds NaN or infinity; make the file again with sec_score")
     return metrics
 
 

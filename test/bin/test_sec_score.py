@@ -107,3 +107,21 @@ def test_starts_without_heavy_imports():
     code = "import sys, espnet2_secap.bin.sec_score as s; s.get_parser().format_help(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not {"torch", "espnet2", "transformers", "numpy"} & set(done.stdout.split())
+
+
+def test_the_unicode_form_is_an_option_and_named_in_the_tables(files):
+    (files / "ref").write_text('a ["高兴，开心"]\nb ["悲伤，难过"]\n', encoding="utf-8")
+    (files / "hyp").write_text('a ["高兴,开心"]\nb ["悲伤，难过"]\n', encoding="utf-8")
+    output = ["--metrics", "bleu_1"]
+    done = run(files, *output, output="exp/plain/test/score.json")
+    assert "1 of 3 captions differ under NFKC" in done.stderr and "--score_args '--normalize nfkc'" in done.stderr
+    assert "bleu_1           90.00" in done.stdout, "one of ten characters differs"
+    done = run(files, *output, "--normalize", "nfkc", output="exp/nfkc/test/score.json")
+    assert "bleu_1           100.00" in done.stdout and "captions in NFKC" in done.stdout and "NFKC" not in done.stderr
+    meta = [json.loads((files / f"exp/{name}/test/score_meta.json").read_text()) for name in ("plain", "nfkc")]
+    assert [one["normalize"] for one in meta] == ["nfc", "nfkc"]
+    report = [sys.executable, "-m", "espnet2_secap.bin.sec_report", "--expdir", "exp"]
+    assert subprocess.run(report, cwd=files, capture_output=True, timeout=120).returncode == 0
+    text = (files / "exp" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "char, captions in NFKC (nfkc); char (plain)" in text or "char (plain)" in text and "in NFKC (nfkc)" in text
+    assert "1 of 3 captions differ under NFKC" in text

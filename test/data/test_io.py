@@ -9,6 +9,7 @@ from espnet2_secap.data.io import (
     read_captions,
     read_kaldi,
     read_lengths,
+    read_shapes,
     read_yaml,
     scan_lines,
     write_captions,
@@ -153,3 +154,12 @@ def test_what_is_not_a_yaml_file_of_options_is_one_line(tmp_path, content):
     with pytest.raises(SecError, match="conf.yaml: not a YAML file") as err:
         read_yaml(tmp_path / "conf.yaml")
     assert "\n" not in str(err.value)
+
+
+def test_shapes(tmp_path):
+    (tmp_path / "shape").write_text("a 12,768\nb 7\n")
+    assert read_shapes(tmp_path / "shape") == {"a": (12, 768), "b": (7,)}
+    for bad in ("0", "1,", "x", "1 2", "1,-2", "1.5,8"):
+        (tmp_path / "shape").write_text(f"a {bad}\n")
+        with pytest.raises(SecError, match="shape:1: a: .* is not `length` or `length,width`; run stage 4 again"):
+            read_shapes(tmp_path / "shape")

@@ -122,3 +122,21 @@ def test_a_matrix_that_is_not_finite_is_refused(tmp_path):
     kaldiio.save_ark(f"{tmp_path}/nan.ark", {"a": np.array([[0.5, np.nan]], dtype=np.float32)})
     with pytest.raises(SecError, match="not finite"):
         read_matrix(f"{tmp_path}/nan.ark:2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("caption", '\ufeffa ["x"]\n', "text:1: begins with a byte order mark"),
+        ("caption", "a ['x']\n", "text:1: a: .* as Python prints it"),
+        ("caption", "a \n", "text:1: a: has no value"),
+        ("text", "a\u3000b x\n", "text:1: .*U.3000 IDEOGRAPHIC SPACE"),
+        ("emotion", "id,emotion\na,sad\n", "text: looks like CSV with a header"),
+    ],
+)
+def test_texts_that_espnet_would_read_otherwise_are_refused_before_training(tmp_path, name, content, said):
+    (tmp_path / "text").write_text(content, encoding="utf-8")
+    with pytest.raises(SecError, match=said):
+        check_training_data([(f"{tmp_path}/text", name, "text")])
+    (tmp_path / "text").write_text("a\n" if name == "text" else 'a ["x"]\n')
+    check_training_data([(f"{tmp_path}/text", name, "text")])

@@ -153,3 +153,14 @@ def test_the_first_problem_is_raised_with_the_number_of_all(folder):
         require_good_data_dir(folder)
     with pytest.raises(SecError, match="no such folder; run stage 1"):
         require_good_data_dir(folder / "nothing")
+
+
+def test_ids_in_two_unicode_forms_are_one_line(tmp_path):
+    """é as one code point in wav.scp, as two in captions, as file names of macOS are written."""
+    ids = ["caf\u00e9", "fianc\u00e9", "x"]
+    (tmp_path / "wav.scp").write_text("".join(f"{one} x.wav\n" for one in ids), encoding="utf-8")
+    other = [one.replace("\u00e9", "e\u0301") for one in ids]
+    (tmp_path / "captions").write_text("".join(f'{one} ["x"]\n' for one in other), encoding="utf-8")
+    (problem,) = validate_data_dir(tmp_path)
+    assert problem.startswith(f"{tmp_path}/captions:1: cafe")
+    assert "2 ids stand there in another Unicode form (NFC, NFD) than in wav.scp (line 1); write" in problem

@@ -184,3 +184,10 @@ def test_a_word_in_latin_script_is_whole_and_beside_chinese_too():
         ("sad, glad, sad", ["down", "up"]), ("", []), ("not  sad", []), ("sadsad", []),
     ]:  # fmt: skip
         assert named(text, categories) == found, text
+
+
+def test_words_are_found_in_any_width_and_unicode_form():
+    words = Categories({"up": ["glad", "caf\u00e9"], "down": ["ＳＡＤ", "cliche\u0301"]}, negations=["ｎｏｔ "])
+    for text, found in [("ｇｌａｄ", ["up"]), ("cafe\u0301", ["up"]), ("sad", ["down"]), ("clich\u00e9", ["down"]),
+                        ("not glad", []), ("ｎｏｔ　ｇｌａｄ", [])]:  # fmt: skip
+        assert named(text, words) == found, text

@@ -82,6 +82,8 @@ def test_examples(exp):
         ("[]", "not a JSON object"),
         ('{"bleu_1": 3}', "bleu_1: has no mean"),
         ("[" * 99999, "not JSON"),
+        ('{"bleu_1": {"mean": NaN, "std": 0, "n": 1}}', "bleu_1: holds NaN or infinity"),
+        ('{"bleu_1": {"mean": 1, "std": Infinity, "n": 1}}', "bleu_1: holds NaN or infinity"),
         *(
             (f'{{"bleu_1": {{"mean": 1, "n": 1, "{key}": {bad}}}}}', "bleu_1: mean, std and n must be numbers")
             for key in ("mean", "std", "n")

@@ -126,3 +126,12 @@ def test_sets_of_one_name_and_the_same_ids_that_are_not_the_same_set(exp, tmp_pa
     assert [row[0].note for row in table.rows] == ["", "", "(1)"]
     other.write_text((tmp_path / "dump/test/captions").read_text())  # another file of the same set
     assert compare(scores, ("sec_a/decode", "sec_c/decode"))
+
+
+def test_other_unicode_forms_are_not_compared_and_earlier_scores_are_nfc(scored, tmp_path):
+    for system, meta in (("a", {}), ("b", {"normalize": "nfc"}), ("c", {"normalize": "nfkc"})):
+        scored(system, GOOD, REFERENCES, **meta)
+    scores = find_scores(tmp_path / "exp")
+    assert compare(scores, ("a", "b"))
+    with pytest.raises(SecError, match=r"scored with different normalize \(nfc, nfkc\)"):
+        compare(scores, ("a", "c"))

@@ -131,3 +131,15 @@ def test_broken_scores_are_named(scored, content):
     (score.folder / "scores.tsv").write_text(content)
     with pytest.raises(SecError, match="scores.tsv: .*score x again"):
         Utterances(score)
+
+
+def test_bleu_is_counted_on_the_text_that_was_scored(scored):
+    """Under NFKC ， is a comma, and a caption of punctuation is none."""
+    references = {"a": ["很高兴，开心"], "b": ["悲伤，难过"], "c": ["，。很"]}
+    captions = {"a": ["很高兴,开心"], "b": ["悲伤，难过"], "c": ["，。"]}
+    wide = scored("wide", captions, references, ["bleu_1"])
+    observed = Utterances(wide).addends("bleu_1").observed()
+    assert observed == pytest.approx(wide.metrics["bleu_1"]["mean"], abs=1e-4)
+    wide.meta["normalize"] = "nfkc"
+    # 11 of 11 characters, 14 in the references
+    assert Utterances(wide).addends("bleu_1").observed() == pytest.approx(100 * np.exp(1 - 14 / 11))

@@ -43,6 +43,9 @@ def test_segmentation_is_named():
     scores = [Score(name, "test", {}, {"segment": how}) for name, how in (("a", "char"), ("b", "word"), ("c", "char"))]
     assert segmentation(scores[:1]) == "char"
     assert segmentation(scores) == "char (a, c); word (b)"
+    normalised = [Score("d", "test", {}, {"segment": "char", "normalize": "nfkc"})]
+    assert segmentation(normalised) == "char, captions in NFKC"
+    assert segmentation(scores[:1] + normalised) == "char (a); char, captions in NFKC (d)"
 
 
 def test_examples_of_the_systems_that_listen(exp):

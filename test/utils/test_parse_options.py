@@ -173,6 +173,8 @@ def test_config_file_is_read_first(script, tmp_path):
         ("flag=perhaps\n", "flag must be true or false"),
         ("if\n", "syntax error"),
         ("false\n", "ended with an error"),
+        ("\ufeffstage=7\n", "has a byte order mark or CRLF"),
+        ("stage=7\r\nflag=true\r\n", "has a byte order mark or CRLF"),
     ],
 )
 def test_bad_config_file(script, tmp_path, content, said):

@@ -111,3 +111,19 @@ def test_spk2utt_bad_input(tmp_path):
 def test_help(tmp_path, program):
     done = run(program, tmp_path, "--help")
     assert done.returncode == 0 and done.stdout.startswith(b"Usage: ")
+
+
+# ---- byte order marks and CRLF
+
+
+def test_a_list_of_ids_from_windows(tmp_path):
+    assert filtered(tmp_path, ids="\ufeffb\r\nc\r\n").stdout == b"b 2  two\nc\tb\n"
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
+    message = refused(filtered(tmp_path, lines="\ufeffa 1\nb 2\n"), "filter_scp.pl")
+    assert "scp:1: begins with a byte order mark" in message
+    (tmp_path / "utt2spk").write_text("\ufeffa s\nb s\n", encoding="utf-8")
+    assert run("utt2spk_to_spk2utt.pl", tmp_path, "utt2spk").stdout == b"s a b\n"
+    (tmp_path / "spk2utt").write_text("\ufeffs a b\n", encoding="utf-8")
+    assert run("spk2utt_to_utt2spk.pl", tmp_path, "spk2utt").stdout == b"a s\nb s\n"
