@@ -36,14 +36,15 @@ def mixed_forms(captions: Iterable[str]) -> tuple[int, int]:
     """
     captions = list(dict.fromkeys(captions))
     changed: dict[str, set[str]] = {}  # under NFKC and in lower case -> characters that become it
-    for char in {char for caption in captions for char in caption}:
+    for char in set().union(*captions):
         plain = unicodedata.normalize("NFKC", char)
         if plain != unicodedata.normalize("NFC", char) and plain.strip():
             changed.setdefault(plain.casefold(), set()).add(char)
     found: set[str] = set()
+    folded = {caption: caption.casefold() for caption in captions} if changed else {}
     for plain, chars in changed.items():
         of_form = [{caption for caption in captions if char in caption} for char in chars]
-        of_form.append({caption for caption in captions if plain in caption.casefold()})
+        of_form.append({caption for caption, lower in folded.items() if plain in lower})
         most = max(of_form, key=len)
         found.update(*(form for form in of_form if form is not most))
     return len(found), len(captions)
