@@ -1,12 +1,25 @@
 """Options that a dataclass declares: the parser made from it, and the dataclass made from what was parsed."""
 
 import argparse
+import importlib
+import typing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import pytest
 
-from espnet2_secap.cli_types import add_dataclass_arguments, from_args, option
+from espnet2_secap.cli_types import (
+    Parser,
+    add_dataclass_arguments,
+    check_fields,
+    checked_defaults,
+    from_args,
+    of,
+    option,
+)
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import Count, Positive, Range
 
 
 @dataclass(frozen=True)
@@ -96,3 +109,94 @@ def test_a_type_that_no_option_can_have_is_refused():
 
     with pytest.raises(TypeError, match="Bad.sizes"):
         add_dataclass_arguments(argparse.ArgumentParser(), Bad)
+
+
+@dataclass(frozen=True)
+class Checked:
+    size: Annotated[int, Range(1, 9)] = option("of it", 3)
+    rate: Positive | None = option("per second", None)
+    kind: str = option("of it", "a", choices=("a", "b"))
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def test_a_dataclass_checks_what_python_gives_it():
+    assert Checked(2.0, 1) == Checked(2, 1.0) and isinstance(Checked(2.0).size, int)
+    for values, said in (({"size": 0}, "--size 0: must be between 1 and 9"), ({"rate": "1"}, "--rate '1': must be a")):
+        with pytest.raises(SecError, match=said):
+            Checked(**values)
+    with pytest.raises(SecError, match="--kind 'c': must be one of a, b"):
+        Checked(kind="c")
+
+
+def test_numbers_of_a_command_line_in_any_form(capsys):
+    parser = Parser(prog="sec_x.py")
+    add_dataclass_arguments(parser, Checked)
+    parser.add_argument("--sizes", type=of(Count), nargs="+")
+    args = parser.parse_args("--size 1e0 --rate 1e-4 --sizes 2.0 1e3".split())
+    assert (args.size, args.rate, args.sizes) == (1, 1e-4, [2, 1000])
+    assert parser.parse_args(["--rate", "none"]).rate is None
+    for argv, said in (
+        (["--size", "10"], "argument --size: 10: must be between 1 and 9"),
+        (["--size", "1.5"], "argument --size: 1.5: must be an integer, between 1 and 9"),
+        (["--rate", "nan"], "argument --rate: nan: must be a number, above 0 or none"),
+        (["--rate", "0"], "argument --rate: 0: must be above 0 or none"),
+        (["--sizes", "1", "0"], "argument --sizes: 0: must be at least 1"),
+        (["--sise", "1"], "unrecognized arguments: --sise 1"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(argv)
+        assert stop.value.code == 1 and capsys.readouterr().err == f"sec_x: error: {said}; see --help\n"
+
+
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ({"size": None}, "c.yaml: size None: must be an integer, between 1 and 9"),
+        ({"size": "3"}, "c.yaml: size '3': must be an integer"),
+        ({"rate": [1]}, "c.yaml: rate .*must be a number, above 0 or none"),
+        ({"kind": "c"}, "c.yaml: kind 'c': must be one of a, b"),
+        ({"sice": 1}, "c.yaml: unknown key sice; see --help"),
+        ({"sizes": [1, 0]}, "c.yaml: sizes .*must be a list, each at least 1"),
+        ({"flag": "yes"}, "c.yaml: flag 'yes': must be true or false"),
+    ],
+)
+def test_a_file_of_options_is_checked_by_the_parsers_types(conf, said):
+    parser = Parser()
+    add_dataclass_arguments(parser, Checked)
+    parser.add_argument("--sizes", type=of(Count), nargs="+")
+    parser.add_argument("--flag", type=of(bool))
+    with pytest.raises(SecError, match=said):
+        checked_defaults(parser, conf, "c.yaml")
+    good = {"size": 2.0, "rate": None, "kind": "b", "sizes": [1], "flag": True}
+    assert checked_defaults(parser, good, "c.yaml") == good
+
+
+def programs() -> list[str]:
+    return sorted(path.stem for path in (Path(__file__).parent.parent / "espnet2_secap" / "bin").glob("sec_*.py"))
+
+
+def numbers_of(parser: argparse.ArgumentParser):
+    """Every option of a parser, and of its actions, that takes a number, with its annotation."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                yield from numbers_of(one)
+        hint = getattr(action.type, "hint", action.type)
+        if {int, float} & {hint, *typing.get_args(hint), *(typing.get_args(one)[0] for one in typing.get_args(hint)
+                                                         if typing.get_origin(one) is Annotated)}:  # fmt: skip
+            yield action, hint
+
+
+@pytest.mark.parametrize("program", programs())
+def test_every_number_of_every_program_is_checked_in_one_line(program):
+    """The ranges of sec_train's options are those of tasks/training_options.py, of sec_format_audio's of its check."""
+    parser = importlib.import_module(f"espnet2_secap.bin.{program}").get_parser()
+    assert hasattr(parser, "error") and type(parser) is not argparse.ArgumentParser
+    for action, hint in numbers_of(parser):
+        assert hint not in (int, float) or action.dest == "status" or program in ("sec_train", "sec_format_audio")
+        for text in ("", "x", "nan", "1,5", "[1]", "--1"):
+            with pytest.raises(argparse.ArgumentTypeError) as err:
+                action.type(text)
+            assert "\n" not in str(err.value) and "must be" in str(err.value)

@@ -2,13 +2,14 @@
 
 import argparse
 
+from espnet2_secap.cli_types import Parser
 from espnet2_secap.data.overlap import compare_sets
 from espnet2_secap.errors import cli
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The program's options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="Recordings are compared by content. Prints warnings and notes, and writes all that is shared to OUTPUT,"
         " one line each: what (recording, id, speaker), set and name, the other set and the name there.",

@@ -6,6 +6,7 @@ import shlex
 import sys
 
 from espnet2_secap.bin import sec_validate_data
+from espnet2_secap.cli_types import Parser
 from espnet2_secap.data.subsets import DataDir, choose, combine_dirs, read_data_dir
 from espnet2_secap.data.text_file import read_names
 from espnet2_secap.errors import SecError, cli
@@ -25,9 +26,7 @@ AFFIXES = ("utt-prefix", "utt-suffix", "spk-prefix", "spk-suffix")
 
 def get_parser() -> argparse.ArgumentParser:
     """The program's options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     subset = verbs.add_parser("subset", help="some of the utterances; by default a number of them, drawn at random")
     which = subset.add_mutually_exclusive_group()

@@ -6,7 +6,7 @@ from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_def
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError, cli
-from espnet2_secap.values import Count
+from espnet2_secap.values import Count, Place
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -18,8 +18,12 @@ def get_parser() -> argparse.ArgumentParser:
         " resume an interrupted job; the captions are the same for any N.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--sec_model_file", help="Model file of the second stage, such as exp/.../valid.loss.best.pth")
-    parser.add_argument("--sec_train_config", help="Its config.yaml; that beside the model file if none")
+    parser.add_argument(
+        "--sec_model_file", type=of(Place), help="Model file of the second stage, such as exp/.../valid.loss.best.pth"
+    )
+    parser.add_argument(
+        "--sec_train_config", type=of(Place), help="Its config.yaml; that beside the model file if none"
+    )
     parser.add_argument("--data_dir", required=True, help="Folder with feats.scp (or wav.scp for --encoder s3prl)")
     parser.add_argument("--output_dir", required=True, help="Where to write")
     parser.add_argument(

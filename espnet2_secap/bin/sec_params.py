@@ -5,6 +5,7 @@ import argparse
 from espnet2_secap.cli_types import Parser
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import cli
+from espnet2_secap.values import checked
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -45,6 +46,8 @@ def main(argv=None) -> None:
     known = defaults()
     if "text_encoder" not in conf:
         known["text_encoder"] = "bert"
+    for key in [key for key, value in known.items() if isinstance(value, dict) and key in conf]:
+        conf[key] = checked(f"{args.config}: {key}", conf[key] or {}, dict)
     print(table(parts_of(argparse.Namespace(**(known | conf)), args.upstream, args.text_encoder)))
 
 

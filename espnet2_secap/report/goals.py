@@ -5,6 +5,7 @@ It matches systems that use the audio; if there is none, it matches baselines. I
 another row of the same set: [">=", "2.5 * random_caption"].
 """
 
+import math
 import operator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -33,7 +34,8 @@ def read_goals(path: str | Path) -> list[tuple[str, str, str, str, float | str]]
                 for metric, (sign, target) in metrics.items():
                     if sign not in OPERATORS or isinstance(target, bool) or not isinstance(target, (int, float, str)):
                         raise ValueError(f"{metric}: {sign} {target}")
-                    _target(target)
+                    if not math.isfinite(_target(target)[0]):
+                        raise ValueError(f"{metric}: {sign} {target}")
                     goals.append((system, dset, metric, sign, target))
     except (ValueError, TypeError, AttributeError, RecursionError) as err:
         raise SecError(f"{path}: is not a goals file ({err}); expected {_FORMAT}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from espnet2_secap.data.io import atomic_write, read_yaml
 from espnet2_secap.errors import SecError
 from espnet2_secap.text.prompts import prompt_languages
+from espnet2_secap.values import checked
 
 FORMAT = 2  # of config.yaml; 1 was that of version 0.1.0
 KEY = "sec_format"
@@ -101,6 +102,8 @@ def read_config(config_file: str | Path, defaults: dict) -> argparse.Namespace:
         version = "0.1.0" if old else f"a newer version (format {conf.get(KEY)})"
         what = "train or import the model again" if old else "update this package"
         raise SecError(f"{config_file}: made by {version} of this package, which this one cannot read; {what}")
+    for key in [key for key, value in defaults.items() if isinstance(value, dict) and key in conf]:
+        conf[key] = checked(f"{config_file}: {key}", conf[key] or {}, dict)
     return argparse.Namespace(**(defaults | located(conf, config_file.parent)))
 
 

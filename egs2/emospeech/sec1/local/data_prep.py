@@ -22,11 +22,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.datadir import DataSet, draw_evenly, write_data_dirs
 from espnet2_secap.data.io import atomic_write, bad_id, make_dir, read_kaldi
 from espnet2_secap.data.text_file import read_names
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.metric.words import load_words, named
+from espnet2_secap.values import Count, Seed
 
 SPEAKERS = [re.compile(p) for p in (r"(tx_emotion_\d{3})\d{8}", r"(tx_xiao_\d{5})\d{8}", r"(tx_emulate_\d+)_.*")]
 SETS = ("train", "valid", "test")
@@ -40,7 +42,7 @@ HOW_TO_GET = (
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="", help="folder that holds dataset/ (or that folder itself)")
     parser.add_argument("--output", default="data", help="where to make train/ valid/ test/ (default: data)")
     parser.add_argument("--labels", default="", help="file `id emotion` (default: dataset/labels.txt if there)")
@@ -50,9 +52,9 @@ def get_parser() -> argparse.ArgumentParser:
             default="",
             help=f"file with the ids of {name} (default: dataset/{name}.txt if there)",
         )
-    parser.add_argument("--num_valid", type=int, help="size of valid without a list (default: 1/10, at most 600)")
-    parser.add_argument("--num_test", type=int, help="size of test without a list (default: 1/10, at most 600)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
+    parser.add_argument("--num_valid", type=of(Count), help="size of valid without a list (default: 1/10, at most 600)")
+    parser.add_argument("--num_test", type=of(Count), help="size of test without a list (default: 1/10, at most 600)")
+    parser.add_argument("--seed", type=of(Seed), default=0, help="of the split (default: 0)")
     parser.add_argument("--words", default="zh", help="words file that names the emotions (default: zh)")
     return parser
 

@@ -27,10 +27,12 @@ from pretrain_common import (
 from pretrain_conv import KERNELS, STRIDES, extract_features, fourier_filters
 from pretrain_targets import SAMPLE_RATE, SHIFT, WINDOW, assign, count_frames, kmeans, log_mel, pitch, tempo
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.audio import BadAudio, read_audio
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.progress import progress
+from espnet2_secap.values import Count, Positive, Seed, Share
 
 BIAS = 0.1  # about what a filter gives for quiet speech
 
@@ -40,31 +42,31 @@ class HubertConfig:
     """Sizes and training of the mini HuBERT."""
 
     conv_dim: tuple[int, int] = (512, 128)  # filters over a frame, and what is made of them
-    hidden_size: int = 192
-    intermediate_size: int = 640
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    num_conv_pos_embeddings: int = 32
-    num_conv_pos_embedding_groups: int = 8
+    hidden_size: Count = 192
+    intermediate_size: Count = 640
+    num_hidden_layers: Count = 4
+    num_attention_heads: Count = 4
+    num_conv_pos_embeddings: Count = 32
+    num_conv_pos_embedding_groups: Count = 8
     clusters: tuple[int, int, int] = (64, 32, 32)  # of log-mel energies, of pitch, of tempo
-    steps: int = 620
-    batch_seconds: float = 16.0
-    crop_seconds: float = 2.4
-    mask_share: float = 0.3
-    mask_frames: int = 8
+    steps: Count = 620
+    batch_seconds: Positive = 16.0
+    crop_seconds: Positive = 2.4
+    mask_share: Share = 0.3
+    mask_frames: Count = 8
     target_weights: tuple[float, float, float] = (1.0, 1.5, 1.0)  # of these
-    lr: float = 4.0e-3
-    max_hours: float = 2.0  # of a larger corpus, as many utterances are drawn
-    seed: int = 0
-    threads: int = 2
+    lr: Positive = 4.0e-3
+    max_hours: Positive = 2.0  # of a larger corpus, as many utterances are drawn
+    seed: Seed = 0
+    threads: Count = 2
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train_set", type=Path, required=True, help="data directory with wav.scp")
     parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
     parser.add_argument("--config", type=Path, help="YAML file; its section `hubert` sets sizes and steps")
-    parser.add_argument("--seed", type=int, help="of all that is drawn, instead of the configuration's")
+    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
     return parser
 
 

@@ -30,10 +30,12 @@ from pretrain_common import (
     start,
 )
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import read_captions, read_kaldi
 from espnet2_secap.errors import cli
 from espnet2_secap.progress import progress
 from espnet2_secap.text.prompts import read_prompts
+from espnet2_secap.values import Amount, Count, Natural, Positive, Seed, Share
 
 IGNORE = -100
 SPECIAL = 3 + 256  # <unk> <s> </s> and one piece per byte
@@ -43,35 +45,35 @@ SPECIAL = 3 + 256  # <unk> <s> </s> and one piece per byte
 class LLMConfig:
     """Sizes and training of the mini LLaMA."""
 
-    merges: int = 300  # pieces of the vocabulary beyond single characters
-    hidden_size: int = 256
-    intermediate_size: int = 512
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    max_position_embeddings: int = 512
+    merges: Natural = 300  # pieces of the vocabulary beyond single characters
+    hidden_size: Count = 256
+    intermediate_size: Count = 512
+    num_hidden_layers: Count = 4
+    num_attention_heads: Count = 4
+    max_position_embeddings: Count = 512
     tie_word_embeddings: bool = False
-    steps: int = 400
-    batch_tokens: int = 700
-    lr: float = 1.5e-3
-    hinted: float = 0.4  # share of sequences with hints
-    own_hints: float = 0.3  # share of these whose hints are of the very caption that is to be said
-    max_hints: int = 16
-    hint_noise: float = 0.5  # noise on the hints, in standard deviations of the embeddings
-    instructed: float = 0.7  # share of sequences with an instruction
-    transcribed: float = 0.0  # share of sequences that say a transcription instead: more text, where captions are few
-    seed: int = 0
-    threads: int = 1
+    steps: Count = 400
+    batch_tokens: Count = 700
+    lr: Positive = 1.5e-3
+    hinted: Share = 0.4  # share of sequences with hints
+    own_hints: Share = 0.3  # share of these whose hints are of the very caption that is to be said
+    max_hints: Natural = 16
+    hint_noise: Amount = 0.5  # noise on the hints, in standard deviations of the embeddings
+    instructed: Share = 0.7  # share of sequences with an instruction
+    transcribed: Share = 0.0  # share of sequences that say a transcription instead: more text, where captions are few
+    seed: Seed = 0
+    threads: Count = 1
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train_set", type=Path, required=True, help="data directory with captions and text")
     parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
     parser.add_argument("--config", type=Path, help="YAML file; its section `llm` sets sizes and steps")
     parser.add_argument(
         "--prompts", default="", help="instructions, one per line; zh, en, ja: those of the package; empty: zh"
     )
-    parser.add_argument("--seed", type=int, help="of all that is drawn, instead of the configuration's")
+    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
     return parser
 
 

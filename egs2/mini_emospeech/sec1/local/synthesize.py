@@ -15,10 +15,12 @@ from annotate import captions_for
 from espeak import Espeak
 from plan import Utterance, draw_set
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import atomic_write, invert, make_dir, write_captions, write_kaldi
 from espnet2_secap.errors import cli
 from espnet2_secap.metric.words import load_words
 from espnet2_secap.progress import progress
+from espnet2_secap.values import Count, Seed
 
 SAMPLE_RATE = 16000
 MARGIN = 0.12  # seconds of room before and after the speech
@@ -27,13 +29,13 @@ FLOOR = -35.0  # dB: a stretch this far below the loudest one is a pause
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("data"), help="folder for the sets and wav/")
     parser.add_argument("--words", type=Path, default=Path("conf/words.json"), help="what each class is called")
     for name, size in (("train", 1200), ("valid", 100), ("test", 200)):
-        parser.add_argument(f"--n_{name}", type=int, default=size, help=f"utterances in the {name} set")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
-    parser.add_argument("--nj", type=int, default=2, help="parallel processes; no effect on the result")
+        parser.add_argument(f"--n_{name}", type=of(Count), default=size, help=f"utterances in the {name} set")
+    parser.add_argument("--seed", type=of(Seed), default=0, help="the same seed gives the same bytes")
+    parser.add_argument("--nj", type=of(Count), default=2, help="parallel processes; no effect on the result")
     return parser
 
 
