@@ -90,9 +90,14 @@ def _main(args: argparse.Namespace) -> None:
         failures.append(recording)
         _tell(f"warning: {shorten(recording.path, 500)}: {why}")
 
+    def noted(recording: Recording, note: str) -> None:
+        _tell(f"note: {shorten(recording.path, 500)}: {note}")
+
     try:
         good = readable(recordings, failed)
-        captioner = FileCaptioner(_loader(args, options), journal, options.batch_size, args.max_seconds, args.seed)
+        captioner = FileCaptioner(
+            _loader(args, options), journal, options.batch_size, args.max_seconds, args.seed, noted
+        )
         results = progress(captioner.run(good, failed), total=len(good), desc="captioning recordings")
         rows = _print_in_order(results, args.output) if good else []
         if args.output and rows:

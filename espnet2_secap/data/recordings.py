@@ -3,6 +3,7 @@
 A file gives the same samples as stage 2 would store: 16 bits, channels averaged, resampled with soxr.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -120,9 +121,12 @@ def load_recording(path: str | Path, fs: int) -> np.ndarray:
         SecError: the path, why it cannot be read, and what to do.
     """
     try:
-        return to_float(read_recording(path, fs))
+        made = decode_recording(path, fs)
     except BadAudio as err:
         raise SecError(f"{path}: {err}") from err
+    for note in made.notes:
+        logging.warning(f"{path}: {note}")
+    return to_float(made.pcm)
 
 
 def check_rate(path: str | Path, rate: float) -> None:
@@ -175,14 +179,16 @@ def decode_recording(path: str | Path, fs: int) -> Decoded:
     """Read an audio or video file as mono PCM at `fs` Hz, by libsndfile or else by ffmpeg.
 
     Returns:
-        what `data.audio.decode` gives.
+        what `data.audio.decode` gives, with notes on what its header gets wrong.
 
     Raises:
         BadAudio: why it cannot be read, without the path.
     """
     header = check_recording(path)
     if header is not None:
-        return decode(path, fs, header, MOST)
+        made = decode(path, fs, header, MOST)
+        made.notes = [*header.found.notes, *made.notes]
+        return made
     try:
         with decoded(path) as made:
             return decode(made, fs, longest=MOST)

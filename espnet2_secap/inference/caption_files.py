@@ -10,7 +10,7 @@ import numpy as np
 
 from espnet2_secap.data import audio
 from espnet2_secap.data.audio import BadAudio
-from espnet2_secap.data.recordings import check_recording, read_recording, to_float
+from espnet2_secap.data.recordings import check_recording, decode_recording, read_recording, to_float
 from espnet2_secap.data.silence import cut_at_silence
 from espnet2_secap.data.sources import Recording
 from espnet2_secap.errors import SecError
@@ -81,6 +81,7 @@ class FileCaptioner:
         batch_size: pieces that are captioned together.
         max_seconds: longest piece; if None the model's longest training utterance, or 30 s where it is unknown.
         seed: of sampling; each batch has a seed of its own.
+        noted: is told what a recording's header gets wrong, and what is clipped.
     """
 
     def __init__(
@@ -90,9 +91,11 @@ class FileCaptioner:
         batch_size: int = 16,
         max_seconds: float | None = None,
         seed: int = 0,
+        noted: Callable[[Recording, str], None] = lambda recording, note: None,
     ):
         self._load, self._model = load, None
         self.journal, self.batch_size, self.max_seconds, self.seed = journal, batch_size, max_seconds, seed
+        self.noted = noted
 
     @property
     def model(self) -> Model:
@@ -143,7 +146,10 @@ class FileCaptioner:
         # The journal is this model's: a recording that fails again does not need it loaded.
         fs = next((kept["fs"] for kept in self.journal.recordings.values()), None) or self.model.fs
         stamp = _stamp(recording.path)
-        pcm = read_recording(recording.path, fs)
+        decoded = decode_recording(recording.path, fs)
+        pcm = decoded.pcm
+        for note in decoded.notes:
+            self.noted(recording, note)
         longest = self.max_seconds or self.model.max_seconds or LONGEST
         least = max(self.model.min_samples, round(audio.SHORTEST * fs))
         if len(pcm) < least:

@@ -10,16 +10,15 @@ from pathlib import Path
 import torch
 
 from espnet2_secap.data.io import read_yaml
-from espnet2_secap.data.utterances import Utterances, scp_of
+from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.decoder.options import SetOptions
-from espnet2_secap.errors import SecError
 from espnet2_secap.inference.consensus import consensus, consensus_of
 from espnet2_secap.inference.outputs import NAME
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.process.jobs import Journal, file_digest, fingerprint, share, stamps
 from espnet2_secap.progress import progress
-from espnet2_secap.tasks.experiment import absolute, located, named_files
-from espnet2_secap.tasks.front_end import check_rates, stored_front_end
+from espnet2_secap.tasks.experiment import located, named_files
+from espnet2_secap.tasks.front_end import check_input
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
 
@@ -72,7 +71,7 @@ def decode_set(job: Job, options: SetOptions) -> None:
         prompt=options.prompt,
         options=options,
     )
-    _check_input(job.data_dir, utterances, speech2caption)
+    check_input(job.data_dir, utterances, speech2caption.model.encoder, speech2caption.train_args.front_end)
     sentences = SentenceEncoder(options.similarity_model, options.device) if options.similarity_model else None
     reading = ahead(lambda number: [utterances.read(utt) for utt in batches[number]], todo)
     for number, speech in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
@@ -91,28 +90,6 @@ def ahead(read: Callable, keys: Sequence) -> Iterator[tuple]:
             if at + 1 < len(keys):
                 coming = pool.submit(read, keys[at + 1])
             yield key, ready
-
-
-def _check_input(data_dir: str, utterances: Utterances, speech2caption: Speech2Caption) -> None:
-    """See that the folder holds what the model takes."""
-    encoder, front_end = speech2caption.model.encoder, speech2caption.train_args.front_end
-    if utterances.raw != (encoder.sampling_rate is not None):
-        kind = "audio" if utterances.raw else "stored features"
-        other = "stored features (dump/<tag>/<set>)" if utterances.raw else "audio (dump/raw/<set>)"
-        raise SecError(f"--data_dir {data_dir}: holds {kind}, the model takes {other}")
-    if utterances.raw:
-        check_rates([scp_of(data_dir)], encoder.sampling_rate)
-        return
-    here = stored_front_end(scp_of(data_dir))
-    # Its paths are those of the recipe's folder; the model's are those of this process.
-    same, ours = absolute(located(here, Path(data_dir))), absolute(front_end)
-    differing = [key for key, value in same.items() if ours and value != ours.get(key)]
-    if differing:
-        key = differing[0]
-        raise SecError(
-            f"--data_dir {data_dir}: its features have {key} {here[key]}, the model was trained with {front_end[key]};"
-            " run stage 3 with the model's front-end (its config.yaml)"
-        )
 
 
 def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:

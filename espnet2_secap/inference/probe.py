@@ -76,6 +76,7 @@ def probe_model(model_file: str, args: argparse.Namespace) -> dict:
 
     A set that is named twice is tested once; the training set is no test set, and a note says so.
     """
+    from espnet2_secap.tasks.front_end import check_input
     from espnet2_secap.tasks.sec import SECTask
 
     if len(args.label_dirs) != 1 + len(args.test_dirs):
@@ -83,12 +84,15 @@ def probe_model(model_file: str, args: argparse.Namespace) -> dict:
     pairs = list(zip([args.train_dir, *args.test_dirs], args.label_dirs, strict=True))
     label_dir_of = dict(reversed(pairs))
     test_dirs = _other_dirs(args.train_dir, args.test_dirs)
-    model, _ = SECTask.build_model_from_file(None, model_file, args.device)
+    model, trained = SECTask.build_model_from_file(None, model_file, args.device)
+    sets = {folder: Utterances(folder) for folder in (args.train_dir, *test_dirs)}
+    for folder, utterances in sets.items():
+        check_input(folder, utterances, model.encoder, trained.front_end)
     train, test = (
         {
             (folder, utt): vector
             for folder in folders
-            for utt, vector in embed(model, Utterances(folder), args.batch_size, args.device).items()
+            for utt, vector in embed(model, sets[folder], args.batch_size, args.device).items()
         }
         for folders in ([args.train_dir], test_dirs)
     )

@@ -1,17 +1,24 @@
 """From a waveform to what a model was trained on: config.yaml tells it, and so the model can caption audio."""
 
 import argparse
+import inspect
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from espnet2_secap.data.io import good_lines, read_shapes
+from espnet2_secap.data.io import good_lines, read_shapes, read_yaml
 from espnet2_secap.data.text_file import read_json
+from espnet2_secap.data.utterances import Utterances, scp_of
 from espnet2_secap.errors import SecError
 from espnet2_secap.feats.extract import encode
+from espnet2_secap.model.checkpoint import split_source
+from espnet2_secap.tasks.experiment import located
 from espnet2_secap.tasks.parts import CHOICES
+
+LOOKED_AT = 1000  # recordings of a set whose sampling rate is looked at, spread over it
 
 
 def stored_front_end(data_path: str | Path) -> dict:
@@ -83,23 +90,99 @@ def _longest(args: argparse.Namespace) -> int:
 
 
 def check_rates(scps: Iterable[str | Path], sampling_rate: int) -> None:
-    """See that the first recording of each wav.scp has the sampling rate that the encoder takes.
+    """See that the recordings of each wav.scp have the sampling rate that the encoder takes: all, or `LOOKED_AT`.
 
     Raises:
-        SecError: it has another.
+        SecError: one has another.
     """
     import soundfile
 
     for path in scps:
-        _, utt, wav = good_lines(path)[0]
-        try:
-            rate = soundfile.info(wav).samplerate
-        except (soundfile.LibsndfileError, OSError):
-            continue  # the reader says what is wrong with it
-        if rate != sampling_rate:
+        lines = good_lines(path)
+        for _, utt, wav in lines[:: -(-len(lines) // LOOKED_AT) or 1]:
+            try:
+                rate = soundfile.info(wav).samplerate
+            except (soundfile.LibsndfileError, OSError):
+                continue  # the reader says what is wrong with it
+            if rate != sampling_rate:
+                raise SecError(
+                    f"{path}: {utt}: is sampled at {rate} Hz, the encoder takes {sampling_rate} Hz;"
+                    f" run stage 2 again with --fs {sampling_rate}"
+                )
+
+
+def differences(here: dict, there: dict) -> list[str]:
+    """Keys in which two front-ends differ, of those that both have; but for the length of what was seen.
+
+    An encoder's options that are left out have their defaults; paths are compared by what they lead to.
+    """
+    one, other = _complete(here), _complete(there)
+    return [key for key in one if key in other and key != "max_seconds" and one[key] != other[key]]
+
+
+def _complete(conf: dict) -> dict:
+    if "encoder_conf" not in conf:
+        return conf
+    parameters = inspect.signature(CHOICES["encoder"].get_class(conf["encoder"]).__init__).parameters.values()
+    full = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+    full |= conf["encoder_conf"]
+    if isinstance(full.get("path"), str):
+        full["path"] = os.path.realpath(os.path.expanduser(full["path"]))
+    if str(full.get("layer")).isdigit():
+        full["layer"] = int(full["layer"])
+    return conf | {"encoder_conf": full}
+
+
+def check_input(data_dir: str | Path, utterances: Utterances, encoder: torch.nn.Module, front_end: dict) -> None:
+    """See that a folder of dumped audio or features holds what a trained model takes.
+
+    Args:
+        data_dir: dump/raw/<set> or dump/<tag>/<set>.
+        utterances: its reader.
+        encoder: the model's.
+        front_end: of its config.yaml.
+
+    Raises:
+        SecError: it holds features for audio or the reverse, audio of another sampling rate, features of another
+            front-end.
+    """
+    if utterances.raw != (encoder.sampling_rate is not None):
+        kind = "audio" if utterances.raw else "stored features"
+        other = "stored features (dump/<tag>/<set>)" if utterances.raw else "audio (dump/raw/<set>)"
+        raise SecError(f"{data_dir}: holds {kind}, the model takes {other}")
+    if utterances.raw:
+        check_rates([scp_of(data_dir)], encoder.sampling_rate)
+        utterances.fs = encoder.sampling_rate
+        return
+    here = located(stored_front_end(scp_of(data_dir)), Path(data_dir))  # its paths are those of the recipe
+    for key in differences(here, front_end):
+        raise SecError(
+            f"{data_dir}: its features have {key} {here[key]}, the model was trained with {front_end[key]};"
+            " run stage 3 with the model's front-end (its config.yaml)"
+        )
+
+
+def check_start(source: str, front_end: dict) -> None:
+    """See that a model file to start from was trained on what is trained on now.
+
+    Args:
+        source: of --init_model. Parts that hear nothing (decoder, projection) may come from anywhere.
+        front_end: what is trained on now; nothing is compared where it or that of the other is not known.
+
+    Raises:
+        SecError: in which keys the front-ends differ.
+    """
+    path, parts = split_source(source)
+    config = Path(path).parent / "config.yaml"
+    if parts is not None and not {"bridge", "encoder"} & set(parts) or not front_end or not config.is_file():
+        return
+    there = located(read_yaml(config), config.parent).get("front_end") or {}
+    for key in differences(front_end, there):
+        if key != "dtype":  # of the same features, rounded
             raise SecError(
-                f"{path}: {utt}: is sampled at {rate} Hz, the encoder takes {sampling_rate} Hz;"
-                f" run stage 2 again with --fs {sampling_rate}"
+                f"--init_model {source}: was trained on features with {key} {there[key]}, these have {front_end[key]};"
+                " start from a model of the same features, or give the parts to start from, such as"
+                f" {path}:projection"
             )
 
 
@@ -155,4 +238,12 @@ class FrontEnd:
         if self.extractor is None:
             return waves
         feats = [torch.from_numpy(one) for one in encode(waves, self.extractor, self.device)]
-        return [one.half().float() for one in feats] if self.half else feats
+        if not self.half:
+            return feats
+        feats = [one.half().float() for one in feats]  # as stage 3 stored them
+        if not all(one.isfinite().all() for one in feats):
+            raise SecError(
+                "this audio's features are too large for float16, in which the model's were stored; train it with"
+                " --feats_dtype float32"
+            )
+        return feats

@@ -25,7 +25,7 @@ from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.tasks import made_from
 from espnet2_secap.tasks.experiment import portable, read_config
-from espnet2_secap.tasks.front_end import describe, set_input_size
+from espnet2_secap.tasks.front_end import check_start, describe, set_input_size
 from espnet2_secap.tasks.lengths import check_lengths
 from espnet2_secap.tasks.options import TaskOptions
 from espnet2_secap.tasks.parts import CHOICES, OPTIONAL
@@ -170,8 +170,10 @@ class SECTask(AbsTask):
         size = humanfriendly.parse_size(size) if isinstance(size, str) else size
         iter_options.max_cache_size = 0.0
         dataset = super().build_dataset(args, iter_options, keys_to_load)
+        loaders = dataset.loader_dict
+        if hasattr(loaders.get("speech"), "rate"):  # ESPnet refuses recordings of another one
+            loaders["speech"].rate = args.front_end.get("sampling_rate")
         if size > 0:
-            loaders = dataset.loader_dict
             loaders["speech"] = CachedLoader(loaders["speech"], size, shared=args.num_workers > 0)
         return dataset
 
@@ -192,8 +194,8 @@ class SECTask(AbsTask):
             parts[kind] = CHOICES[kind].build(getattr(args, kind), getattr(args, f"{kind}_conf"), **given)
             if kind == "encoder":
                 given["input_size"] = parts[kind].output_size()
-                if not args.front_end:  # a trained model's stays
-                    args.front_end = describe(args, parts[kind])
+                if not args.front_end or args.train_data_path_and_name_and_type:  # a trained model's stays
+                    args.front_end = describe(args, parts[kind]) or args.front_end
             elif kind == "text_encoder":
                 given["text_size"] = parts[kind].output_size()
         if model_class.makes:
@@ -205,6 +207,7 @@ class SECTask(AbsTask):
             check_lengths(args, decoder, parts["bridge"], template)
         model = CHOICES["model"].build(args.model, args.model_conf, **parts)
         for source in () if resumed else args.init_model:
+            check_start(source, args.front_end)
             loaded = init_model(model, source)
             rest = sorted({key.split(".")[0] for key in model.state_dict()} - set(loaded))
             logging.info(f"{', '.join(loaded)} start from {source}" + (f"; {', '.join(rest)} do not" if rest else ""))

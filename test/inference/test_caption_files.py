@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile as sf
+from sounds import content, noise, patched, tone
 
 from espnet2_secap.data.sources import find_recordings
 from espnet2_secap.inference import caption_files
@@ -116,3 +117,20 @@ def test_headers_are_looked_at_before_anything_is_loaded(recordings, tmp_path):
 def test_captions_fit_on_one_line():
     assert one_line(" a\tb\r\n\x00c\x85d  e ") == "a b c d e"
     assert one_line("语速较快，\u200d愤怒") == "语速较快，\u200d愤怒"
+
+
+def test_what_headers_get_wrong_and_what_is_clipped_is_told(tmp_path):
+    """Kinds: a container's header is believed; levels. The captions are of all that is there."""
+    (tmp_path / "a.wav").write_bytes(patched(content(noise(1, FS), FS), 40, 4000))
+    (tmp_path / "b.wav").write_bytes(content(3.0 * tone(1, FS), FS, subtype="FLOAT"))
+    (tmp_path / "c.wav").write_bytes(content(8.0 * tone(1, FS), FS, subtype="FLOAT"))
+    told, failures = [], {}
+    captioner = FileCaptioner(
+        Loudness, Journal(None, ""), noted=lambda recording, note: told.append(f"{recording.id}: {note}")
+    )
+    recordings = find_recordings([str(tmp_path)])[0]
+    found = dict(captioner.run(recordings, lambda recording, why: failures.update({recording.id: why})))
+    assert [row.candidates[0]["text"].split()[0] for row in found[0] + found[1]] == ["8000", "8000"]
+    assert told[0] == "a: with less in the header than there is, read to the end"
+    assert told[1].startswith("b: clipped at full scale, up to 5") and len(told) == 2
+    assert failures == {"c": "has float samples up to 4.0, expected -1 to 1; scale it"}

@@ -48,10 +48,13 @@ def corpus(tmp_path, monkeypatch):
         return base
 
     class Means(torch.nn.Module):
+        encoder = argparse.Namespace(sampling_rate=None)  # stored features
+
         def q_embedding(self, speech, lengths):
             return speech, torch.ones(speech.shape[:2], dtype=torch.bool)
 
-    monkeypatch.setattr(SECTask, "build_model_from_file", classmethod(lambda *args, **kwargs: (Means(), None)))
+    known = argparse.Namespace(front_end={})
+    monkeypatch.setattr(SECTask, "build_model_from_file", classmethod(lambda *args, **kwargs: (Means(), known)))
     return make
 
 

@@ -17,7 +17,15 @@ from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.encoder.stored import StoredEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.speech2caption import Speech2Caption
-from espnet2_secap.tasks.front_end import FrontEnd, check_rates, describe, set_input_size
+from espnet2_secap.tasks.front_end import (
+    FrontEnd,
+    check_input,
+    check_rates,
+    check_start,
+    describe,
+    differences,
+    set_input_size,
+)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +149,85 @@ def test_raw_audio_at_another_rate_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "wav.scp").write_text(f"a {tmp_path}/a.wav\n")
     with pytest.raises(SecError, match="a: is sampled at 8000 Hz, the encoder takes 16000 Hz; run stage 2 again"):
         check_rates([tmp_path / "wav.scp"], 16000)
+
+
+def test_one_recording_of_another_rate_among_many_is_found(tmp_path):
+    for utt, rate in (("a", 16000), ("b", 16000), ("c", 8000), ("d", 16000)):
+        soundfile.write(tmp_path / f"{utt}.wav", np.ones(800) / 2, rate)
+    (tmp_path / "wav.scp").write_text("".join(f"{utt} {tmp_path}/{utt}.wav\n" for utt in "abcd"))
+    with pytest.raises(SecError, match="wav.scp: c: is sampled at 8000 Hz, the encoder takes 16000 Hz"):
+        check_rates([tmp_path / "wav.scp"], 16000)
+
+
+HUBERT = {"encoder": "s3prl", "encoder_conf": {"upstream": "fbank", "layer": "last"}, "sampling_rate": 16000}
+
+
+@pytest.mark.parametrize(
+    ("other", "keys"),
+    [
+        ({}, []),
+        ({"max_seconds": 3.0}, []),
+        ({"frame_shift": 160}, []),  # one of them does not say it
+        ({"encoder_conf": {"upstream": "fbank"}}, []),  # the default
+        ({"encoder_conf": {"upstream": "fbank", "layer": 1}}, ["encoder_conf"]),
+        ({"encoder_conf": {"upstream": "mfcc"}}, ["encoder_conf"]),
+        ({"encoder_conf": {"upstream": "fbank", "path": "x"}}, ["encoder_conf"]),
+        ({"sampling_rate": 8000}, ["sampling_rate"]),
+        ({"encoder": "stored", "encoder_conf": {}}, ["encoder", "encoder_conf"]),
+    ],
+)
+def test_front_ends_are_compared_by_what_they_mean(other, keys):
+    assert differences(HUBERT, HUBERT | other) == keys
+
+
+def test_paths_are_compared_by_what_they_lead_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hubert").mkdir()
+    ways = ["hubert", "./hubert", str(tmp_path / "hubert"), "hubert/../hubert"]
+    confs = [HUBERT | {"encoder_conf": {"upstream": "hf_hubert_custom", "path": path, "layer": "2"}} for path in ways]
+    assert all(differences(confs[0], conf) == [] for conf in confs)
+
+
+def test_a_start_from_a_model_of_other_features_is_refused(recipe):
+    """Same shapes, another layer or upstream: the bridge would hear noise."""
+    exp = recipe / "exp" / "sec_caption_hubert"
+    model = f"{exp}/valid.loss.best.pth"
+    ours = {
+        "encoder": "s3prl",
+        "encoder_conf": {"upstream": "hf_hubert_custom", "path": str(recipe / "hubert"), "layer": 2},
+        "sampling_rate": 16000,
+        "frame_shift": 320,
+        "dtype": "float32",
+    }
+    check_start(model, ours)
+    check_start(model, {})
+    for other in (ours | {"sampling_rate": 8000}, ours | {"encoder_conf": ours["encoder_conf"] | {"layer": 1}}):
+        with pytest.raises(
+            SecError, match=r"--init_model .*: was trained on features with (sampling_rate|encoder_conf)"
+        ):
+            check_start(model, other)
+        with pytest.raises(SecError, match="was trained on features with"):
+            check_start(f"{model}:bridge,projection", other)
+        check_start(f"{model}:projection", other)
+
+
+def test_probing_refuses_features_of_another_front_end(recipe, tmp_path):
+    other = shutil.copytree(recipe / "dump" / "hubert" / "test", tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"sampling_rate": 8000}))
+    utterances = Utterances(other)
+    with pytest.raises(SecError, match="other: its features have sampling_rate 8000, the model was trained with 16000"):
+        check_input(other, utterances, StoredEncoder(32), config)
+    check_input(recipe / "dump" / "hubert" / "test", utterances, StoredEncoder(32), config)
+
+
+def test_features_too_large_for_16_bits_are_refused(recipe, monkeypatch):
+    speech2caption = Speech2Caption.from_pretrained(recipe / "exp" / "sec_caption_hubert")
+    front_end = speech2caption.front_end
+    taken = front_end.extractor.forward
+    front_end.extractor.forward = lambda *speech: (taken(*speech)[0] * 1e6, taken(*speech)[1])
+    with pytest.raises(SecError, match="too large for float16"):
+        front_end([np.ones(16000, np.float32)])
 
 
 def test_the_width_of_stored_features(tmp_path):

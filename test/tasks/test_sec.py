@@ -171,3 +171,27 @@ def test_two_processes_share_every_batch(corpus):
     whole = sampler.epoch(3)
     assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
     assert all(len(share) == 2 for part in shares for share in part)
+
+
+def test_raw_audio_of_another_rate_is_never_trained_on(corpus, caption_conf, tmp_path, capsys, monkeypatch):
+    """Kind: rates. One recording of eight has another; it is named before the first step, and refused in any case."""
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    for name in ("captions", "text", "utt2emo"):
+        (tmp_path / name).write_bytes((corpus / name).read_bytes())
+    utts = [line.split()[0] for line in (corpus / "text").read_text().splitlines()]
+    for utt in utts:
+        soundfile.write(tmp_path / f"{utt}.wav", 0.1 * rng.standard_normal(4000), 8000 if utt == "u5" else 16000)
+    (tmp_path / "wav.scp").write_text("".join(f"{utt} {tmp_path}/{utt}.wav\n" for utt in utts))
+    (tmp_path / "shape").write_text("".join(f"{utt} 4000\n" for utt in utts))
+    conf = yaml.safe_load(open(caption_conf)) | {"encoder": "s3prl", "encoder_conf": {"upstream": "fbank_no_cmvn"}}
+    conf["bridge_conf"] = BRIDGE | {"encoder_width": 16}
+    raw = write(tmp_path / "raw.yaml", conf)
+    args = command(tmp_path, tmp_path / "exp", raw, [("speech", "wav.scp", "sound"), CAPTION])
+    with pytest.raises(SystemExit):
+        sec_train.main(args)
+    assert "wav.scp: u5: is sampled at 8000 Hz, the encoder takes 16000 Hz" in capsys.readouterr().err
+    monkeypatch.setattr("espnet2_secap.tasks.front_end.LOOKED_AT", 1)
+    with pytest.raises(RuntimeError, match="Sampling rates are mismatched: 16000 != 8000"):
+        sec_train.main(args)
