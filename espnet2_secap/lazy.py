@@ -4,6 +4,7 @@ A finder in `sys.meta_path` gives chosen modules another loader. What is asked o
 reaches only modules that have not been imported yet; a name that is not installed is ignored.
 """
 
+import abc
 import importlib
 import sys
 import threading
@@ -211,3 +212,68 @@ def without_prints(module: str) -> None:
     """Import a module without what it prints while it is imported."""
     _silent.add(module)
     _install()
+
+
+HEAVY = ("torch", "torchaudio", "transformers", "tokenizers", "safetensors", "peft", "sklearn", "matplotlib")
+
+
+class _HollowMeta(abc.ABCMeta):
+    """The class of classes that stand for what a module of HEAVY has; what is derived from one is an ordinary class."""
+
+    def __getattr__(cls, name: str) -> object:
+        if name.startswith("__") or "_hollow" not in vars(cls):
+            raise AttributeError(name)
+        return _hollow(f"{cls.__name__}.{name}")
+
+    def __or__(cls, other: object) -> object:
+        return object  # of annotations
+
+    __ror__ = __or__
+
+
+def _hollow(name: str) -> type:
+    """A class that can be called, subclassed, subscripted, and used as a decorator."""
+    body = {
+        "_hollow": True,
+        "__init__": lambda self, *args, **kwargs: None,
+        "__call__": lambda self, function=None, *args, **kwargs: function,
+        "__class_getitem__": classmethod(lambda cls, item: cls),
+    }
+    return _HollowMeta(name, (), body)
+
+
+class _HollowModule(types.ModuleType):
+    __path__: list[str] = []
+    __version__ = "2.11.0"  # ESPnet compares versions when it is imported
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        setattr(self, name, _hollow(f"{self.__name__}.{name}"))
+        return vars(self)[name]
+
+
+class _HollowFinder:
+    def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
+        return ModuleSpec(name, self, is_package=True) if name.partition(".")[0] in HEAVY else None
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        return _HollowModule(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+def without_torch() -> None:
+    """Let torch and its like (HEAVY) be imported as hollow modules: what they define has a name and computes nothing.
+
+    For a process that only looks at classes, their options and their checks: it imports all of them in 0.3 s instead
+    of 2. Nothing can be built in it.
+
+    Raises:
+        RuntimeError: torch has been imported.
+    """
+    if "torch" in sys.modules and not isinstance(sys.modules["torch"], _HollowModule):
+        raise RuntimeError("torch has been imported already")
+    if not any(isinstance(finder, _HollowFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _HollowFinder())

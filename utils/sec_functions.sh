@@ -5,10 +5,22 @@
 die() { echo "sec.sh: error: $*" >&2; exit 1; }
 log() { echo "$(date '+%H:%M:%S') $*"; }
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
+# check_recipe [OPTIONS]: sec_check with all options of sec.sh, and what is derived from them
+check_recipe() {
+    local name options=() IFS=$' \n'
+    for name in $(sed -nE 's/^  --([a-z_]+) .*/\1/p' <<< "${help_message}") feats_dir feats_scp decode_dir lm_prompts; do
+        case ${name} in
+            *_args | *_opts) split "${!name}"; options+=("${name}=$(IFS=$'\x1f'; echo "${parts[*]}")") ;;
+            *) options+=("${name}=${!name}") ;;
+        esac
+    done
+    env -u SEC_RUN python3 -m espnet2_secap.bin.sec_check "$@" "${options[@]}"
+}
 runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
 # stage_begins N TITLE: print it, and measure time and memory of stage N until the next one begins or this script ends.
 # However the script ends (kill -9 apart), it then prints a table of its stages.
 stage_begins() {
+    stage_ends
     if [ -z "${stages_file:-}" ]; then
         stages_file=${expdir}/.stages.tsv
         trap stages_end EXIT
@@ -19,6 +31,21 @@ stage_begins() {
     fi
     stages begin --stage "$1" --title "$2" || true # no run fails because it cannot be measured
     log "Stage $1: $2"
+    stage_now=$1
+    [ -z "${help_message:-}" ] || check_recipe --begin "$1" || true
+}
+# stage_ends: note the end of the stage that has begun last, if any; what stages 1 and 2 have made is checked at once
+stage_ends() {
+    local dset before=${stage_now:-}
+    stage_now=
+    [ -n "${before}" ] && [ -n "${help_message:-}" ] || return 0
+    check_recipe --end "${before}" || true
+    if [ "${before}" = 1 ]; then
+        for dset in "${sets[@]}"; do
+            [ -s "data/${dset}/wav.scp" ] || die "data/${dset}/wav.scp: local/data.sh ended well and did not make it"
+        done
+    fi
+    [ "${before}" -gt 2 ] || [ "${stop_stage}" -le "${before}" ] || check_recipe --again $((before + 1)) || exit 1
 }
 stages() {
     local action=$1; shift
@@ -39,13 +66,9 @@ unique() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++'; }
 # read_sets: the names of the test sets -> array tests, of all sets -> array sets, each once, whatever roles it has; and
 # what can be wrong in options that hold options
 read_sets() {
-    local dset option
+    local option
     # shellcheck disable=SC2206
     tests=(${test_sets})
-    for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
-        [[ ${dset} =~ ^[[:alnum:]_][[:alnum:]_.+-]*$ ]] ||
-            die "set '${dset}': its name may hold letters, digits and _ . + - only"
-    done
     mapfile -t tests < <(unique "${tests[@]}")
     # shellcheck disable=SC2034 # sec.sh reads it
     mapfile -t sets < <(unique "${train_set}" "${valid_set}" "${tests[@]}")
@@ -102,9 +125,6 @@ job() {
 # DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; missing files are omitted.
 train() {
     local exp=$1 config=$2 args=$3 names=$4 data=() processes=() split dset name path threads; shift 4
-    [ -f "${config}" ] || die "${config}: no such configuration"
-    [ "${feats_type} ${feats_normalize}" != "raw global_mvn" ] ||
-        die "--feats_normalize global_mvn needs stored features: give --feats_type extracted, or --feats_normalize ''"
     for split in train valid; do
         dset=${train_set}; [ "${split}" = train ] || dset=${valid_set}
         need "${sec_stats_dir}/${dset}/speech_shape" 4

@@ -39,9 +39,9 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv=None) -> argparse.Namespace:
+def parse(argv=None, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
     """Command line over --config over defaults; an unknown key of the file is an error."""
-    parser = get_parser()
+    parser = parser or get_parser()
     args = parser.parse_args(argv)
     if args.config:
         conf = read_yaml(args.config)

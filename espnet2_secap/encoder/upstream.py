@@ -12,6 +12,7 @@ So we call the entry of S3PRL's hub that makes the upstream, and run the upstrea
 import contextlib
 import difflib
 import importlib
+import importlib.util
 import logging
 import math
 import re
@@ -257,19 +258,27 @@ def hub_entry(name: str) -> Callable[..., torch.nn.Module]:
     """Find an entry of S3PRL's hub, importing its module alone (`s3prl.hub` imports all of them: 10 s).
 
     Raises:
-        SecError: S3PRL has no such upstream; names that look alike are proposed.
+        SecError: as `hub_folder`.
     """
     patch_torchaudio()
-    import s3prl
+    return getattr(importlib.import_module(f"s3prl.upstream.{hub_folder(name)}.hubconf"), name)
 
-    entries = {}  # name -> folder of the hubconf.py that defines it
-    for file in sorted((Path(s3prl.__file__).parent / "upstream").glob("*/hubconf.py")):
+
+def hub_folder(name: str) -> str:
+    """The folder of s3prl/upstream whose hubconf.py defines an entry of the hub; nothing is imported.
+
+    Raises:
+        SecError: S3PRL has no such upstream; names that look alike are proposed.
+    """
+    place = Path(importlib.util.find_spec("s3prl").origin).parent
+    entries = {}
+    for file in sorted((place / "upstream").glob("*/hubconf.py")):
         for found in re.findall(r"^def (\w+)\(", file.read_text(encoding="utf-8"), re.M):
             entries[found] = file.parent.name
     if name not in entries or name.startswith("_"):
         alike = difflib.get_close_matches(name, entries, n=3) or ["hf_hubert_custom", "fbank"]
         raise SecError(f"--upstream {name}: S3PRL has no such upstream; did you mean {' or '.join(alike)}?")
-    return getattr(importlib.import_module(f"s3prl.upstream.{entries[name]}.hubconf"), name)
+    return entries[name]
 
 
 def patch_torchaudio() -> None:

@@ -178,13 +178,23 @@ class SECTask(AbsTask):
         return dataset
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:
-        """Builds the parts that the model declares, hands them over, and starts them from --init_model."""
+    def check_parts(cls, args: argparse.Namespace) -> tuple[type, list[str]]:
+        """Check the configurations of all parts; the model's class, and the optional kinds of part that are used.
+
+        Raises:
+            SecError: which part or key is unknown, missing or wrong.
+        """
         model_class = CHOICES["model"].get_class(args.model)
         optional = [kind for kind in OPTIONAL if getattr(args, kind) is not None]
         for kind in ("model", *model_class.parts, *optional):
             setattr(args, f"{kind}_conf", CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf")))
-        cls._check_data(args, model_class)
+        return model_class, optional
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:
+        """Builds the parts that the model declares, hands them over, and starts them from --init_model."""
+        model_class, optional = cls.check_parts(args)
+        cls.check_data(args, model_class)
         set_input_size(args)
         resumed = args.output_dir and args.resume and (Path(args.output_dir) / "checkpoint.pth").exists()
         parts, given = {}, {}
@@ -223,7 +233,7 @@ class SECTask(AbsTask):
             raise err if isinstance(err, SecError) else SecError(str(err)) from err
 
     @classmethod
-    def _check_data(cls, args: argparse.Namespace, model_class: type) -> None:
+    def check_data(cls, args: argparse.Namespace, model_class: type) -> None:
         """See that training and validation set have what the model needs, and read the categories."""
         needs = model_class.needs(args.model_conf)
         for split in ("train", "valid"):

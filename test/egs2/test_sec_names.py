@@ -78,6 +78,8 @@ def test_names_of_folders(recipe):
 
 
 def test_options_of_the_corpus_are_split_and_not_run(recipe):
+    for dset in ("train", "valid", "test"):
+        make_set(recipe, dset)
     done = sec(
         recipe, "--stop_stage", "1", "--local_data_opts", "--seed 3 --words $(touch evil) `touch evil`;touch evil"
     )
@@ -87,6 +89,8 @@ def test_options_of_the_corpus_are_split_and_not_run(recipe):
 
 
 def test_options_of_the_corpus_are_no_patterns(recipe):
+    for dset in ("train", "valid", "test"):
+        make_set(recipe, dset)
     done = sec(recipe, "--stop_stage", "1", "--local_data_opts", "--prompts u*.wav")
     assert done.returncode == 0, done.stderr
     assert (recipe / "told").read_text().splitlines() == ["--prompts", "u*.wav"]

@@ -81,14 +81,13 @@ help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | 
 set -f # what is split at blanks (local_data_opts, align_args, ...) is never matched against files
 [ $# -eq 0 ] || die "unexpected argument '$1'; options are --name value"
 
+[[ ${fs,,} =~ ^([0-9]+)(\.[0-9]{1,3})?k(hz)?$ ]] && zeros=${BASH_REMATCH[2]#.}000 && fs=${BASH_REMATCH[1]}${zeros:0:3} # 16k
 [ "${encoder}" = s3prl ] && encoder_name=${upstream} || encoder_name=${encoder}
 if [ "${feats_type}" = raw ]; then
     feats_tag=raw feats_scp=wav.scp feats_file_type=sound
-elif [ "${feats_type}" = extracted ]; then
+else
     [ -n "${feats_tag}" ] || feats_tag=${encoder_name}$([ "${upstream_layer}" = last ] || echo "_${upstream_layer}")
     feats_scp=feats.scp feats_file_type=kaldi_ark
-else
-    die "--feats_type ${feats_type}: expected extracted or raw"
 fi
 feats_dir=${dumpdir}/${feats_tag}
 [ -n "${align_exp}" ] || align_exp=${expdir}/sec_align_${sec_tag:-${feats_tag}$(suffix_of "${align_config}" align)}
@@ -96,10 +95,9 @@ feats_dir=${dumpdir}/${feats_tag}
 [ -n "${sec_stats_dir}" ] || sec_stats_dir=${expdir}/sec_stats_${feats_tag}
 stats_file=${sec_stats_dir}/${train_set}/feats_stats.npz
 case ${feats_normalize} in
-    "") normalize=() ;;
     utterance_mvn) normalize=(--normalize utterance_mvn) ;;
     global_mvn) normalize=(--normalize global_mvn --normalize_conf "stats_file=${stats_file}") ;;
-    *) die "--feats_normalize ${feats_normalize}: expected global_mvn or utterance_mvn" ;;
+    *) normalize=() ;;
 esac
 decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
 [ -n "${inference_tag}" ] || decode_dir+=$(suffix_of "${inference_config}" decode)
@@ -107,13 +105,15 @@ decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
 [ -n "${words}" ] || [ ! -f conf/words.json ] || words=conf/words.json
 export SEC_PROMPTS=${prompts:-en} # of local/data.sh too, whose mini LM learns to follow them
 [ -n "${prompts}" ] || [ ! -f "${MAIN_ROOT}/espnet2_secap/text/prompts_${lang}.txt" ] || SEC_PROMPTS=${lang}
-[ -n "${prompts}" ] || grep -qs '^prompts:' "${caption_config}" || prompts=${SEC_PROMPTS}
+lm_prompts=${prompts}
+[ -n "${prompts}" ] || grep -qs '^prompts:' "${caption_config}" || lm_prompts=${SEC_PROMPTS}
 read_sets # -> tests, sets
 "${gpu_inference}" && jobs_cmd="${cuda_cmd} --gpu 1" device=cuda || jobs_cmd=${decode_cmd} device=cpu
 export SEC_RUN_PID=$$ # what is started here ends where this script is no more
 exec {lock_fd}<>"${lock}" || die "--lock ${lock}: cannot be written"
 SEC_RUN=$(sec_lock --fd "${lock_fd}" --file "${lock}" --pid $$) || exit 1
 export SEC_RUN
+check_recipe || exit 1
 mkdir -p "${dumpdir}" "${expdir}" || die "--dumpdir ${dumpdir}, --expdir ${expdir}: choose folders that can be written"
 
 if runs 1 "${skip_data_prep}"; then
@@ -181,7 +181,7 @@ if runs 6 "${skip_train}"; then
         start=(--init_model "${pretrained_model}")
     fi
     train "${sec_exp}" "${caption_config}" "${caption_args}" "caption,captions text,text emotion,utt2emo" \
-        --model caption ${prompts:+--prompts "${prompts}"} "${start[@]}"
+        --model caption ${lm_prompts:+--prompts "${lm_prompts}"} "${start[@]}"
 fi
 
 if runs 7 "${skip_eval}"; then
@@ -227,6 +227,7 @@ if runs 8 "${skip_eval}"; then
     fi
     sec_report --expdir "${expdir}" --output "${expdir}/RESULTS.md" ${goals:+--goals "${goals}"} ${quote:+--quote "${quote}"}
 fi
+stage_ends
 log "Done: stages ${stage} to ${stop_stage}"
 exit
 }

@@ -1,0 +1,188 @@
+"""Check everything that a run of sec.sh will need, before its first stage."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from espnet2_secap.cli_types import from_args
+from espnet2_secap.errors import SecError, cli
+from espnet2_secap.process import made
+from espnet2_secap.tasks.check import Findings, check_recipe
+from espnet2_secap.tasks.recipe import Recipe
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of sec_check."""
+    parser = argparse.ArgumentParser(
+        prog="sec_check",
+        description=f"{__doc__} It reads options, configurations and lists of files, lists all problems, one line each,"
+        " and exits with status 1 if there is any; notes are no problems. utils/sec_functions.sh calls it.",
+    )
+    parser.add_argument("options", nargs="+", metavar="NAME=VALUE", help="the options of sec.sh, all of them")
+    parser.add_argument(
+        "--again",
+        type=int,
+        metavar="STAGE",
+        help="check once more, from this stage on, what stages before it have made",
+    )
+    parser.add_argument("--begin", type=int, metavar="STAGE", help="note what this stage is about to read; no checks")
+    parser.add_argument("--end", type=int, metavar="STAGE", help="note that this stage has ended; no checks")
+    return parser
+
+
+def raising(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser; what it refuses is a SecError, and the process goes on."""
+
+    def error(message: str):
+        raise SecError(message)
+
+    def leave(status: int = 0, message: str | None = None):
+        raise SecError(message or "holds --help; leave it out")
+
+    parser.error, parser.exit, parser.print_help = error, leave, lambda *args: None
+    return parser
+
+
+def check_formatting(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """Stage 2: the options of sec_format_audio."""
+    if 2 in stages:
+        from espnet2_secap.bin import sec_format_audio
+
+        words = ["--data_dir", "data", "--output_dir", "dump", "--role", "test"]
+        for name in ("fs", "audio_format", "min_wav_duration", "max_wav_duration", "missing_text"):
+            words += [f"--{name}", getattr(recipe, name)]
+        with found.of("stage 2: "):
+            args = raising(sec_format_audio.get_parser()).parse_args([*words, *recipe.words("format_args")])
+            from_args(sec_format_audio.FormatOptions, args).check()
+
+
+def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """Stage 3: the options of sec_extract_feats, its encoder, and whose weights it takes."""
+    if 3 not in stages:
+        return
+    from espnet2_secap.bin import sec_extract_feats
+    from espnet2_secap.encoder.upstream import hub_folder
+    from espnet2_secap.tasks.check_training import check_there
+    from espnet2_secap.tasks.parts import CHOICES
+
+    words = ["--sets", "train", "--output", "dump", "--encoder", recipe.encoder, "--dtype", recipe.feats_dtype]
+    words += ["--batch_seconds", recipe.batch_seconds]
+    if recipe.encoder == "s3prl":
+        words += ["--upstream", recipe.upstream, "--layer", recipe.upstream_layer]
+        words += ["--upstream_path", recipe.upstream_path] if recipe.upstream_path else []
+    with found.of("stage 3: "):
+        args = raising(sec_extract_feats.get_parser()).parse_args([*words, *recipe.words("extract_args")])
+        if not args.batch_seconds > 0:
+            found.problems.append(f"--batch_seconds {recipe.batch_seconds}: must be above 0")
+        conf = sec_extract_feats.encoder_conf(args)
+        CHOICES["encoder"].check(args.encoder, conf)
+        if args.encoder == "s3prl":
+            hub_folder(str(conf["upstream"]))
+            if str(conf["upstream"]).startswith("hf_") and not conf.get("path"):
+                raise SecError(
+                    f"--upstream {conf['upstream']}: needs --upstream_path, a folder or a name on the model hub"
+                )
+            if str(conf["upstream"]).startswith("hf_") and (1 not in stages or Path(conf["path"]).is_absolute()):
+                check_there("--upstream_path", conf["path"])
+
+
+def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """Stage 7: the options of sec_inference."""
+    if 7 not in stages:
+        return
+    from espnet2_secap.bin import sec_inference
+    from espnet2_secap.tasks.check_training import check_there
+
+    if not Path(recipe.inference_config).is_file():
+        found.problems.append(f"--inference_config {recipe.inference_config}: no such configuration; check the path")
+        return
+    words = ["--config", recipe.inference_config, "--data_dir", "d", "--output_dir", "o"]
+    with found.of(f"stage 7, {recipe.inference_config}: "):
+        parser = raising(sec_inference.get_parser())
+        args = sec_inference.parse([*words, *recipe.arguments("inference_args")], parser)
+        options = from_args(sec_inference.SetOptions, args)
+        if options.similarity_model and options.keep:
+            check_there("similarity_model", options.similarity_model)
+
+
+def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """Stage 8: the options of sec_score and sec_report."""
+    if 8 not in stages:
+        return
+    from espnet2_secap.bin import sec_score
+    from espnet2_secap.metric.abs_metric import MetricUnavailable
+    from espnet2_secap.metric.java import find_java
+    from espnet2_secap.metric.registry import find_metric
+    from espnet2_secap.report.goals import read_goals
+    from espnet2_secap.report.quoted import quotable
+
+    words = ["--ref", "r", "--hyp", "h", "--output", "o", "--lang", recipe.lang]
+    for name in ("segment", "words"):
+        words += [f"--{name}", getattr(recipe, name)] if getattr(recipe, name) else []
+    with found.of("stage 8: "):
+        args = raising(sec_score.get_parser()).parse_args([*words, *recipe.words("score_args")])
+        names, attributes = sec_score.choices(args)
+        for name in names:
+            attribute = name.removesuffix("_recall").removesuffix("_hallucination")
+            if attribute != name and attribute not in attributes:
+                found.notes.append(f"stage 8: {name}: {args.words} has no attribute {attribute!r}, so it will be n/a")
+            if name in sec_score.MODELS and not getattr(args, name):
+                found.notes.append(f'stage 8: {name} needs a model, --score_args "... --{name} MODEL", or will be n/a')
+        try:
+            if {"meteor", "spice", "spider"} & set(names) or args.segment == "ptb":
+                find_java()
+        except MetricUnavailable as err:
+            if args.segment == "ptb":
+                raise SecError(f"--segment ptb: {err}; install it, or give --segment char_word") from None
+            found.notes.append(f"stage 8: METEOR and SPICE: {err}; they will be n/a")
+    if recipe.goals:
+        with found.of():
+            for system, dset, metric, _, _ in read_goals(recipe.goals):
+                with found.of(f"{recipe.goals}: {system}: {dset}: "):
+                    find_metric(metric)
+    if recipe.quote and recipe.quote not in quotable():
+        found.problems.append(f"--quote {recipe.quote}: expected {' or '.join(quotable())}")
+
+
+def check_trainings(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """Stages 5 and 6; see tasks/check_training.py."""
+    if {5, 6} & set(stages):
+        from espnet2_secap.tasks import check_training
+
+        check_training.check_trainings(recipe, stages, found)
+
+
+CHECKS: tuple[Callable, ...] = (check_formatting, check_features, check_trainings, check_decoding, check_scoring)
+
+
+@cli
+def main(argv: list[str] | None = None) -> None:
+    """Check, or note the begin or the end of a stage."""
+    args = get_parser().parse_args(argv)
+    recipe = Recipe(dict(text.partition("=")[::2] for text in args.options))
+    if args.begin or args.end:
+        for folder, (_, inputs) in recipe.folders(args.begin or args.end).items():
+            made.begin(folder, inputs) if args.begin else made.end(folder)
+        return
+    if "torch" not in sys.modules:
+        from espnet2_secap.lazy import without_torch
+
+        without_torch()
+    if args.again:
+        recipe.options["stage"] = str(max(args.again, int(recipe.stage)))
+    found = check_recipe(recipe, CHECKS)
+    for note in [] if args.again else found.notes:
+        print(note if note.startswith("warning: ") else f"note: {note}", file=sys.stderr)
+    for problem in found.problems:
+        line = "".join(char if char.isprintable() else "?" for char in problem)
+        print(f"sec.sh: error: {line}", file=sys.stderr)
+    if len(found.problems) > 1:
+        none = f"stages {args.again} to {recipe.stop_stage} were not run" if args.again else "no stage was run"
+        print(f"sec.sh: {len(found.problems)} problems, listed above; {none}", file=sys.stderr)
+    if found.problems:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

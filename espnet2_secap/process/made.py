@@ -1,0 +1,95 @@
+"""What the outputs of a stage were made from, so that a later run sees whether they are still up to date.
+
+FOLDER/logs/made_from.json of an output folder: size, time and a hash of each file that the stage read, written when the
+stage begins, and whether it has ended. Files whose time has changed and whose content has not are no change: a copied
+folder stays up to date.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from espnet2_secap.process.files import atomic_write, make_dir
+
+RECORD = "logs/made_from.json"
+WHOLE = 2**26  # bytes; of a larger file, such as a model, this much at its begin and at its end is hashed
+
+
+def begin(folder: str | Path, inputs: Iterable[str]) -> None:
+    """Note what a stage is about to make `folder` from; inputs that are not there are left out.
+
+    Raises:
+        OSError, SecError: the folder cannot be written.
+    """
+    files = {path: [*_stat(path), digest(path)] for path in inputs if os.path.isfile(path)}
+    _write(Path(folder), {"ended": False, "files": files})
+
+
+def end(folder: str | Path) -> None:
+    """Note that the stage has ended well."""
+    content = _read(Path(folder))
+    if content is not None:
+        _write(Path(folder), content | {"ended": True})
+
+
+def has_ended(folder: str | Path) -> bool | None:
+    """Whether the stage that made the folder has ended; None where that was not noted."""
+    content = _read(Path(folder))
+    return None if content is None else bool(content["ended"])
+
+
+def changed(folder: str | Path, inputs: Iterable[str]) -> list[str] | None:
+    """The inputs that differ from those that the folder was made from, new ones included; None if none were noted."""
+    content = _read(Path(folder))
+    return None if content is None else [path for path in inputs if _differs(path, content["files"].get(path))]
+
+
+def _differs(path: str, noted: list | None) -> bool:
+    if not os.path.isfile(path):
+        return False  # what is not there is not newer: a corpus may be removed once its audio is formatted
+    return noted is None or (_stat(path) != noted[:2] and digest(path) != noted[2])
+
+
+def newer(folder_files: Iterable[str], inputs: Iterable[str]) -> list[str]:
+    """The inputs that are newer than the oldest of a folder's files, by their times alone."""
+    times = [os.stat(path).st_mtime_ns for path in folder_files if os.path.isfile(path)]
+    return [path for path in inputs if times and os.path.isfile(path) and os.stat(path).st_mtime_ns > min(times)]
+
+
+def digest(path: str) -> str:
+    """A hash of a file's content: of all of it, or, above 2 * WHOLE bytes, of its size, begin and end.
+
+    A model file ends with the checksums of its tensors.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= 2 * WHOLE:
+            found.update(file.read())
+        else:
+            found.update(b"%d" % size + file.read(WHOLE))
+            file.seek(-WHOLE, os.SEEK_END)
+            found.update(file.read())
+    return found.hexdigest()
+
+
+def _stat(path: str) -> list[int]:
+    stat = os.stat(path)
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _read(folder: Path) -> dict | None:
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        assert isinstance(content["files"], dict) and all(len(noted) == 3 for noted in content["files"].values())
+        return content | {"ended": content["ended"]}
+    except (OSError, ValueError, TypeError, KeyError, AssertionError, RecursionError):
+        return None  # by an earlier version, removed, or cut short
+
+
+def _write(folder: Path, content: dict) -> None:
+    make_dir((folder / RECORD).parent)
+    with atomic_write(folder / RECORD) as stream:
+        json.dump(content, stream, ensure_ascii=False, indent=1)

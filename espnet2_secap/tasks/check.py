@@ -1,0 +1,287 @@
+"""What sec.sh checks when it starts: everything that can be known from options and files, all of it listed at once.
+
+Nothing is checked here by a rule of its own where a program or a part has the rule: it is asked, without being run.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet2_secap.data.io import scan_lines
+from espnet2_secap.data.labels import read_emotion_map
+from espnet2_secap.data.validate import Leniency, validate_data_dir
+from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.metric.language import language
+from espnet2_secap.process import made
+from espnet2_secap.tasks.recipe import STAGES, Recipe
+
+SET = re.compile(r"\w[\w.+-]*")
+CHECKED_BYTES = 8_000_000  # of text files per run: 0.7 s; what is larger is left to stage 2
+# option -> least value; all are integers
+NUMBERS = {"ngpu": 0, "num_nodes": 1, "train_nproc": 1, "nj": 1, "inference_nj": 1, "train_threads": 1}
+MAY_BE_EMPTY = ("train_threads",)
+LISTED = 20  # problems of one data directory
+
+
+@dataclass
+class Findings:
+    """What is wrong, and what is worth knowing, one line each."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def of(self, where: str = "") -> Iterator[None]:
+        """Keep what the block raises as a problem."""
+        try:
+            yield
+        except SecError as err:
+            self.problems.append(f"{where}{err}")
+        except OSError as err:
+            self.problems.append(f"{where}{err.filename or ''}: {err.strerror}; check the path")
+
+    def need(self, path: str, stage: int) -> bool:
+        """Whether a file is there; which stage makes it if it is not."""
+        if os.path.exists(path):
+            return True
+        again = f"run stage {stage} first (--stage {stage} --stop-stage {stage})"
+        self.problems.append(f"{path} is missing: {again}")
+        return False
+
+
+def chosen_stages(recipe: Recipe, found: Findings) -> list[int]:
+    """The stages that will run; a problem if these are none.
+
+    All, if --stage or --stop_stage is no stage: so the other options are checked too.
+    """
+    limits = {}
+    for name in ("stage", "stop_stage"):
+        value = getattr(recipe, name)
+        if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < 1:
+            found.problems.append(
+                f"--{name} {value!r}: must be one stage, a number from 1 to 8 (from --stage to --stop_stage are run)"
+            )
+        else:
+            limits[name] = int(value)
+    if len(limits) < 2:
+        return list(STAGES)
+    first, last = limits["stage"], limits["stop_stage"]
+    if first > STAGES[-1]:
+        found.problems.append(f"--stage {first}: the last stage is 8, so nothing would be run")
+    elif first > last:
+        found.problems.append(f"--stage {first} --stop_stage {last}: the first is after the last; nothing would be run")
+    if last > STAGES[-1]:
+        found.notes.append(f"--stop_stage {last}: the last stage is 8")
+    asked = [stage for stage in STAGES if first <= stage <= last]
+    chosen = [stage for stage in asked if recipe.left_out(stage) is None]
+    if asked and not chosen:
+        reasons = list(dict.fromkeys(recipe.left_out(stage) for stage in asked))
+        found.problems.append(
+            f"--stage {first} --stop_stage {last}: nothing would be run, it is left out by {', '.join(reasons)}"
+        )
+    return chosen
+
+
+def check_values(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """Numbers, choices, names of sets, the language, and folders that can be written."""
+    for name, least in NUMBERS.items():
+        value = getattr(recipe, name)
+        if value or name not in MAY_BE_EMPTY:
+            if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < least:
+                found.problems.append(f"--{name} {value!r}: must be a whole number of {least} or more")
+    choices = {"feats_type": ["extracted", "raw"], "feats_normalize": ["", "global_mvn", "utterance_mvn"]}
+    for name, known in choices.items():
+        if getattr(recipe, name) not in known:
+            expected = " or ".join(filter(None, known))
+            found.problems.append(f"--{name} {getattr(recipe, name)}: expected {expected}")
+    if recipe.raw and recipe.feats_normalize == "global_mvn":
+        found.problems.append(
+            "--feats_normalize global_mvn needs stored features: give --feats_type extracted, or --feats_normalize ''"
+        )
+    _check_sets(recipe, stages, found)
+    with found.of():
+        chosen = language(recipe.lang)
+        uses = (8 in stages and not recipe.words, {1, 6} & set(stages) and not recipe.prompts)
+        notes = chosen.notes(words=bool(uses[0]), prompts=bool(uses[1]))
+        found.notes += notes if 8 in stages else [note for note in notes if "instructions" in note]
+    if {5, 6} & set(stages) and shutil.which(recipe.python) is None:
+        found.problems.append(f"--python {recipe.python}: no such program; give that of the environment")
+    for name, users in (("dumpdir", {2, 3}), ("expdir", {4, 5, 6, 7, 8})):
+        if users & set(stages):
+            _check_writable(name, getattr(recipe, name), found)
+
+
+def _check_sets(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    wrong = [dset for dset in recipe.sets if not SET.fullmatch(dset)]
+    if wrong:
+        named = ", ".join(f"'{shorten(dset)}'" for dset in wrong)
+        found.problems.append(
+            f"--train_set, --valid_set, --test_sets: {named}: a name may hold letters, digits and _ . + - only"
+        )
+    if not recipe.tests and {7, 8} & set(stages):
+        found.problems.append("--test_sets '': names no set, so stages 7 and 8 would do nothing; name one")
+
+
+def _check_writable(name: str, folder: str, found: Findings) -> None:
+    place = Path(folder)
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        found.problems.append(f"--{name} {folder}: cannot be written; choose a folder that can be written")
+
+
+def data_folder(recipe: Recipe, stages: Sequence[int], dset: str) -> str | None:
+    """Where a set's lists are when the run begins; None where stage 1 is still to make them."""
+    if 1 in stages:
+        return None
+    return f"data/{dset}" if 2 in stages else f"{recipe.dumpdir}/raw/{dset}"
+
+
+def check_data(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """The sets that the first of the chosen stages reads: whole, not empty, enough utterances."""
+    if 1 in stages:
+        if not os.access("local/data.sh", os.X_OK):
+            found.problems.append("local/data.sh is missing, or no program: stage 1 runs it (chmod +x local/data.sh)")
+        return
+    left = CHECKED_BYTES
+    for dset in recipe.sets:
+        folder = data_folder(recipe, stages, dset)
+        trained = dset in (recipe.train_set, recipe.valid_set)
+        used = {2, 3} & set(stages) or (trained and {4, 5, 6} & set(stages)) or (not trained and {7, 8} & set(stages))
+        if not used or not found.need(f"{folder}/wav.scp", 1 if 2 in stages else 2):
+            continue
+        size = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
+        left -= size
+        if left < 0:
+            found.notes.append(f"{folder}: {size / 1e6:.0f} MB of lists are not checked at the start, but in stage 2")
+            continue
+        require = ["captions"] if 2 in stages else []
+        pipes = recipe.true("allow_pipes") and 2 in stages
+        with found.of():
+            lenient = Leniency(recipe.missing_text) if 2 in stages else None
+            problems = validate_data_dir(folder, require, pipes, lenient)
+            more = f"{folder}: {len(problems) - LISTED} more such lines: utils/validate_data_dir.sh {folder}"
+            found.problems += [*problems[:LISTED], *([more] if len(problems) > LISTED else [])]
+    emotion_map(recipe, stages, found)
+    if 7 in stages and recipe.true("shuffled_audio"):
+        for dset in recipe.tests:
+            folder = Path(data_folder(recipe, stages, dset))
+            path = folder / ("segments" if (folder / "segments").is_file() else "wav.scp")
+            if path.is_file() and len(scan_lines(path)[0]) == 1:
+                found.problems.append(
+                    f"{path}: has one utterance, and the sanity row of shuffled audio needs two; give "
+                    "--shuffled_audio false, or a larger test set"
+                )
+
+
+def emotion_map(recipe: Recipe, stages: Sequence[int], found: Findings) -> dict[str, str]:
+    """label -> its other name, which stage 2 gives it."""
+    if recipe.emotion_map and 2 in stages:
+        with found.of():
+            return read_emotion_map(recipe.emotion_map)
+    return {}
+
+
+def check_labels(train_file: str, valid_file: str, renamed: Mapping[str, str], found: Findings) -> None:
+    """Emotions of the validation set must be among those of the training set.
+
+    Args:
+        renamed: label -> its other name (--emotion_map).
+    """
+    if not (os.path.isfile(train_file) and os.path.isfile(valid_file)):
+        return
+    known = {renamed.get(value, value) for _, _, value in scan_lines(train_file)[0]}
+    unknown: dict[str, tuple[int, str]] = {}
+    for number, utt_id, value in scan_lines(valid_file)[0]:
+        value = renamed.get(value, value)
+        if value and value not in known:
+            unknown.setdefault(value, (number, utt_id))
+    for value, (number, utt_id) in sorted(unknown.items()):
+        found.problems.append(
+            f"{valid_file}:{number}: {shorten(utt_id)}: category {shorten(value)!r} is not in {train_file}, and "
+            "training could not learn it; correct the label, or leave these utterances out"
+        )
+
+
+def check_inputs(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """What earlier stages make, and these do not: it must be there, and made from what is there now."""
+    if not stages:
+        return
+    wanted = _wanted(recipe, stages)
+    missing = [not found.need(path, stage) for path, stage in wanted]
+    if any(missing):
+        return
+    for stage in range(2, stages[0]):
+        if recipe.left_out(stage) in ("--feats_type raw", "--skip_align true", "--pretrained_model"):
+            continue
+        for folder, (files, inputs) in recipe.folders(stage).items():
+            if all(os.path.exists(path) for path in files) and _is_used(recipe, stages, stage, folder):
+                _check_up_to_date(folder, stage, files, inputs, found)
+
+
+def _wanted(recipe: Recipe, stages: Sequence[int]) -> list[tuple[str, int]]:
+    """Files that the chosen stages read and none of them makes, with the stage that does."""
+    wanted: dict[str, int] = {}
+    both, here = (recipe.train_set, recipe.valid_set), set(stages)
+    maker = 2 if recipe.raw else 3
+    feats = {dset: f"{recipe.feats_dir}/{dset}/{recipe.feats_scp}" for dset in recipe.sets}
+    if here & {4, 5, 6}:
+        wanted |= dict.fromkeys((feats[dset] for dset in both), maker)
+    if here & {5, 6}:
+        wanted |= dict.fromkeys((f"{recipe.sec_stats_dir}/{dset}/speech_shape" for dset in both), 4)
+    if 6 in here and not recipe.true("skip_align"):
+        file = recipe.align_file()
+        wanted[file if os.path.exists(file) else file.rpartition(":")[0] or file] = 5
+    if 7 in here:
+        wanted[f"{recipe.sec_exp}/{recipe.inference_model}"] = 6
+        wanted |= dict.fromkeys((feats[dset] for dset in recipe.tests), maker)
+    if 8 in here:
+        wanted |= dict.fromkeys((f"{recipe.decode_dir}/{dset}/captions" for dset in recipe.tests), 7)
+        wanted[f"{recipe.dumpdir}/raw/{recipe.train_set}/captions"] = 2
+    made_here = here - {5} if recipe.pretrained_model else here
+    return [(path, stage) for path, stage in wanted.items() if stage not in made_here]
+
+
+def _is_used(recipe: Recipe, stages: Sequence[int], stage: int, folder: str) -> bool:
+    """Whether a chosen stage reads what an earlier one has made of a set, itself or through another stage."""
+    dset, here = folder.rsplit("/", 1)[-1], set(stages)
+    if stage in (2, 3):
+        trained = dset in (recipe.train_set, recipe.valid_set)
+        return bool(here & ({3, 4, 5, 6} if trained else {3, 7, 8}))
+    return bool(here & {4: {5, 6}, 5: {6}, 6: {7}, 7: {8}}[stage])
+
+
+def _check_up_to_date(folder: str, stage: int, files: list[str], inputs: list[str], found: Findings) -> None:
+    again = f"run stage {stage} again (--stage {stage})"
+    changed = made.changed(folder, inputs)
+    if changed:
+        named = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
+        found.problems.append(
+            f"{folder}: stage {stage} made it before {named} changed; {again}, or, to go on with it as it is, remove "
+            f"{folder}/{made.RECORD}"
+        )
+    elif changed is None and (later := made.newer(files, inputs)):
+        found.notes.append(f"warning: {files[0]} is older than {later[0]}; if that has changed, {again}")
+    if made.has_ended(folder) is False:
+        found.notes.append(f"warning: {folder}: stage {stage} has begun and not ended; {again}")
+
+
+Check = Callable[[Recipe, Sequence[int], Findings], None]
+
+
+def check_recipe(recipe: Recipe, more: Sequence[Check] = ()) -> Findings:
+    """All checks.
+
+    Args:
+        more: further checks, such as those of the programs' options.
+    """
+    found = Findings()
+    stages = chosen_stages(recipe, found)
+    for check in (check_values, check_data, check_inputs, *more):
+        check(recipe, stages, found)
+    found.problems = list(dict.fromkeys(found.problems))
+    return found

@@ -1,0 +1,149 @@
+"""What sec.sh checks of stages 5 and 6 when it starts: their configurations, and the files and parts that these name.
+
+The parser, the registry and the models' declarations are the real ones; nothing is built. A process that only checks
+calls `lazy.without_torch` first, and imports them in a third of a second.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.errors import SecError
+from espnet2_secap.metric.language import language
+from espnet2_secap.tasks.check import Findings, check_labels, data_folder, emotion_map
+from espnet2_secap.tasks.recipe import Recipe
+
+TABLES = {"caption": "captions", "text": "text", "emotion": "utt2emo"}
+
+
+def check_trainings(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """Each of stages 5 and 6 that is chosen."""
+    for stage, model in ((5, "align"), (6, "caption")):
+        if stage in stages:
+            _check_training(recipe, stages, stage, model, found)
+
+
+def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: str, found: Findings) -> None:
+    config = getattr(recipe, f"{model}_config")
+    if not Path(config).is_file():
+        found.problems.append(f"--{model}_config {config}: no such configuration; check the path")
+        return
+    from espnet2_secap.sampler.nk import NKSampler
+    from espnet2_secap.tasks.parts import CHOICES, check_keys
+    from espnet2_secap.tasks.sec import SECTask
+    from espnet2_secap.text.prompts import read_prompts
+    from espnet2_secap.train.trainer import check_options
+
+    where = f"stage {stage}, {config}: "
+    args = None
+    with found.of(where):
+        args = _parsed(recipe, config, model)
+        check_options(args)
+    if args is None:
+        return
+    with found.of(where):
+        SECTask.check_parts(args)
+    if args.encoder == "stored" and recipe.raw:
+        found.problems.append(
+            f"{where}encoder: stored reads features, and --feats_type raw gives audio; set encoder: s3prl (or another) "
+            "and its encoder_conf"
+        )
+    model_class = CHOICES["model"].get_class(args.model)
+    tables = _tables(recipe, stages)
+    if tables:
+        for split, files in tables.items():
+            setattr(args, f"{split}_data_path_and_name_and_type", files)
+        with found.of(where):
+            SECTask.check_data(args, model_class)
+        train, valid = ({name: path for path, name, _ in files} for files in tables.values())
+        if "emotion" in model_class.needs(args.model_conf):
+            renamed = emotion_map(recipe, stages, Findings())
+            check_labels(train.get("emotion", ""), valid.get("emotion", ""), renamed, found)
+        if args.iterator_type == "task" and "emotion" in train:
+            with found.of(where):
+                check_keys("sampler_conf", args.sampler_conf, {"num_categories", "per_category"})
+                NKSampler(read_kaldi(train["emotion"]), seed=0, **args.sampler_conf)
+    if "instruction" in model_class.texts:
+        with found.of(where):
+            read_prompts(args.prompts)
+        if not recipe.prompts and args.prompts in ("zh", "en", "ja") and recipe.lm_prompts != args.prompts:
+            wanted = language(recipe.lang).prompts
+            if wanted != args.prompts:
+                found.notes.append(
+                    f"{where}prompts: {args.prompts}, while --lang is {recipe.lang}; remove that line, or give "
+                    f"--prompts {wanted}"
+                )
+    for option, path in _named_parts(args, model_class):
+        if not (1 in stages and not os.path.isabs(path)):  # stage 1 may make it
+            with found.of(where):
+                check_there(option, path)
+    for source in args.init_model:
+        if not os.path.exists(source):
+            found.need(source.rpartition(":")[0] or source, stage)
+    if args.reference_model and not os.path.exists(args.reference_model):
+        found.problems.append(f"{where}reference_model: {args.reference_model}: no such file; check the path")
+
+
+def _parsed(recipe: Recipe, config: str, model: str) -> argparse.Namespace:
+    """The options of sec_train, as sec.sh gives them."""
+    from espnet2_secap.tasks.sec import SECTask
+
+    words = ["--config", config, "--output_dir", "exp", "--model", model]
+    if model == "caption" and recipe.lm_prompts:
+        words += ["--prompts", recipe.lm_prompts]
+    try:
+        return SECTask.get_parser().parse_args([*words, *recipe.words(f"{model}_args")])
+    except yaml.YAMLError as err:
+        raise SecError(f"not a YAML file: {' '.join(str(err).split())}; fix it") from err
+    except SystemExit:
+        raise SecError(f"--{model}_args: holds --help or --print_config; leave it out") from None
+
+
+def _tables(recipe: Recipe, stages: Sequence[int]) -> dict[str, list[tuple[str, str, str]]] | None:
+    """What sec.sh will give as data of each split, where it is known yet."""
+    tables = {}
+    for split, dset in (("train", recipe.train_set), ("valid", recipe.valid_set)):
+        folder = data_folder(recipe, stages, dset)
+        if folder is None or not os.path.isfile(f"{folder}/wav.scp"):
+            return None
+        files = [(f"{folder}/{file}", name, "text") for name, file in TABLES.items()]
+        tables[split] = [(f"{folder}/wav.scp", "speech", "sound"), *(one for one in files if os.path.isfile(one[0]))]
+    return tables
+
+
+def _named_parts(args: argparse.Namespace, model_class: type) -> Iterator[tuple[str, str]]:
+    """The folders, or names on the model hub, of the pretrained parts that a configuration uses."""
+    for kind in dict.fromkeys(("encoder", *model_class.parts)):
+        conf: Mapping = getattr(args, f"{kind}_conf")
+        for key in ("path", "init"):
+            if isinstance(conf.get(key), str) and not (key == "init" and args.init_model):
+                yield f"{kind}_conf: {key}", conf[key]
+
+
+def check_there(option: str, path: str) -> None:
+    """See that a pretrained part is a folder here, or may be one on the model hub.
+
+    Raises:
+        SecError: it is neither, or the hub may not be asked and the model is not in its cache.
+    """
+    from espnet2_secap.pretrained import is_hub_name
+
+    if os.path.exists(os.path.expanduser(path)):
+        return
+    if not is_hub_name(path):
+        raise SecError(f"{option}: {path}: no such folder; make it, or give the right path or a name on the model hub")
+    offline = any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in OFFLINE)
+    home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub") / f"models--{path.replace('/', '--')}"
+    if offline and not cache.is_dir():
+        raise SecError(
+            f"{option}: {path}: no such folder, and the model hub is not asked (HF_HUB_OFFLINE); make it, or fetch the "
+            f"model into {cache.parent} first"
+        )
+
+
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")

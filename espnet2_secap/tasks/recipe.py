@@ -1,0 +1,109 @@
+"""The options of sec.sh, and what each stage reads and writes under them; nothing is read here."""
+
+import glob
+from dataclasses import dataclass, field
+
+STAGES = range(1, 9)
+WORD_END = "\x1f"
+
+
+@dataclass
+class Recipe:
+    """The options of a run.
+
+    Args:
+        options: name -> value, all as text; those that sec.sh derives too: feats_dir, feats_scp, decode_dir.
+    """
+
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> str:
+        try:
+            return vars(self)["options"][name]
+        except KeyError:
+            raise AttributeError(f"sec_check: {name}=VALUE is missing") from None
+
+    def words(self, name: str) -> list[str]:
+        """The words of an option that holds options of a program; sec.sh parts them by WORD_END."""
+        value = getattr(self, name)
+        return value.split(WORD_END) if value else []
+
+    def true(self, name: str) -> bool:
+        """Whether an option that is true or false is true."""
+        return getattr(self, name) == "true"
+
+    @property
+    def tests(self) -> list[str]:
+        """The test sets."""
+        return list(dict.fromkeys(self.test_sets.split()))
+
+    @property
+    def sets(self) -> list[str]:
+        """All sets, each once."""
+        return list(dict.fromkeys([self.train_set, self.valid_set, *self.tests]))
+
+    @property
+    def raw(self) -> bool:
+        """Whether the encoder runs in training."""
+        return self.feats_type == "raw"
+
+    def left_out(self, stage: int) -> str | None:
+        """The option by which a stage is left out, if there is one."""
+        skips = {range(1, 5): "skip_data_prep", range(5, 7): "skip_train", range(7, 9): "skip_eval"}
+        for stages, name in skips.items():
+            if stage in stages and self.true(name):
+                return f"--{name} true"
+        if stage == 3 and self.raw:
+            return "--feats_type raw"
+        if stage == 5 and self.true("skip_align"):
+            return "--skip_align true"
+        if stage == 5 and self.pretrained_model:
+            return "--pretrained_model"
+        return None
+
+    def align_file(self) -> str:
+        """The model file that stage 6 starts from."""
+        return self.pretrained_model or f"{self.align_exp}/{self.align_model}"
+
+    def folders(self, stage: int) -> dict[str, tuple[list[str], list[str]]]:
+        """Of stages 2 to 7: output folder -> the files that later stages read, and the files it is made from."""
+        raw, tables = f"{self.dumpdir}/raw", ("captions", "text", "utt2emo")
+        scp, lengths = self.feats_scp, "utt2num_samples" if self.raw else "utt2num_frames"
+
+        def feats(dset: str) -> list[str]:
+            folder = f"{self.feats_dir}/{dset}"
+            shards = sorted(glob.glob(f"{glob.escape(folder)}/data/feats.*.json"))
+            return [f"{folder}/{scp}", f"{folder}/{lengths}", *shards]
+
+        def training() -> list[str]:
+            both = (self.train_set, self.valid_set)
+            shapes = [f"{self.sec_stats_dir}/{dset}/speech_shape" for dset in both]
+            return [*shapes, *(f for d in both for f in feats(d)), *(f"{raw}/{d}/{t}" for d in both for t in tables)]
+
+        if stage == 2:
+            names = ("wav.scp", "segments", *tables)
+            return {f"{raw}/{d}": ([f"{raw}/{d}/wav.scp"], [f"data/{d}/{name}" for name in names]) for d in self.sets}
+        if stage == 3:
+            return {
+                f"{self.feats_dir}/{d}": (
+                    [f"{self.feats_dir}/{d}/feats.scp"],
+                    [f"{raw}/{d}/wav.scp", f"{raw}/{d}/utt2num_samples"],
+                )
+                for d in self.sets
+            }
+        if stage == 4:
+            folder = self.sec_stats_dir
+            return {
+                f"{folder}/{d}": ([f"{folder}/{d}/speech_shape"], feats(d)) for d in (self.train_set, self.valid_set)
+            }
+        if stage == 5:
+            return {self.align_exp: ([f"{self.align_exp}/{self.align_model}"], training())}
+        if stage == 6:
+            start = [] if self.true("skip_align") else [self.align_file().rpartition(":")[0] or self.align_file()]
+            return {self.sec_exp: ([f"{self.sec_exp}/{self.inference_model}"], training() + start)}
+        if stage == 7:
+            model = [f"{self.sec_exp}/{self.inference_model}", self.inference_config]
+            return {
+                f"{self.decode_dir}/{d}": ([f"{self.decode_dir}/{d}/captions"], model + feats(d)) for d in self.tests
+            }
+        return {}
