@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from espnet2_secap import lazy
+
+REPO = Path(__file__).resolve().parent.parent
 LAZY = "from espnet2_secap.lazy import import_when_used, without_prints, without_type_checks\n"
 START = LAZY + "import_when_used('late', 'Shape', 'area')\nimport inspect, late\n"
 
@@ -205,3 +209,33 @@ print(preprocessor.scipy.signal.convolve([1, 2], [3]).tolist(), dataset.h5py.Fil
     lines = run(code, tmp_path).splitlines()
     assert lines[0] == "['model', 'batch']" and lines[1] == "['model', 'adapter']"
     assert lines[2:] == ["['a', 'b'] a", "[3, 6] File"]
+
+
+def test_without_torch_parts_and_options_can_be_looked_at_and_nothing_heavy_is_imported():
+    """sec_check asks the real parser, the real registry and the real models, in a process that has no torch."""
+    code = """
+import sys
+from espnet2_secap.lazy import HEAVY, without_torch
+without_torch(); without_torch()
+from espnet2_secap.tasks.parts import CHOICES, PARTS
+for kind, name, _ in PARTS:
+    CHOICES[kind].get_class(name)
+model = CHOICES["model"].get_class("align")
+print(sorted(model.needs({})), model.parts)
+CHOICES["bridge"].check("linear", {"hidden_size": 3})
+from espnet2_secap.tasks.sec import SECTask
+args = SECTask.get_parser().parse_args(["--optim", "adamw", "--optim_conf", "lr=1e-4", "--max_epoch", "3"])
+print(args.optim, args.max_epoch)
+print([name for name in HEAVY if name in sys.modules and getattr(sys.modules[name], "__file__", None)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 0, done.stderr[-2000:]
+    parts = "('encoder', 'text_encoder', 'bridge')"
+    assert done.stdout.splitlines() == [f"['caption', 'emotion', 'text'] {parts}", "adamw 3", "[]"]
+
+
+def test_without_torch_comes_too_late_where_torch_is():
+    import torch  # noqa: F401
+
+    with pytest.raises(RuntimeError, match="torch has been imported already"):
+        lazy.without_torch()

@@ -96,7 +96,7 @@ def _parsed(recipe: Recipe, config: str, model: str) -> argparse.Namespace:
     if model == "caption" and recipe.lm_prompts:
         words += ["--prompts", recipe.lm_prompts]
     try:
-        return SECTask.get_parser().parse_args([*words, *recipe.words(f"{model}_args")])
+        return SECTask.get_parser().parse_args([*words, *recipe.arguments(f"{model}_args")])
     except yaml.YAMLError as err:
         raise SecError(f"not a YAML file: {' '.join(str(err).split())}; fix it") from err
     except SystemExit:

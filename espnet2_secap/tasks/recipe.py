@@ -23,7 +23,7 @@ class Recipe:
         except KeyError:
             raise AttributeError(f"sec_check: {name}=VALUE is missing") from None
 
-    def words(self, name: str) -> list[str]:
+    def arguments(self, name: str) -> list[str]:
         """The words of an option that holds options of a program; sec.sh parts them by WORD_END."""
         value = getattr(self, name)
         return value.split(WORD_END) if value else []

@@ -1,0 +1,41 @@
+import pytest
+
+from espnet2_secap.tasks.recipe import WORD_END, Recipe
+
+OPTIONS = dict(
+    train_set="train", valid_set="valid", test_sets="test valid test", feats_type="extracted", feats_dir="dump/x",
+    feats_scp="feats.scp", dumpdir="dump", skip_data_prep="false", skip_train="false", skip_align="false",
+    skip_eval="true", pretrained_model="", align_exp="exp/a", align_model="m.pth", sec_exp="exp/c",
+    sec_stats_dir="exp/s", inference_model="n.pth", inference_config="conf/decode.yaml", decode_dir="exp/c/decode", score_args="",
+)  # fmt: skip
+
+
+def recipe(**options):
+    return Recipe({**OPTIONS, **options})
+
+
+def test_sets_and_arguments():
+    one = recipe(score_args=f"--a{WORD_END}b c")
+    assert one.tests == ["test", "valid"] and one.sets == ["train", "valid", "test"]
+    assert one.arguments("score_args") == ["--a", "b c"] and recipe().arguments("score_args") == []
+    with pytest.raises(AttributeError, match="sec_check: nj=VALUE is missing"):
+        _ = one.nj
+
+
+def test_stages_that_are_left_out():
+    assert [recipe().left_out(stage) for stage in (1, 5, 6, 7, 8)] == [None] * 3 + ["--skip_eval true"] * 2
+    assert recipe(feats_type="raw").left_out(3) == "--feats_type raw"
+    assert recipe(skip_align="true").left_out(5) == "--skip_align true"
+    assert recipe(pretrained_model="m.pth:bridge").left_out(5) == "--pretrained_model"
+
+
+def test_what_stages_read_and_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one = recipe(pretrained_model="m.pth:bridge")
+    assert list(one.folders(2)) == ["dump/raw/train", "dump/raw/valid", "dump/raw/test"]
+    assert one.folders(3)["dump/x/test"][0] == ["dump/x/test/feats.scp"]
+    assert "dump/raw/valid/text" in one.folders(6)["exp/c"][1] and "m.pth" in one.folders(6)["exp/c"][1]
+    assert "exp/a/m.pth" in recipe().folders(6)["exp/c"][1]
+    files, inputs = recipe().folders(7)["exp/c/decode/valid"]
+    assert files == ["exp/c/decode/valid/captions"] and {"exp/c/n.pth", "conf/decode.yaml"} <= set(inputs)
+    assert recipe().folders(8) == {}
