@@ -71,20 +71,25 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
     if recipe.encoder == "s3prl":
         words += ["--upstream", recipe.upstream, "--layer", recipe.upstream_layer]
         words += ["--upstream_path", recipe.upstream_path] if recipe.upstream_path else []
+    conf = None
     with found.of("stage 3: "):
         args = raising(sec_extract_feats.get_parser()).parse_args([*words, *recipe.words("extract_args")])
         if not args.batch_seconds > 0:
             found.problems.append(f"--batch_seconds {recipe.batch_seconds}: must be above 0")
         conf = sec_extract_feats.encoder_conf(args)
+    if conf is None:
+        return
+    with found.of("stage 3: "):
         CHOICES["encoder"].check(args.encoder, conf)
+    upstream, path = str(conf.get("upstream")), conf.get("path")
+    with found.of("stage 3: "):
         if args.encoder == "s3prl":
-            hub_folder(str(conf["upstream"]))
-            if str(conf["upstream"]).startswith("hf_") and not conf.get("path"):
-                raise SecError(
-                    f"--upstream {conf['upstream']}: needs --upstream_path, a folder or a name on the model hub"
-                )
-            if str(conf["upstream"]).startswith("hf_") and (1 not in stages or Path(conf["path"]).is_absolute()):
-                check_there("--upstream_path", conf["path"])
+            hub_folder(upstream)
+        if args.encoder == "s3prl" and upstream.startswith("hf_"):
+            if not path:
+                raise SecError(f"--upstream {upstream}: needs --upstream_path, a folder or a model hub's name")
+            if 1 not in stages or Path(path).is_absolute():
+                check_there("--upstream_path", path)
 
 
 def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:

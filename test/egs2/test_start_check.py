@@ -183,12 +183,12 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
             "score_args  --help": "holds --help",
         }),
         (3, {
+            "extract_args --encoder_conf layers=1": "unknown key 'layers'",
             "upstream fbanks": "--upstream fbanks: S3PRL has no such upstream; did you mean",
             "align_args --sampler_conf num_categories=9": "num_categories=9, but utt2emo has only 2",
             "score_args --metrics cidre": "no metric 'cidre'",
         }),
         (3, {
-            "extract_args --encoder_conf layers=1": "unknown key 'layers'",
             "align_args --encoder s3prl --no": "--no",
             "feats_normalize global_mvn": "--feats_normalize global_mvn needs stored features",
             "feats_type raw": "encoder: stored reads features, and --feats_type raw gives audio",
