@@ -53,7 +53,7 @@ def check_formatting(recipe: Recipe, stages: Sequence[int], found: Findings) -> 
         for name in ("fs", "audio_format", "min_wav_duration", "max_wav_duration", "missing_text"):
             words += [f"--{name}", getattr(recipe, name)]
         with found.of("stage 2: "):
-            args = raising(sec_format_audio.get_parser()).parse_args([*words, *recipe.words("format_args")])
+            args = raising(sec_format_audio.get_parser()).parse_args([*words, *recipe.arguments("format_args")])
             from_args(sec_format_audio.FormatOptions, args).check()
 
 
@@ -73,7 +73,7 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
         words += ["--upstream_path", recipe.upstream_path] if recipe.upstream_path else []
     conf = None
     with found.of("stage 3: "):
-        args = raising(sec_extract_feats.get_parser()).parse_args([*words, *recipe.words("extract_args")])
+        args = raising(sec_extract_feats.get_parser()).parse_args([*words, *recipe.arguments("extract_args")])
         if not args.batch_seconds > 0:
             found.problems.append(f"--batch_seconds {recipe.batch_seconds}: must be above 0")
         conf = sec_extract_feats.encoder_conf(args)
@@ -126,7 +126,7 @@ def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> Non
     for name in ("segment", "words"):
         words += [f"--{name}", getattr(recipe, name)] if getattr(recipe, name) else []
     with found.of("stage 8: "):
-        args = raising(sec_score.get_parser()).parse_args([*words, *recipe.words("score_args")])
+        args = raising(sec_score.get_parser()).parse_args([*words, *recipe.arguments("score_args")])
         names, attributes = sec_score.choices(args)
         for name in names:
             attribute = name.removesuffix("_recall").removesuffix("_hallucination")

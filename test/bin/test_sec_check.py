@@ -31,9 +31,9 @@ def test_it_notes_begin_and_end_of_a_stage(tmp_path, monkeypatch):
 
 def test_a_parsers_error_is_one_line():
     with pytest.raises(SecError, match="argument --nj: invalid int value: 'x'"):
-        sec_check.quietly(_parser(), ["--nj", "x"])
+        sec_check.raising(_parser()).parse_args(["--nj", "x"])
     with pytest.raises(SecError, match="holds --help"):
-        sec_check.quietly(_parser(), ["--help"])
+        sec_check.raising(_parser()).parse_args(["--help"])
 
 
 def _parser():
