@@ -277,5 +277,5 @@ def without_torch() -> None:
         raise RuntimeError("torch has been imported already")
     if not any(isinstance(finder, _HollowFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _HollowFinder())
-        flags = types.SimpleNamespace(enabled=True, benchmark=False, deterministic=False)  # defaults of ESPnet's options
+        flags = types.SimpleNamespace(enabled=True, benchmark=False, deterministic=False)  # ESPnet's defaults
         importlib.import_module("torch").backends = types.SimpleNamespace(cudnn=flags)

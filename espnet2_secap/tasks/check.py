@@ -181,7 +181,7 @@ def check_data(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
 def emotion_map(recipe: Recipe, stages: Sequence[int], found: Findings) -> dict[str, str]:
     """label -> its other name, which stage 2 gives it."""
     if recipe.emotion_map and 2 in stages:
-        with found.of():
+        with found.of("--emotion_map: "):
             return read_emotion_map(recipe.emotion_map)
     return {}
 

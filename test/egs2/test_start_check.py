@@ -170,7 +170,7 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
             "goals none.json": "none.json: no such goals file",
             "python no_such_python": "--python no_such_python: no such program",
             "dumpdir run.sh/x": "--dumpdir run.sh/x: cannot be written",
-            "emotion_map none": "--emotion_map none: no such file",
+            "emotion_map none": "none: does not exist",
             "align_args  --no_such_key 1": "no_such_key",
             "caption_args --decoder_conf path=no/such/lm": "decoder_conf: path: no/such/lm: no such folder",
         }),
@@ -179,7 +179,7 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
             "upstream hf_hubert_custom": "needs --upstream_path",
             "feats_normalize minmax": "--feats_normalize minmax: expected global_mvn or utterance_mvn",
             "align_config conf/none.yaml": "--align_config conf/none.yaml: no such configuration",
-            "prompts none.txt": "prompts: none.txt: ",
+            "prompts none.txt": "none.txt: does not exist",
             "score_args  --help": "holds --help",
         }),
         (3, {
