@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 
-from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi
+from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi, read_lengths
 from espnet2_secap.errors import SecError, shorten
 
 SHOWN = 3  # ids that a message lists
@@ -18,8 +19,8 @@ def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes
         processes: that share each batch.
 
     Raises:
-        SecError: fewer utterances than processes, utterances that a file lacks, captions that cannot be read,
-            categories that the training set lacks.
+        SecError: fewer utterances than processes, lengths of other data, utterances that a file lacks, captions that
+            cannot be read, categories that the training set lacks.
     """
     categories = set()
     for split, role in (("train", "training"), ("valid", "validation")):
@@ -32,6 +33,7 @@ def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes
                 f" one of every batch: train with at most {len(utts)} (--train_nproc, --ngpu, --num_nodes), or give"
                 f" a larger {role} set"
             )
+        _check_lengths(args, split, role)
         tables = {name: {utt: value for _, utt, value in good_lines(path, True)} for name, path in paths.items()}
         for name, table in tables.items():
             absent = [utt for utt in utts if utt not in table]
@@ -46,6 +48,22 @@ def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes
                 categories = set(tables["emotion"].values())
             else:
                 _check_categories(paths["emotion"], tables["emotion"], categories)
+
+
+def _check_lengths(args: argparse.Namespace, split: str, role: str) -> None:
+    """See that stage 4's lengths are those of the data: batches are made by them."""
+    for path, name, kind in getattr(args, f"{split}_data_path_and_name_and_type"):
+        file = Path(path).with_name("utt2num_samples" if kind == "sound" else "utt2num_frames")
+        shapes = getattr(args, f"{split}_shape_file")
+        if name != "speech" or not shapes or not file.is_file():
+            continue
+        lengths, shape = read_lengths(file), read_kaldi(shapes[0])
+        other = [utt for utt, value in shape.items() if utt in lengths and value.split(",")[0] != str(lengths[utt])]
+        if other:
+            raise SecError(
+                f"{shapes[0]}: was made from other data: {_ids(other, shape)} of the {role} set have another length"
+                f" in {file}; run stage 4 again"
+            )
 
 
 def _check_captions(path: str, table: Mapping[str, str]) -> None:

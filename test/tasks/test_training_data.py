@@ -58,6 +58,18 @@ def test_labels_that_no_loss_needs_are_not_looked_at(sets):
     check_sets(sets(utt2emo=lambda lines: [*lines[:2], "valid2 bored"]), {"caption"}, 1)
 
 
+def test_lengths_that_are_older_than_the_features(sets, tmp_path):
+    args = sets()
+    (tmp_path / "valid" / "feats.scp").write_text("".join(f"valid{i} feats.ark:{i}\n" for i in range(3)))
+    args.valid_data_path_and_name_and_type.append((f"{tmp_path}/valid/feats.scp", "speech", "kaldi_ark"))
+    lengths = tmp_path / "valid" / "utt2num_frames"
+    lengths.write_text("".join(f"valid{i} 3\n" for i in range(3)))
+    check_sets(args, {"caption"}, 1)
+    lengths.write_text("valid0 3\nvalid1 4\nvalid2 3\n")
+    with pytest.raises(SecError, match="valid/shape: was made from other data: valid1 of .* run stage 4 again"):
+        check_sets(args, {"caption"}, 1)
+
+
 def test_fewer_utterances_than_processes(sets):
     args = sets(shape=lambda lines: lines[:1])
     check_sets(args, {"caption"}, 1)

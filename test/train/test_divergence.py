@@ -9,6 +9,7 @@ import torch
 from tiny_training import ALL, CAPTION, SPEECH, command, make_corpus, write
 
 from espnet2_secap.bin import sec_train
+from espnet2_secap.errors import SecError
 from espnet2_secap.train import divergence
 
 
@@ -173,3 +174,30 @@ def test_a_schedule_that_lasts_as_long_as_the_training(corpus, confs, tmp_path):
     options = ["--scheduler", "onecyclelr", "--scheduler_conf", "max_lr=1.0e-3", "--scheduler_conf", "total_steps=8"]
     train(corpus, confs, "caption", tmp_path / "exp", *options)
     assert (tmp_path / "exp" / "2epoch.pth").exists()
+
+
+def test_with_several_processes_the_utterances_of_all_are_named(tmp_path):
+    """This process as the only one of a distributed training."""
+    from types import SimpleNamespace
+
+    from espnet2.train.reporter import Reporter
+
+    sub = Reporter(1).start_epoch("train")
+    sub.register({"loss": torch.tensor(math.nan)}, torch.tensor(2.0))
+    sub.next()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    options = SimpleNamespace(accum_grad=1, grad_clip=5.0)
+
+    class Steps(SimpleNamespace):
+        def __len__(self):
+            return 3
+
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path}/meet", world_size=1, rank=0)
+    try:
+        watch = divergence.Watch(tmp_path, sub, [optimizer], options, distributed=True)
+        watch.after_step(Steps(done=1, utts=["u2", "u1"]))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert watch.first == "epoch 1, step 1 of 4 (loss nan; learning rate 0.5; utterances u1 u2)"
+    with pytest.raises(SecError, match="weights are not finite: b"):
+        watch.check_weights({"a": torch.ones(2), "b": torch.tensor([math.inf]), "n": torch.tensor([1])})

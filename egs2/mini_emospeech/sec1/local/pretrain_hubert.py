@@ -233,8 +233,8 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     config = read_config(args.config, "hubert", HubertConfig(), args.seed)
     paths = read_kaldi(args.train_set / "wav.scp")
-    stamps = [f"{key} {Path(path).stat().st_size} " for key, path in sorted(paths.items()) if Path(path).exists()]
-    record = record_of(config, stamps)
+    sounds = (key.encode() + Path(path).read_bytes() for key, path in sorted(paths.items()) if Path(path).exists())
+    record = record_of(config, sounds)
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same recordings; kept")
         return
