@@ -6,7 +6,7 @@ that end a line for Python's `splitlines` (U+0085, U+2028, form feed, ...) are p
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +83,26 @@ def read_table(path: str | Path) -> list[list[str]]:
     return [line.split("\t") for line in read_text(path).split("\n") if line]
 
 
-def read_json(path: str | Path, hint: str = "fix it", pairs: Callable[[list[tuple[str, Any]]], Any] | None = None):
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in content if names.count(name) > 1)
+        raise ValueError(f"the key {shorten(twice)!r} occurs twice")
+    return content
+
+
+def read_json(path: str | Path, hint: str = "fix it") -> Any:
     """The content of a JSON file.
 
     Args:
         hint: what to do if it is not JSON.
-        pairs: makes an object of its keys and values (json's `object_pairs_hook`).
 
     Raises:
-        SecError: as `read_text`, and where it is not JSON.
+        SecError: as `read_text`, and where it is not JSON, or an object has a key twice.
     """
     try:
-        return json.loads(read_text(path), object_pairs_hook=pairs)
+        return json.loads(read_text(path), object_pairs_hook=_once)
     except SecError:
         raise
     except (ValueError, RecursionError) as err:

@@ -28,6 +28,14 @@ def spoken(caption: str, normalize: Callable[[str], str]) -> str:
     return normalize(caption) if says_something(caption) else ""
 
 
+def compared(references: list[str], normalize: Callable[[str], str]) -> list[str]:
+    """An utterance's references as they are scored: normalised, without those that say nothing if others do.
+
+    BLEU would take the length of an empty one for the closest, and lift the penalty for brevity.
+    """
+    return [normalize(text) for text in references if says_something(text)] or list(map(normalize, references))
+
+
 def mixed_forms(captions: Iterable[str]) -> tuple[int, int]:
     """How many captions have a character that others write in another width or form (， and ,), and of how many.
 

@@ -10,7 +10,7 @@ from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, same_but_f
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable, Scores
 from espnet2_secap.metric.caption_file import read_caption_file
-from espnet2_secap.metric.normalize import SHARE, mixed_forms, normalizer, says_something, spoken
+from espnet2_secap.metric.normalize import SHARE, compared, mixed_forms, normalizer, says_something, spoken
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.words import Categories, named
 from espnet2_secap.progress import progress
@@ -79,7 +79,7 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
         notes.append(f"{what}: no caption can match them")
     normalize = normalizer(form)
     pairs = Pairs(
-        references={utt: list(map(normalize, texts)) for utt, texts in sorted(references.items())},
+        references={utt: compared(texts, normalize) for utt, texts in sorted(references.items())},
         candidates=[{utt: spoken(candidates[utt][at], normalize) for utt in sorted(references)} for at in range(n)],
     )
     differ, captions = mixed_forms(pairs.texts())

@@ -13,7 +13,7 @@ import numpy as np
 from espnet2_secap.data.text_file import read_table
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
-from espnet2_secap.metric.normalize import FORMS, normalizer, spoken
+from espnet2_secap.metric.normalize import FORMS, compared, normalizer, spoken
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.report.collect import Score, read_examples
@@ -93,7 +93,7 @@ class Utterances:
             ):
                 raise MetricUnavailable("is counted from captions, but the scored captions no longer exist")
             normalize = normalizer(form)
-            references = {utt: list(map(normalize, texts)) for utt, texts in examples[0].items()}
+            references = {utt: compared(texts, normalize) for utt, texts in examples[0].items()}
             captions = {utt: [spoken(text, normalize) for text in texts] for utt, texts in examples[1].items()}
             examples = references, captions
             segment = segmenter(name, (text for part in examples for texts in part.values() for text in texts))

@@ -52,13 +52,21 @@ def test_a_system_that_says_nothing_has_0_everywhere(tmp_path, silence, models):
 
 @pytest.mark.needs("java")
 @pytest.mark.slow(6)
-@pytest.mark.parametrize("references", [REFERENCES, {"a": ["..."], "b": ["an angry voice"]}, {"a": ["..."]}])
-def test_nothing_said_is_0_for_meteor_and_with_ptb(tmp_path, references):
+@pytest.mark.parametrize(
+    ("references", "expected"),
+    [
+        ({"a": ["..."], "b": ["an angry voice"], "c": ["...", "so"]}, {"a": 0, "b": 100, "c": 0}),
+        ({"a": ["!"]}, {"a": 0}),
+    ],
+)
+def test_nothing_said_is_0_for_meteor_and_with_ptb(tmp_path, references, expected):
     """Under ptb a reference of punctuation has no tokens, either: pycocoevalcap gives ROUGE-L 100 there."""
     for silence in ("", "..."):
         hypotheses = dict.fromkeys(references, silence)
         results, _ = scored(tmp_path, hypotheses, ["meteor", "rouge_l"], references, "ptb")
         assert results["meteor"]["mean"] == results["rouge_l"]["mean"] == 0
+    results, tables = scored(tmp_path, dict.fromkeys(references, "an angry voice"), ["meteor"], references, "ptb")
+    assert tables["meteor"][0] == {utt: pytest.approx(value) for utt, value in expected.items()}
 
 
 @pytest.mark.needs("spice")
@@ -172,6 +180,16 @@ def test_references_without_a_word_are_told(tmp_path):
     (tmp_path / "hyp").write_text(json.dumps(dict.fromkeys("abc", "x")))
     note = read_pairs(tmp_path / "ref", tmp_path / "hyp").note
     assert "2 of 3 utterances have references without any word (a, c): no caption can match them" in note
+
+
+def test_a_reference_without_a_word_beside_others_is_not_used(tmp_path):
+    """As an empty reference it would be the closest in length to a short caption, which has no penalty then."""
+    alone, with_dots = (
+        {"a": texts, "b": ["a sad voice"]} for texts in (["an angry loud voice"], ["...", "an angry loud voice"])
+    )
+    hypotheses = {"a": "angry", "b": "a sad voice"}
+    means = [scored(tmp_path, hypotheses, [*BLEUS, "cider"], one)[0] for one in (alone, with_dots)]
+    assert means[0] == means[1]
 
 
 @pytest.mark.parametrize("reference", ["", " ", "\u3000", []])
