@@ -92,17 +92,18 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def read_json(path: str | Path, hint: str = "fix it") -> Any:
+def read_json(path: str | Path, hint: str = "fix it", by_hand: bool = False) -> Any:
     """The content of a JSON file.
 
     Args:
         hint: what to do if it is not JSON.
+        by_hand: people write it, and so a key that an object has twice is an error.
 
     Raises:
-        SecError: as `read_text`, and where it is not JSON, or an object has a key twice.
+        SecError: as `read_text`, and where it is not JSON.
     """
     try:
-        return json.loads(read_text(path), object_pairs_hook=_once)
+        return json.loads(read_text(path), object_pairs_hook=_once if by_hand else None)
     except SecError:
         raise
     except (ValueError, RecursionError) as err:

@@ -108,7 +108,7 @@ def load_words(path_or_language: str | Path) -> dict[str, Categories]:
         path = WORDS_DIR / f"{path_or_language}.json"
     elif not path.is_file():
         raise SecError(f"{path}: no such words file; give a JSON file or one of: {', '.join(languages)}")
-    return _read(read_json(path, f"see {WORDS_DIR / 'zh.json'} for the form"), path)
+    return _read(read_json(path, f"see {WORDS_DIR / 'zh.json'} for the form", by_hand=True), path)
 
 
 def _read(content, path: Path) -> dict[str, Categories]:

@@ -29,7 +29,7 @@ def read_goals(path: str | Path) -> list[tuple[str, str, str, str, float | str]]
         raise SecError(f"{path}: no such goals file; check the path or omit --goals")
     goals = []
     try:
-        for system, sets in read_json(path).items():
+        for system, sets in read_json(path, by_hand=True).items():
             for dset, metrics in sets.items():
                 for metric, (sign, target) in metrics.items():
                     if sign not in OPERATORS or isinstance(target, bool) or not isinstance(target, (int, float, str)):
