@@ -22,8 +22,9 @@ import_when_used("espnet2.text.whisper_token_id_converter", "OpenAIWhisperTokenI
 import_when_used("espnet2.text.whisper_tokenizer", "OpenAIWhisperTokenizer")
 # Transformers imports it with every model, for object detection.
 import_when_used("scipy.optimize", "linear_sum_assignment")
-# A decoder's own search, which needs transformers.
+# A decoder's searches, which need transformers.
 import_when_used("espnet2_secap.decoder.beam_sample", "beam_sample")
+import_when_used("espnet2_secap.decoder.transformers_search", "transformers_search")
 without_type_checks("espnet")
 without_type_checks("espnet2")
 without_prints("espnet.nets.pytorch_backend.transformer.attention")  # that flash_attn is not installed

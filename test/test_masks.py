@@ -1,6 +1,6 @@
 import torch
 
-from espnet2_secap.masks import lengths_to_mask, masked_mean, positions
+from espnet2_secap.masks import lengths_to_mask, masked_mean, positions, to_the_left
 
 
 def test_lengths_to_mask():
@@ -20,3 +20,9 @@ def test_masked_mean_ignores_padding_and_survives_an_empty_row():
     values = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [99.0, 99.0]], [[5.0, 5.0]] * 3])
     mask = torch.tensor([[True, True, False], [False, False, False]])
     assert masked_mean(values, mask).tolist() == [[2.0, 4.0], [0.0, 0.0]]
+
+
+def test_padding_goes_to_the_left_and_no_column_is_padding_alone():
+    values = torch.tensor([[1, 0, 2, 0, 3, 0], [0, 0, 4, 5, 0, 0]])[..., None]
+    moved, mask = to_the_left(values, values[..., 0] > 0)
+    assert moved[..., 0].tolist() == [[1, 2, 3], [0, 4, 5]] and mask.tolist() == [[True] * 3, [False, True, True]]

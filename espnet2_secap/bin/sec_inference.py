@@ -14,8 +14,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         description=__doc__,
         epilog="Writes OUTPUT_DIR/captions (the kept candidates per utterance, best first) and candidates.jsonl (with"
-        " scores). With --nj N, run jobs 1..N with --job and then once with --combine true. Repeat the command to"
-        " resume an interrupted job; the captions are the same for any N.",
+        " scores; its first line has all options as its header). With --nj N, run jobs 1..N with --job and then once"
+        " with --combine true. Repeat the command to resume an interrupted job; the captions are the same for any N.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(

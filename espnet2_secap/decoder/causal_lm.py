@@ -2,16 +2,19 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from espnet2_secap.decoder.abilities import abilities_of, inputs_of, rows_of_one_length
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.beam_sample import beam_sample
 from espnet2_secap.decoder.options import DecodingOptions
+from espnet2_secap.decoder.transformers_search import transformers_search
 from espnet2_secap.errors import SecError
-from espnet2_secap.masks import positions
+from espnet2_secap.masks import to_the_left
 from espnet2_secap.pretrained import PretrainedPart, load_causal_lm, position_limit
 from espnet2_secap.text.template import Segment
 from espnet2_secap.text.tokenizer import build_tokenizer, check_vocabulary
@@ -55,8 +58,11 @@ class CausalLMDecoder(AbsDecoder):
         self.end_ids = [
             one for one in _end_ids(lm) if 0 <= one < self.rows
         ]  # some configurations name what is not there
-        self.limit, self.has_table = position_limit(lm)
         lm.generation_config = type(lm.generation_config)()  # decoding is what the options say, whatever the LM's file
+        self.abilities = abilities_of(lm)
+        self.limit, self.has_table = position_limit(lm)
+        if self.abilities.limit is not None:  # beyond it, each token's score would depend on how many follow
+            self.limit, self.has_table = self.abilities.limit, True
         if gradient_checkpointing:
             lm.gradient_checkpointing_enable({"use_reentrant": False})
         self.lm = PretrainedPart(lm)
@@ -113,41 +119,63 @@ class CausalLMDecoder(AbsDecoder):
         vectors = [embed(one.content) if one.is_ids else one.content.to(embed.weight.dtype) for one in segments]
         return torch.cat(vectors, dim=1), torch.cat([one.mask for one in segments], dim=1)
 
+    def _plain(self):
+        """The LM itself, with what LoRA has put into it."""
+        return getattr(self.lm.module, "get_base_model", lambda: self.lm.module)()
+
     def _hidden(self, segments: Sequence[Segment], caption: Segment) -> tuple[torch.Tensor, Callable]:
         """What each caption token is predicted from, (B, L, .), and a function from a part of it to logits."""
-        prefix, prefix_mask = self.join(segments)
-        length = caption.content.size(1)
-        mask = torch.cat([prefix_mask, caption.mask], dim=1)
-        lm = self.lm.module
-        inputs = dict(
-            inputs_embeds=torch.cat([prefix, lm.get_input_embeddings()(caption.content)], dim=1),
-            attention_mask=mask.long(),
-            position_ids=positions(mask),
-            use_cache=False,
-        )
+        prefix, mask = self.join(segments)
+        length, tokens = caption.content.size(1), self.lm.module.get_input_embeddings()(caption.content)
+        free = self.abilities.free(prefix.size(1) + length)
+        if not free:
+            prefix, mask = to_the_left(prefix, mask)
+        head = self.lm.module.get_output_embeddings() if self._is_split() else lambda logits: logits
+        if free or self.abilities.padding:
+            return self._states(prefix, mask, tokens, caption.mask), head
+        parts, order = [], []
+        for rows in rows_of_one_length(mask):
+            real = mask[rows[0]]
+            # Padding behind a caption changes nothing of what comes before it.
+            parts.append(self._states(prefix[rows][:, real], mask[rows][:, real], tokens[rows], None))
+            order.append(rows)
+        return torch.cat(parts)[torch.cat(order).argsort()], head
+
+    def _states(self, prefix, prefix_mask, tokens, tokens_mask: torch.Tensor | None) -> torch.Tensor:
+        """States or logits that predict the tokens, (B, L, .), of embeddings (B, P, H) and (B, L, H)."""
+        if tokens_mask is None:
+            tokens_mask = torch.ones_like(tokens[..., 0], dtype=torch.bool)
+        mask, length = torch.cat([prefix_mask, tokens_mask], dim=1), tokens.size(1)
+        lm = self._plain()
+        inputs = inputs_of(lm, self.abilities, torch.cat([prefix, tokens], dim=1), mask, logits_to_keep=length + 1)
         if self._is_split():
-            body = getattr(lm, "get_base_model", lambda: lm)().base_model
-            states = body(**inputs)[0][:, -length - 1 : -1]
-            return states, lm.get_output_embeddings()
-        return lm(**inputs, logits_to_keep=length + 1).logits[:, :-1], lambda logits: logits
+            inputs.pop("logits_to_keep", None)
+            return lm.base_model(**inputs)[0][:, -length - 1 : -1]
+        return lm(**inputs).logits[:, -length - 1 : -1]
 
     @torch.no_grad()
     def _is_split(self) -> bool:
-        """Whether the LM's logits are its output embedding of its body's states; some scale or cap them.
+        """Whether the LM's logits are its output embedding of its body's states, exactly; some scale or cap them.
 
         Tried out once, on two positions.
         """
         if self.splits is None:
-            lm = self.lm.module
-            plain, head = getattr(lm, "get_base_model", lambda: lm)(), lm.get_output_embeddings()
+            plain, head, seen = self._plain(), self.lm.module.get_output_embeddings(), {}
             if head is None or plain.base_model is plain:
                 self.splits = False
                 return False
             training = plain.training
             plain.eval()
-            weight = lm.get_input_embeddings().weight
-            inputs = dict(inputs_embeds=weight[:2][None], use_cache=False)
-            self.splits = torch.allclose(lm(**inputs).logits, head(plain.base_model(**inputs)[0]), rtol=1e-3)
+            hooks = [
+                plain.base_model.register_forward_hook(lambda _, args, output: seen.update(states=output[0])),
+                head.register_forward_hook(lambda _, args, output: seen.update(read=args[0], logits=output)),
+            ]
+            embeddings = self.lm.module.get_input_embeddings().weight[:2][None]
+            logits = plain(inputs_embeds=embeddings, use_cache=False).logits
+            for hook in hooks:
+                hook.remove()
+            pairs = ((seen.get("states"), seen.get("read")), (seen.get("logits"), logits))
+            self.splits = all(a is not None and b is not None and torch.equal(a.float(), b.float()) for a, b in pairs)
             plain.train(training)
             self.lm.train(self.training)
         return self.splits
@@ -180,47 +208,27 @@ class CausalLMDecoder(AbsDecoder):
         """
         self.check_options(options)
         embeddings, mask = self.join(segments)
-        if options.sampling and options.beam_size > 1:
-            lm = self.lm.module
-            if getattr(lm, "_is_stateful", False):
-                raise SecError(f"decoding: {type(lm).__name__} cannot be sampled within beams; set beam_size to 1")
-            tokens, scores = beam_sample(lm, embeddings, mask, options, ends)
-            sequences = [_until(row, ends) for row in tokens.tolist()]
-            return _ranked(sequences, scores.tolist(), options.num_candidates)
-        further = {}
-        if options.sampling:
-            further = dict(top_k=options.top_k, top_p=options.top_p, temperature=options.temperature)
-        if options.beam_size > 1:
-            further["length_penalty"] = options.length_penalty
-        output = self.lm.module.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask.long(),
-            do_sample=options.sampling,
-            num_beams=options.beam_size,
-            num_return_sequences=options.num_candidates,
-            min_new_tokens=options.min_length,
-            max_new_tokens=options.max_length,
-            repetition_penalty=options.repetition_penalty,
-            no_repeat_ngram_size=options.no_repeat_ngram_size,
-            eos_token_id=list(ends),
-            pad_token_id=ends[0],
-            return_dict_in_generate=True,
-            output_scores=True,
-            **further,
-        )
-        sequences = [_until(row, ends) for row in output.sequences.tolist()]
-        return _ranked(sequences, self._scores(output, sequences, options.beam_size), options.num_candidates)
-
-    def _scores(self, output, sequences, beam_size: int) -> list[float]:
-        """Beam search's own score, else the mean log-probability of the tokens (end included)."""
-        if beam_size > 1:
-            return output.sequences_scores.tolist()
-        steps = self.lm.module.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
-        scores = []
-        for row, sequence in zip(steps.tolist(), sequences, strict=True):
-            taken = row[: len(sequence) + 1]
-            scores.append(sum(taken) / max(len(taken), 1))
-        return scores
+        lm, width = self._plain(), mask.size(1) + options.max_length
+        search, free = transformers_search, self.abilities.free(width)
+        if free and options.sampling and options.beam_size > 1:
+            search = beam_sample
+        elif not self.abilities.cache:
+            search = partial(transformers_search, cache=False)
+        if not free:
+            embeddings, mask = to_the_left(embeddings, mask)
+        together = free or (self.abilities.padding and self.abilities.cache)
+        groups = [slice(None)] if together else rows_of_one_length(mask)
+        sequences, scores = [None] * len(mask), [None] * len(mask)
+        for rows in groups:
+            real = slice(None) if together else mask[rows[0]]
+            own = mask[rows][:, real]
+            found = search(lm, embeddings[rows][:, real], own, options, ends)
+            candidates = _ranked(
+                [_until(row, ends) for row in found[0].tolist()], found[1].tolist(), options.num_candidates
+            )
+            for row, *of_row in zip(range(len(mask)) if together else rows.tolist(), *candidates, strict=True):
+                sequences[row], scores[row] = of_row
+        return sequences, scores
 
 
 def _end_ids(lm) -> list[int]:

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from espnet2_secap import __version__
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.decoder.options import SetOptions
@@ -53,7 +55,7 @@ def decode_set(job: Job, options: SetOptions) -> None:
     batches = dict(enumerate(utterances.batches(utterances.ids, options.batch_size)))
     loads = {number: sum(utterances.lengths[utt] for utt in batch) for number, batch in batches.items()}
     numbers = share(loads, job.nj, job.job)
-    header = {"fingerprint": made_from(job, options, utterances), "seed": options.seed}
+    header = {"fingerprint": made_from(job, options, utterances)} | record(job, options)
     journal = Journal(job.output_dir, NAME, job.job, job.nj, header, numbers)
     todo = [number for number in numbers if number not in journal.done]
     print(
@@ -92,16 +94,40 @@ def ahead(read: Callable, keys: Sequence) -> Iterator[tuple]:
             yield key, ready
 
 
+def record(job: Job, options: SetOptions) -> dict:
+    """What decides on the captions beside data and weights: the header of candidates.jsonl.
+
+    All options, ids that end a caption, dtype of the decoder as configured, and versions; an LM's own generation_config
+    has no say.
+    """
+    _, config = _config_of(job)
+    return {
+        "model": "/".join(Path(job.model_file).parts[-2:]),
+        **_values_of(options),
+        "dtype": options.dtype or (config.get("decoder_conf") or {}).get("dtype", "float32"),
+        "ends": (config.get("template_conf") or {}).get("ends"),
+        "versions": {name: version(name) for name in ("transformers", "torch")} | {"espnet2_secap": __version__},
+    }
+
+
+def _values_of(options: SetOptions) -> dict:
+    return asdict(options) | {"device": options.device.split(":")[0]}
+
+
+def _config_of(job: Job) -> tuple[Path, dict]:
+    config_file = Path(job.train_config or Path(job.model_file).parent / "config.yaml")
+    return config_file, read_yaml(config_file) if config_file.is_file() else {}
+
+
 def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     """A fingerprint of all that the captions depend on, but for the number of jobs."""
-    values = asdict(options) | {"device": options.device.split(":")[0]}
-    config_file = Path(job.train_config or Path(job.model_file).parent / "config.yaml")
-    config = located(read_yaml(config_file), config_file.parent) if config_file.is_file() else {}
+    config_file, config = _config_of(job)
+    config = located(config, config_file.parent) if config else {}
     # Pretrained parts, statistics and prompts are named there, and may have been made anew in their places.
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
     files = [options.similarity_model or "", *named_files(config), *sorted(sounds)]
     model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
-    content = [values, config, model, stamps(files), utterances.paths, utterances.lengths]
+    content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths]
     return fingerprint(content)
 
 

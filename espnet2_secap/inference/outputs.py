@@ -42,18 +42,21 @@ def combine(folder: str | Path, data_dir: str | Path, nj: int, shuffled_dir: str
     if lost:
         what = f"{UNFINISHED}, {len(lost)} utterances were not decoded ({lost[0]}, ...)"
         raise run_again(folder, STAGE, nj, dict.fromkeys(jobs, what))
-    _write(Path(folder), {utt: utt for utt in ids}, rows)
+    _write(Path(folder), {utt: utt for utt in ids}, rows, header)
     if shuffled_dir:
-        _write(make_dir(shuffled_dir), other_audio(ids, header["seed"]), rows)
+        _write(make_dir(shuffled_dir), other_audio(ids, header["seed"]), rows, header)
     shutil.rmtree(Path(folder) / ".jobs")
     return len(ids)
 
 
-def _write(folder: Path, audio_of: dict[str, str], rows: dict[str, dict]) -> None:
-    """Write what was decoded from the audio that each utterance is given."""
+def _write(folder: Path, audio_of: dict[str, str], rows: dict[str, dict], header: dict) -> None:
+    """Write what was decoded from the audio that each utterance is given; the first line has the header besides."""
     with atomic_write(folder / "candidates.jsonl") as file:
+        first = {"header": header}
         for utt, audio in sorted(audio_of.items()):
-            print(json.dumps({"id": utt, "audio": audio} | (rows[audio] | {"id": utt}), ensure_ascii=False), file=file)
+            row = first | {"id": utt, "audio": audio} | (rows[audio] | {"id": utt})
+            print(json.dumps(row, ensure_ascii=False), file=file)
+            first = {}
     texts = {
         utt: [candidate["text"] for candidate in rows[audio]["candidates"][: rows[audio]["kept"]]]
         for utt, audio in audio_of.items()

@@ -147,17 +147,6 @@ def test_top_p_keeps_the_token_that_reaches_it():
     assert values[0, 0, 2] == -torch.inf
 
 
-def test_stateful_models_are_refused(tmp_path, monkeypatch):
-    from espnet2_secap.decoder.causal_lm import CausalLMDecoder
-
-    decoder = CausalLMDecoder(str(make_llama(tmp_path / "llm")))
-    monkeypatch.setattr(type(decoder.lm.module), "_is_stateful", True)
-    ones = torch.ones(1, 2, dtype=torch.bool)
-    with pytest.raises(ValueError, match="LlamaForCausalLM cannot be sampled within beams; set beam_size to 1"):
-        segments = [Segment(torch.randn(1, 2, 32), ones)]
-        decoder.generate(segments, DecodingOptions(beam_size=2, sampling=True), (EOS,))
-
-
 def test_searches_that_are_done_leave_the_batch_and_change_nothing(monkeypatch):
     monkeypatch.setattr(torch, "multinomial", lambda p, num_samples: p.topk(num_samples).indices)
     kept = []

@@ -1,5 +1,6 @@
 """Decoding through the program, on a model that a test made in no time."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,7 +10,9 @@ import torch
 from tiny_decoding import decode
 
 from espnet2_secap.bin import sec_inference
+from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.inference.outputs import NAME
+from espnet2_secap.metric.caption_file import read_caption_file
 from espnet2_secap.process.jobs import journal_file
 
 
@@ -134,3 +137,19 @@ def test_the_candidates_most_like_all_are_kept(model_file, feats, tmp_path):
         assert len(texts) == 5 and json.loads(captions[row["id"]]) == texts[:2]
         likeness = [candidate["similarity"] for candidate in row["candidates"]]
         assert likeness == sorted(likeness, reverse=True)
+
+
+def test_candidates_begin_with_a_header_of_all_options(model_file, feats, tmp_path):
+    """Whoever finds the file can decode again: nothing else decides, the LM's generation_config.json least of all."""
+    options = [*SAMPLED, "--seed", "3", "--top_k", "5", "--shuffled_audio_dir", str(tmp_path / "s")]
+    first, *others = decode(model_file, feats, tmp_path / "a", *options)
+    header = first["header"]
+    assert {field.name for field in dataclasses.fields(SetOptions)} <= header.keys()
+    assert (header["seed"], header["top_k"], header["max_length"], header["dtype"]) == (3, 5, 8, "float32")
+    assert header["ends"] == [2] and header["model"] == "/".join(model_file.parts[-2:])
+    assert header["versions"].keys() == {"transformers", "torch", "espnet2_secap"}
+    assert not any("header" in row for row in others)
+    with open(tmp_path / "s" / "candidates.jsonl") as file:
+        assert json.loads(file.readline())["header"] == header
+    captions = read_caption_file(tmp_path / "a" / "candidates.jsonl", system=True)
+    assert captions == read_caption_file(tmp_path / "a" / "captions", system=True)
