@@ -50,6 +50,7 @@ def _whole(bound: float) -> str:
     return str(int(bound)) if float(bound).is_integer() else f"{bound:g}"
 
 
+ORDERED = "each above the one before"  # in an annotation of a list of numbers
 PLACE = "place"  # in an annotation of text: a file or folder, or a name on the model hub; ~ is the home folder
 
 Count = Annotated[int, Range(least=1)]
@@ -89,7 +90,7 @@ def said(hint: Any, short: bool = False) -> str:
     """What an annotation asks for, in words; `short` leaves out the type where there is a range."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        ranges = [str(one) for one in args[1:] if isinstance(one, Range) and str(one)]
+        ranges = [str(one) for one in args[1:] if one == ORDERED or (isinstance(one, Range) and str(one))]
         return " and ".join(ranges) if short and ranges else ", ".join([said(args[0], short), *ranges])
     if origin is Literal:
         return ("one of " if len(args) > 1 else "") + ", ".join(map(str, args))
@@ -119,6 +120,8 @@ def _fit(value: Any, hint: Any, ranges: bool = True, infinite: bool = False) -> 
             value = os.path.expanduser(os.fspath(value))
         value = _fit(value, args[0], ranges, any(one.infinite for one in bounds))
         outside = ranges and value is not _UNFIT and not all(one.holds(value) for one in bounds)
+        if ORDERED in args[1:] and value is not _UNFIT and ranges:
+            outside = any(one >= other for one, other in zip(value, value[1:], strict=False))
         return _UNFIT if outside else value
     if origin is Literal:
         return value if any(value == one and type(value) is type(one) for one in args) else _UNFIT

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
 
 from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.values import Count, Natural, Place, Positive, Share, check_conf, check_keys, parameters_of
+from espnet2_secap.values import ORDERED, Count, Natural, Place, Positive, Share, check_conf, check_keys, parameters_of
 
 __all__ = ["check_keys"]  # of values.py, from here too
 
@@ -63,10 +63,10 @@ LIBRARY = {
     "espnet2.asr.specaug.specaug:SpecAug": {
         "time_warp_window": Count,
         "time_warp_mode": Literal["nearest", "linear", "bilinear", "bicubic", "trilinear"],
-        "freq_mask_width_range": Natural | tuple[Natural, Natural],
+        "freq_mask_width_range": Count | Annotated[tuple[Natural, Natural], ORDERED],
         "num_freq_mask": Natural,
-        "time_mask_width_range": Natural | tuple[Natural, Natural] | None,
-        "time_mask_width_ratio_range": Share | tuple[Share, Share] | None,
+        "time_mask_width_range": Count | Annotated[tuple[Natural, Natural], ORDERED] | None,
+        "time_mask_width_ratio_range": Share | Annotated[tuple[Share, Share], ORDERED] | None,
         "num_time_mask": Natural,
     },
 }

@@ -30,7 +30,7 @@ from espnet2_secap.tasks.lengths import check_lengths
 from espnet2_secap.tasks.options import TaskOptions
 from espnet2_secap.tasks.parts import CHOICES, OPTIONAL
 from espnet2_secap.tasks.training_data import check_sets
-from espnet2_secap.tasks.training_options import as_ours, check_sampler, check_training
+from espnet2_secap.tasks.training_options import as_ours, check_distributed, check_sampler, check_training
 from espnet2_secap.text.preprocessor import SECPreprocessor
 from espnet2_secap.text.prompts import read_prompts
 from espnet2_secap.text.template import build_template
@@ -98,6 +98,7 @@ class SECTask(AbsTask):
             with tensors_only():
                 made_from.check(args)
         if nproc == 1:
+            check_distributed(args)
             super().main(args=args)
             return
         print(get_commandline_args(), file=sys.stderr)
@@ -223,6 +224,10 @@ class SECTask(AbsTask):
             logging.info(f"{', '.join(loaded)} start from {source}" + (f"; {', '.join(rest)} do not" if rest else ""))
         if args.reference_model:
             cls._add_reference(model, args.reference_model)
+        names = [name for name, _ in model.named_parameters()]
+        for start in args.freeze_param:
+            if not any(name == start or name.startswith(f"{start}.") for name in names):
+                raise SecError(f"--freeze_param {start}: the model has no such part; it has {', '.join(_parts(names))}")
         return model
 
     @classmethod
@@ -314,3 +319,7 @@ class SECTask(AbsTask):
                     f"{model_file}: does not fit {config_file} ({' '.join(str(err).split())[:300]})"
                 ) from err
         return model.to(device).eval(), args
+
+
+def _parts(names: list[str]) -> list[str]:
+    return sorted({name.partition(".")[0] for name in names})

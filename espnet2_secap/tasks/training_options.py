@@ -13,8 +13,11 @@ from typing import Annotated, Literal
 
 import humanfriendly
 import torch
+from espnet2.samplers.build_batch_sampler import BATCH_TYPES
 from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+from espnet2.train.distributed_utils import DistributedOption, resolve_distributed_mode
 from espnet2.utils import config_argparse
+from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import int_or_none
 
@@ -195,6 +198,7 @@ def check_training(args: argparse.Namespace) -> None:
         )
     _try_out(args)
     _check_criteria(args)
+    _check_ways(args)
 
 
 def check_sampler(conf: Mapping) -> dict:
@@ -234,6 +238,47 @@ def _try_out(args: argparse.Namespace) -> None:
         raise
     except REFUSALS as err:
         raise SecError(f"{what}: {shorten(' '.join(str(err).split()) or type(err).__name__, 300)}") from err
+
+
+def _check_ways(args: argparse.Namespace) -> None:
+    """Refuse what ESPnet's parser takes and its or our training then does not do."""
+    for option in ("iterator_type", "valid_iterator_type"):
+        if getattr(args, option) not in (None, "sequence", "task"):
+            raise SecError(f"--{option} {getattr(args, option)}: is not supported here; it must be sequence or task")
+    for split in ("", "valid_"):
+        kind = getattr(args, f"{split}batch_type") or args.batch_type
+        if (getattr(args, f"{split}iterator_type") or args.iterator_type) != "sequence":
+            continue
+        if kind not in BATCH_TYPES:
+            raise SecError(f"--{split}batch_type {kind}: is not supported here; use one of {', '.join(BATCH_TYPES)}")
+        files = getattr(args, f"{split or 'train_'}shape_file")
+        if kind == "folded" and len(args.fold_length) != len(files):
+            raise SecError(
+                f"--{split}batch_type folded: needs --fold_length, as often as there are shape files ({len(files)}); "
+                "give it, or use batch_type: sorted"
+            )
+    if args.optim == "lbfgs":
+        raise SecError("--optim lbfgs: needs several losses of a step, which this training does not compute; use adamw")
+    if args.save_strategy != "all":
+        raise SecError(f"--save_strategy {args.save_strategy}: is not supported here; frozen weights are never saved")
+    if args.use_tf32 and args.use_amp:
+        raise SecError("--use_tf32 true: cannot be used with --use_amp true; leave one of them out")
+    if args.ngpu > torch.cuda.device_count():
+        raise SecError(f"--ngpu {args.ngpu}: this machine has {torch.cuda.device_count()} GPUs that PyTorch can use")
+
+
+def check_distributed(args: argparse.Namespace) -> None:
+    """See that ESPnet's launcher can tell this process's rank, for one process per start.
+
+    Raises:
+        SecError: what it lacks.
+    """
+    tried = argparse.Namespace(**vars(args))
+    try:
+        resolve_distributed_mode(tried)
+        build_dataclass(DistributedOption, tried).init_options()
+    except (RuntimeError, ValueError) as err:  # ValueError: a variable of the environment that is no number
+        raise SecError(f"--dist_launcher, --dist_*: {' '.join(str(err).split())}") from err
 
 
 def _check_criteria(args: argparse.Namespace) -> None:

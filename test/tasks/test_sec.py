@@ -117,6 +117,8 @@ def failure(capsys, args) -> str:
         ({"template": "secab"}, "template 'secab': must be one of"),
         ({"optim_conf": {"lrr": 1}}, "optim_conf of optim: adamw"),
         ({"reference_model": "no/such.pth"}, "no/such.pth"),
+        ({"freeze_param": ["brigde"]}, "--freeze_param brigde: the model has no such part; it has bridge"),
+        ({"dist_world_size": 2}, "--dist_launcher, --dist_*: --dist_rank or RANK must be set"),
     ],
 )
 def test_bad_configurations(corpus, caption_conf, tmp_path, capsys, change, message):
