@@ -274,7 +274,7 @@ def _summary(options: FormatOptions, num_samples: dict[str, int], notes: list[st
     lines = [f"{options.output_dir}: {len(num_samples)} utterances, {hours:.2f} h at {options.fs} Hz"]
     if bad:
         warning = "warning: " if options.role == "test" else ""
-        kinds = Counter(reason.split(": ", 1)[1].split(":")[0].split(";")[0] for reason in bad.values())
+        kinds = Counter(_kind(reason.split(": ", 1)[1]) for reason in bad.values())
         told = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
         lines.append(f"{warning}{len(bad)} left out ({told}), see {options.output_dir}/bad_utts.tsv")
     largest: dict[str, str] = {}  # of notes that say how much
@@ -283,6 +283,11 @@ def _summary(options: FormatOptions, num_samples: dict[str, int], notes: list[st
     for kind, count in Counter(note.partition(UP_TO)[0] for note in notes).most_common():
         lines.append(f"note: {count} {kind}{UP_TO * bool(largest[kind])}{largest[kind]}")
     return "\n".join(lines)
+
+
+def _kind(reason: str) -> str:
+    """The part of a reason that others of its kind share."""
+    return re.sub(r" up to [\d.e+]+", "", reason.split(":")[0].split(";")[0])
 
 
 def _write_bad(path: Path, bad: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8
 SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff]", re.S)
 FEWEST = 4  # frames in a row that are not there by chance
 BLOCK = 1 << 16  # bytes that are searched at a time
+SEARCHED = 1 << 17  # bytes, beside tags, in which the first frame is looked for
 SKIPPED = "with other bytes between the frames of an MP3, passed over"
 GUESSED = "MP3 of variable bit rate without a length, whose frames were counted"
 
@@ -205,7 +206,7 @@ def _streams(stream: BinaryIO, start: int, size: int) -> tuple[list[Stream], boo
     streams: list[Stream] = []
     at, skipped = start, False
     while True:
-        at, passed = _next_run(stream, at, size)
+        at, passed = _next_run(stream, at, size, size if streams else SEARCHED)
         skipped |= passed
         if at is None:
             return streams, skipped
@@ -240,10 +241,10 @@ def _close(streams: list[Stream], begin: int, end: int) -> None:
         streams[-1].spans.append((begin, end))
 
 
-def _next_run(stream: BinaryIO, at: int, size: int) -> tuple[int | None, bool]:
-    """Where the next frames begin, behind tags and other bytes; whether there were other bytes before them."""
+def _next_run(stream: BinaryIO, at: int, size: int, most: int) -> tuple[int | None, bool]:
+    """Where the next frames begin, behind tags and at most `most` other bytes; whether there were other bytes."""
     skipped = False
-    while at + 4 <= size:
+    while at + 4 <= size and most > 0:
         start = read_at(stream, at, 10)
         if start[:3] == b"ID3" and len(start) == 10:
             length = sum((byte & 0x7F) << shift for byte, shift in zip(start[6:], (21, 14, 7, 0), strict=True))
@@ -270,6 +271,7 @@ def _next_run(stream: BinaryIO, at: int, size: int) -> tuple[int | None, bool]:
             return None, False
         else:
             at += BLOCK - 3
+        most -= len(block)
     return None, False
 
 

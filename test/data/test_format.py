@@ -214,7 +214,8 @@ def test_options_without_sense(wrong):
 
 def test_what_headers_get_wrong_and_what_is_clipped_is_counted_also_when_it_is_kept(tmp_path, options):
     """Kinds: a container's header is believed; levels."""
-    wavs = make_data(tmp_path / "data", list("abcdef"))
+    wavs = make_data(tmp_path / "data", list("abcdefg"))
+    (wavs / "g.wav").write_bytes(content(8 * tone(0.3), subtype="FLOAT"))
     (wavs / "a.wav").write_bytes(patched((wavs / "a.wav").read_bytes(), 40, 0))
     (wavs / "b.wav").write_bytes(patched((wavs / "b.wav").read_bytes(), 40, 2000))
     (wavs / "c.wav").write_bytes(2 * (wavs / "c.wav").read_bytes())
@@ -224,7 +225,7 @@ def test_what_headers_get_wrong_and_what_is_clipped_is_counted_also_when_it_is_k
     for nj in (1, 1, 2):
         options.nj = nj
         told = run(options)
-        assert "1 left out (has float samples up to 16384.0, expected -1 to 1: 1)" in told
+        assert "2 left out (has float samples, expected -1 to 1: 2)" in told
         assert "note: 1 without a length in the header" in told
         assert "note: 1 with less in the header than there is" in told
         assert "note: 1 of several recordings in one file" in told

@@ -1,12 +1,13 @@
 """MP3 files whose first frame says less, more or nothing of what follows, and bytes that are no frames."""
 
 import struct
+import time
 
 import numpy as np
 import pytest
 from sounds import content, found_in, noise, tone
 
-from espnet2_secap.data.audio import BadAudio, decode
+from espnet2_secap.data.audio import BadAudio, check_length, decode, read_header
 from espnet2_secap.data.mpeg import GUESSED, SKIPPED, empty_header, frame_of
 from espnet2_secap.data.parts import JOINED, LESS, MORE
 
@@ -126,3 +127,32 @@ def test_an_empty_frame_has_room_for_what_it_says():
         frame = frame_of(bytes.fromhex(header))
         other = frame_of(empty_header(frame))
         assert other.like(frame) and other.size >= other.side + 160
+
+
+def test_what_is_no_mp3_is_not_searched_to_its_end(tmp_path):
+    """A first frame lies behind a tag and a little more, or there is none."""
+    path = tmp_path / "a"
+    path.write_bytes(b"\1" * 10)
+    with path.open("r+b") as stream:
+        stream.truncate(10**11)  # takes no room on the disk
+    start = time.monotonic()
+    with pytest.raises(BadAudio, match="is not audio"):
+        read_header(path)
+    path.write_bytes(ID3 + b"\1" * 10)
+    with path.open("r+b") as stream:
+        stream.truncate(10**11)
+    with pytest.raises(BadAudio, match="is not audio"):
+        read_header(path)
+    assert time.monotonic() - start < 5
+
+
+def test_frames_are_counted_fast(tmp_path):
+    """Half an hour: 50,000 frames; the length is known before anything is decoded, and refused where it is too much."""
+    path = tmp_path / "a.mp3"
+    path.write_bytes(bare(CONSTANT) * 470)
+    start = time.process_time()
+    header = read_header(path)
+    assert header.seconds == pytest.approx(470 * 4, rel=0.03)
+    with pytest.raises(BadAudio, match="is too long: 1[89].. s"):
+        check_length(header)
+    assert time.process_time() - start < 5
