@@ -54,8 +54,10 @@ def parse(argv=None, parser: argparse.ArgumentParser | None = None) -> argparse.
 def main(argv=None) -> None:
     """Decode, or combine."""
     args = parse(argv)
-    from espnet2_secap.inference.outputs import combine
+    from espnet2_secap.inference.outputs import check_shuffled, combine
 
+    if args.shuffled_audio_dir:  # before anything is decoded
+        check_shuffled(args.data_dir)
     alone = args.job is None and not args.combine
     if alone:
         args.job = args.nj = 1

@@ -14,6 +14,15 @@ NAME = "decoded"  # of the journals: batch number -> rows {"id", "prompt", "cand
 STAGE = 7
 
 
+def check_shuffled(data_dir: str | Path) -> None:
+    """See that a set is large enough for shuffled audio.
+
+    Raises:
+        SecError: it is not, or has no utterances.
+    """
+    other_audio(list(read_kaldi(scp_of(data_dir))), seed=0)
+
+
 def other_audio(ids: list[str], seed: int) -> dict[str, str]:
     """For every id another one, each used once: a random cycle through all ids."""
     if len(ids) < 2:

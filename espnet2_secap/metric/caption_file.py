@@ -67,6 +67,8 @@ def read_caption_file(path: str | Path, system: bool) -> Captions:
                 raise _Fault(str(err), line, utt) from None
     except _Fault as err:
         raise SecError(f"{path}{err}") from None
+    if not captions:
+        raise SecError(f"{path}: holds no captions; create it again")
     return captions
 
 

@@ -1,5 +1,6 @@
 import pytest
 
+from espnet2_secap.bin import sec_inference
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.outputs import NAME, combine, other_audio
 from espnet2_secap.process.jobs import Journal
@@ -22,3 +23,11 @@ def test_other_audio_is_never_ones_own():
     assert others == other_audio(ids[::-1], seed=1) != other_audio(ids, seed=2)
     with pytest.raises(SecError, match="at least two"):
         other_audio(["u0"], seed=0)
+
+
+def test_kind_13_a_set_of_one_is_refused_for_shuffled_audio_before_anything_is_decoded(tmp_path, capsys):
+    (tmp_path / "wav.scp").write_text("a a.wav\n")
+    options = ["--data_dir", tmp_path, "--output_dir", tmp_path / "o", "--shuffled_audio_dir", tmp_path / "s"]
+    with pytest.raises(SystemExit):
+        sec_inference.main([*map(str, options), "--sec_model_file", "none.pth"])
+    assert "--shuffled_audio false" in capsys.readouterr().err

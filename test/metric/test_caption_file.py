@@ -125,3 +125,10 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
         read_caption_file(tmp_path / "x", system=True)
     with pytest.raises(SecError, match="none: does not exist"):
         read_caption_file(tmp_path / "none", system=True)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", " \n", "{}\n{}\n"])
+def test_kind_12_a_file_without_captions_is_refused(tmp_path, content):
+    (tmp_path / "none.json").write_text(content)
+    with pytest.raises(SecError, match="none.json: (holds no captions|is empty)"):
+        read_caption_file(tmp_path / "none.json", system=True)
