@@ -57,6 +57,10 @@ class Saver:
             self._save()
             self._stop()
 
+    def valid_ended(self) -> None:
+        """The validation has ended: no wish stays on its way, since a process may leave now."""
+        self._receive()
+
     def after_epoch(self) -> None:
         """The epoch has been saved."""
         self._receive()

@@ -219,6 +219,7 @@ class _Training:
             look = functools.partial(watch.after_valid_step, sub=sub)
             batches = Batches(epoch_of(valid_iter_factory, epoch), both(look, saver.after_valid_step))
             self.trainer.validate_one_epoch(model=self.parallel, iterator=batches, reporter=sub, **shared)
+        saver.valid_ended()
         earlier = [one for one in ranked(self.reporter, "valid", "loss", "min") if one != epoch]
         watch.after_validation(self.reporter.stats[epoch]["valid"], bool(earlier))
         watch.check_weights(self.model.state_dict())
@@ -281,6 +282,8 @@ class _Training:
         if self.first:
             average(self.folder, self.reporter, self.criteria, self.counts)
             write_curves(self.folder, self.reporter)
+        if self.distributed_option.distributed:
+            torch.distributed.barrier()  # nobody leaves while another still has something to send
 
 
 def _schedule_ends(total: int, what: str) -> SecError:
