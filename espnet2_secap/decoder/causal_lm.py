@@ -234,7 +234,13 @@ class CausalLMDecoder(AbsDecoder):
 def _end_ids(lm) -> list[int]:
     """Where the LM's own configuration ends a text."""
     ends = lm.generation_config.eos_token_id if lm.generation_config is not None else lm.config.eos_token_id
-    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+    found = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
+    if not all(type(one) is int for one in found):
+        raise SecError(
+            f"decoder_conf path: generation_config.json or config.json has eos_token_id {ends!r}: must be an id or a list"
+            " of ids"
+        )
+    return found
 
 
 def _ranked(sequences: list, scores: list[float], each: int) -> tuple[list[list], list[list[float]]]:

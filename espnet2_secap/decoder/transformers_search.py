@@ -5,7 +5,13 @@ import inspect
 from collections.abc import Iterator, Sequence
 
 import torch
-from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+from transformers import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from espnet2_secap.decoder.options import DecodingOptions
 
@@ -31,14 +37,11 @@ def transformers_search(
     """
     beams, each, further = options.beam_size, options.num_candidates, {}
     if options.sampling:
-        further = dict(top_k=options.top_k, top_p=options.top_p, temperature=options.temperature)
+        further = dict(top_k=0, top_p=1.0, temperature=1.0)
     if beams > 1:
         further["length_penalty"] = options.length_penalty
     if beams > 1 and options.sampling:
         embeddings, mask, each = embeddings.repeat_interleave(each, dim=0), mask.repeat_interleave(each, dim=0), 1
-    penalties = LogitsProcessorList()
-    if options.repetition_penalty != 1:  # generate's own passes over as many tokens as a row has padding
-        penalties.append(RepetitionPenaltyLogitsProcessor(float(options.repetition_penalty)))
     with _given_embeddings(lm, cache):
         output = lm.generate(
             inputs_embeds=embeddings,
@@ -48,7 +51,7 @@ def transformers_search(
             num_return_sequences=each,
             min_new_tokens=options.min_length,
             max_new_tokens=options.max_length,
-            logits_processor=penalties,
+            logits_processor=_processors(options),
             no_repeat_ngram_size=options.no_repeat_ngram_size,
             eos_token_id=list(ends),
             pad_token_id=ends[0],
@@ -65,6 +68,24 @@ def transformers_search(
     ended = torch.isin(tokens, torch.tensor(list(ends), device=tokens.device))
     written = ended.cumsum(1) - ended.long() == 0  # the first end counts
     return tokens, (log_probs * written).sum(1) / written.sum(1)
+
+
+def _processors(options: DecodingOptions) -> LogitsProcessorList:
+    """What generate would make of the same options, but for two things.
+
+    Its penalty passes over as many tokens of a caption as its row has padding; its top-k and top-p leave more tokens
+    than they are told where there are beams.
+    """
+    processors = LogitsProcessorList()
+    if options.repetition_penalty != 1:
+        processors.append(RepetitionPenaltyLogitsProcessor(float(options.repetition_penalty)))
+    if options.sampling and options.temperature != 1:
+        processors.append(TemperatureLogitsWarper(float(options.temperature)))
+    if options.sampling and options.top_k:
+        processors.append(TopKLogitsWarper(options.top_k))
+    if options.sampling and options.top_p < 1:
+        processors.append(TopPLogitsWarper(float(options.top_p)))
+    return processors
 
 
 @contextlib.contextmanager

@@ -164,18 +164,30 @@ def test_an_lm_without_bos_is_a_decoder(tmp_path):
     check_log_probs_of_template(decoder, template)
 
 
-def test_the_lms_own_decoding_settings_do_not_count(tmp_path):
-    """Qwen's generation_config.json asks for sampling with temperature 0.7, top-k 20 and a repetition penalty."""
+OF_THE_LM = {  # what an LM's folder may say of decoding
+    "do_sample": True, "temperature": 9.0, "top_k": 1, "top_p": 0.1, "min_p": 0.5, "typical_p": 0.3, "num_beams": 4,
+    "repetition_penalty": 50.0, "no_repeat_ngram_size": 1, "length_penalty": 9.0, "early_stopping": True,
+    "max_length": 3, "min_new_tokens": 5, "max_new_tokens": 2, "num_return_sequences": 3,
+    "suppress_tokens": list(range(9, 99)),
+    "begin_suppress_tokens": list(range(100, 300)), "forced_eos_token_id": 5, "bad_words_ids": [[7], [8]],
+    "exponential_decay_length_penalty": [1, 2.0], "renormalize_logits": True, "use_cache": False, "guidance_scale": 3.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_the_lms_own_decoding_settings_do_not_count(file, tmp_path):
+    """In no way of decoding; Qwen's generation_config.json, for one, asks for sampling with a repetition penalty."""
     folder = make_qwen(tmp_path)
-    segments, options = None, DecodingOptions(max_length=8)
-    found = []
-    for change in ({}, {"repetition_penalty": 50.0, "do_sample": True, "top_k": 1, "temperature": 9.0}):
-        conf = json.loads((folder / "generation_config.json").read_text()) | change
-        (folder / "generation_config.json").write_text(json.dumps(conf))
+    segments, found = [Segment(torch.randn(2, 3, 32), torch.ones(2, 3, dtype=torch.bool))], []
+    for change in ({}, OF_THE_LM):
+        conf = json.loads((folder / file).read_text()) | change
+        (folder / file).write_text(json.dumps(conf))
         decoder = CausalLMDecoder(str(folder)).eval()
-        segments = segments or [Segment(torch.randn(2, 3, 32), torch.ones(2, 3, dtype=torch.bool))]
-        found.append(decoder.generate(segments, options, (1,)))
-    assert found[0] == found[1]
+        for sampling, beam_size in ((False, 1), (False, 3), (True, 1), (True, 3)):
+            torch.manual_seed(0)
+            options = DecodingOptions(sampling=sampling, beam_size=beam_size, max_length=8)
+            found.append(decoder.generate(segments, options, (1,)))
+    assert found[:4] == found[4:]
 
 
 def check_log_probs_of_template(decoder, template):
@@ -330,6 +342,9 @@ def test_ends_by_the_lms_own_configuration():
 
     assert causal_lm._end_ids(LM(Conf(7), 3)) == [7] and causal_lm._end_ids(LM(Conf([7, 8]), 3)) == [7, 8]
     assert causal_lm._end_ids(LM(None, 3)) == [3] and causal_lm._end_ids(LM(Conf(None), 3)) == []
+    for bad in ("</s>", [1, "</s>"], 1.5):
+        with pytest.raises(SecError, match="generation_config.json.*eos_token_id .*: must be an id or a list of ids"):
+            causal_lm._end_ids(LM(Conf(bad), 3))
 
 
 @pytest.mark.parametrize("block", [None, 2 * 400 * 2])

@@ -4,6 +4,7 @@ from tiny_lms import tiny_lm
 from transformers import GenerationConfig
 
 from espnet2_secap.decoder.beam_sample import beam_sample
+from espnet2_secap.decoder.causal_lm import _until
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.decoder.transformers_search import transformers_search
 
@@ -99,3 +100,16 @@ def test_what_generate_is_told_is_all_that_decides(llama):
     drawn = set(transformers_search(llama, embeddings[:1], mask[:1], options, [END])[0][:, 0].tolist())
     likeliest = llama(inputs_embeds=embeddings[:1]).logits[0, -1].topk(50).indices.tolist()
     assert not drawn <= set(likeliest), "transformers' own default would be top-k 50"
+
+
+@pytest.mark.parametrize(
+    "further", [dict(top_k=1), dict(top_k=3, temperature=0.2), dict(top_p=0.4, temperature=0.2), dict(top_p=0.05), {}]
+)
+def test_both_searches_take_an_option_for_the_same(llama, further, monkeypatch):
+    """With a draw that takes the likeliest, sampling within beams is one search, whoever does it."""
+    monkeypatch.setattr(torch, "multinomial", lambda p, num_samples: p.topk(num_samples).indices)
+    options = DecodingOptions(sampling=True, beam_size=3, min_length=4, max_length=8, **further)
+    found = [search(llama, *prefix(llama), options, [END, 5]) for search in (transformers_search, beam_sample)]
+    texts = [[_until(row, (END, 5)) for row in tokens.tolist()] for tokens, _ in found]
+    assert texts[0] == texts[1]
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-5)
