@@ -117,7 +117,7 @@ def riff_parts(stream: BinaryIO, size: int, start: int = 0) -> Found | None:
             found.note(JOINED)
         changed |= layout.must_replace or bool(more) or at is not None or layout.begin > 0
         changed |= layout.said == 0 or (layout.said is not None and layout.data + layout.said < stop)
-        changed |= layout.said is None and stop < size
+        changed |= layout.said is None and (layout.kind is not None or stop < size)
         for start, end in spans:
             if end > start:
                 found.parts.append(Part([layout.head(end - start), (start, end)]))
@@ -304,6 +304,8 @@ def _behind(stream: BinaryIO, layout: Layout, stop: int, size: int) -> tuple[lis
             return [], at
         if start.startswith(TAGS):
             return [], None
+        if start.startswith((b"fLaC", b"OggS")):
+            raise BadAudio("holds a recording of another format behind its own; make two files of it")
         chain = layout.kind and _chain(stream, layout.kind, at, size)
         if chain:
             return chain

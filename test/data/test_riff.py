@@ -84,6 +84,14 @@ def test_every_coding_of_wav(tmp_path, subtype):
             assert found_in(tmp_path / "a.wav", lying) == (whole, [])
 
 
+def test_sizes_of_64_bits_that_are_not_filled_in(tmp_path):
+    rf64, caf = content(noise(), form="RF64"), content(noise(), form="CAF")
+    at = caf.index(b"data") + 4
+    for data in (patched(patched(rf64, 20, 0, "<Q"), 28, 0, "<Q"), patched(caf, at, -1, ">q")):
+        assert found_in(tmp_path / "a", data) == (16000, [NO_LENGTH])
+    assert found_in(tmp_path / "a", patched(rf64, 28, 16000, "<Q")) == (16000, [LESS])
+
+
 def test_a_second_chunk_of_sound_is_read(tmp_path):
     data = patched(WAV, 40, 16000)[:16044] + LIST + b"data" + struct.pack("<I", 16000) + WAV[16044:] + LIST
     assert found_in(tmp_path / "a.wav", data) == (16000, [JOINED])
@@ -113,6 +121,7 @@ def test_joined_recordings_may_have_other_rates(tmp_path):
         (patched(WAV, 40, 0)[:44], "has no samples"),
         (patched(patched(WAV, 24, 0), 28, 0), "is not audio"),
         (patched(WAV, 22, 0, "<H"), "is not audio"),
+        (WAV + content(noise(), form="FLAC"), "another format behind its own; make two files of it"),
         (WAV[:40], "no data chunk"),
         (WAV[:12], "no data chunk"),
         (b"NIST_1A\n   1024\nsample_coding -s26 pcm,embedded-shorten-v2.00\nend_head\n".ljust(2000), "shorten"),
