@@ -9,13 +9,14 @@ import argparse
 import ast
 import copy
 from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 import humanfriendly
 import torch
 from espnet2.samplers.build_batch_sampler import BATCH_TYPES
 from espnet2.tasks.abs_task import optim_classes, scheduler_classes
-from espnet2.train.distributed_utils import DistributedOption, resolve_distributed_mode
+from espnet2.train.distributed_utils import DistributedOption, get_num_nodes, resolve_distributed_mode
 from espnet2.utils import config_argparse
 from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -263,6 +264,12 @@ def _check_ways(args: argparse.Namespace) -> None:
         raise SecError(f"--save_strategy {args.save_strategy}: is not supported here; frozen weights are never saved")
     if args.use_tf32 and args.use_amp:
         raise SecError("--use_tf32 true: cannot be used with --use_amp true; leave one of them out")
+    if args.use_wandb and find_spec("wandb") is None:
+        raise SecError("--use_wandb true: the package wandb is missing; install it, or leave the option out")
+    try:
+        get_num_nodes(args.dist_world_size, args.dist_launcher)
+    except (RuntimeError, ValueError) as err:
+        raise SecError(f"--dist_launcher {args.dist_launcher}: {err}; leave it out on one machine") from err
     if args.ngpu > torch.cuda.device_count():
         raise SecError(f"--ngpu {args.ngpu}: this machine has {torch.cuda.device_count()} GPUs that PyTorch can use")
 

@@ -35,6 +35,7 @@ UNUSED = (
     "use_adapter",
     "create_graph_in_tensorboard",
     "multiple_iterator",
+    "multi_task_dataset",
     "no_forward_run",
     "pretrain_path",
     "ddp_comm_hook",

@@ -109,6 +109,7 @@ BAD = [
     ({"optim": "lbfgs", "optim_conf": {}}, "--optim lbfgs"),
     ({"save_strategy": "adapter_only"}, "--save_strategy adapter_only: is not supported here"),
     ({"use_tf32": True, "use_amp": True}, "--use_tf32 true: cannot be used with --use_amp true"),
+    ({"dist_launcher": "slurm"}, "--dist_launcher slurm: "),
     ({"ngpu": 99}, "--ngpu 99: this machine has [0-9]+ GPUs"),
     ({"specaug": "specaug", "specaug_conf": {"freq_mask_width_range": [5, 2]}}, "each above the one before"),
     ("seed: 1\nseed: 2\n", "train.yaml: not a YAML file: line 2: the key 'seed' is there twice"),
