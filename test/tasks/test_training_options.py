@@ -25,6 +25,13 @@ CONF = {
 }
 
 
+@pytest.fixture(autouse=True)
+def outside_slurm(monkeypatch):
+    """Within a step of Slurm its launcher would be found."""
+    for name in ("SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def parsed(tmp_path, conf: dict | str, *argv):
     path = tmp_path / "train.yaml"
     path.write_text(conf if isinstance(conf, str) else dump_yaml(CONF | conf))
