@@ -237,8 +237,8 @@ def _end_ids(lm) -> list[int]:
     found = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
     if not all(type(one) is int for one in found):
         raise SecError(
-            f"decoder_conf path: generation_config.json or config.json has eos_token_id {ends!r}: must be an id or a list"
-            " of ids"
+            f"decoder_conf path: its generation_config.json or config.json has eos_token_id {ends!r}: must be an id or"
+            " a list of ids"
         )
     return found
 
