@@ -1,10 +1,17 @@
-"""The options of sec.sh, and what each stage reads and writes under them; nothing is read here."""
+"""The options of sec.sh, and what each stage reads and writes under them."""
 
 import glob
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from espnet2_secap.data.io import read_yaml
+from espnet2_secap.errors import SecError
+from espnet2_secap.tasks.experiment import named_files
 
 STAGES = range(1, 9)
 WORD_END = "\x1f"
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".json", ".model")  # endings of a pretrained part's files
 
 
 @dataclass
@@ -87,7 +94,7 @@ class Recipe:
             return {
                 f"{self.feats_dir}/{d}": (
                     [f"{self.feats_dir}/{d}/feats.scp"],
-                    [f"{raw}/{d}/wav.scp", f"{raw}/{d}/utt2num_samples"],
+                    [f"{raw}/{d}/wav.scp", f"{raw}/{d}/utt2num_samples", *weights([self.upstream_path])],
                 )
                 for d in self.sets
             }
@@ -97,13 +104,33 @@ class Recipe:
                 f"{folder}/{d}": ([f"{folder}/{d}/speech_shape"], feats(d)) for d in (self.train_set, self.valid_set)
             }
         if stage == 5:
-            return {self.align_exp: ([f"{self.align_exp}/{self.align_model}"], training())}
+            return {self.align_exp: ([f"{self.align_exp}/{self.align_model}"], training() + named(self.align_config))}
         if stage == 6:
             start = [] if self.true("skip_align") else [self.align_file().rpartition(":")[0] or self.align_file()]
-            return {self.sec_exp: ([f"{self.sec_exp}/{self.inference_model}"], training() + start)}
+            return {
+                self.sec_exp: (
+                    [f"{self.sec_exp}/{self.inference_model}"],
+                    training() + named(self.caption_config) + start,
+                )
+            }
         if stage == 7:
             model = [f"{self.sec_exp}/{self.inference_model}", self.inference_config]
             return {
                 f"{self.decode_dir}/{d}": ([f"{self.decode_dir}/{d}/captions"], model + feats(d)) for d in self.tests
             }
         return {}
+
+
+def named(config: str) -> list[str]:
+    """The files of the pretrained parts that a training's configuration names; none where it cannot be read."""
+    try:
+        return weights(named_files(read_yaml(config)))
+    except (OSError, SecError):
+        return []
+
+
+def weights(paths: Iterable[str]) -> list[str]:
+    """Those of the paths that are files, and the weights, configurations and tokenizers in those that are folders."""
+    files = [path for path in paths if os.path.isfile(path)]
+    folders = [path for path in paths if os.path.isdir(path)]
+    return files + sorted(f"{top}/{name}" for top in folders for name in os.listdir(top) if name.endswith(WEIGHTS))

@@ -52,7 +52,7 @@ def make_set(folder, size, rng):
 
 
 @pytest.mark.recipe
-@pytest.mark.slow(50)
+@pytest.mark.slow(47)
 def test_kind_15_a_japanese_corpus_through_all_stages(repo, tmp_path):
     subprocess.run([repo / "egs2/TEMPLATE/sec1/setup.sh", tmp_path / "corpus"], check=True, stdout=subprocess.DEVNULL)
     folder = tmp_path / "corpus" / "sec1"

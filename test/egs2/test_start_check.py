@@ -6,6 +6,7 @@ sec.sh itself, in a recipe that setup.sh makes, with a corpus of a few tones and
 import json
 import os
 import re
+import resource
 import subprocess
 
 import numpy as np
@@ -222,6 +223,14 @@ def test_kind_15_lang_gives_sec_train_its_instructions_and_a_configuration_may_h
     config.write_text(config.read_text() + "prompts: zh\n")
     found, told = prompts("--lang", "en")
     assert found == [] and "prompts: zh, while --lang is en; remove that line, or give --prompts en" in told
+
+
+def test_kind_13_it_takes_less_than_two_seconds(made):
+    """Of CPU time, with the shell and the lock around it: a busy machine counts more seconds than a quiet one."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    refused(made, "--stage", "2", "--nj", "0")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
 def test_kind_15_what_a_language_lacks_is_said_at_the_start(made):

@@ -6,7 +6,8 @@ OPTIONS = dict(
     train_set="train", valid_set="valid", test_sets="test valid test", feats_type="extracted", feats_dir="dump/x",
     feats_scp="feats.scp", dumpdir="dump", skip_data_prep="false", skip_train="false", skip_align="false",
     skip_eval="true", pretrained_model="", align_exp="exp/a", align_model="m.pth", sec_exp="exp/c",
-    sec_stats_dir="exp/s", inference_model="n.pth", inference_config="conf/decode.yaml", decode_dir="exp/c/decode",
+    sec_stats_dir="exp/s", inference_model="n.pth", upstream_path="hubert",
+    align_config="none.yaml", caption_config="caption.yaml", inference_config="conf/decode.yaml", decode_dir="exp/c/decode",
     score_args="",
 )  # fmt: skip
 
@@ -40,3 +41,18 @@ def test_what_stages_read_and_write(tmp_path, monkeypatch):
     files, inputs = recipe().folders(7)["exp/c/decode/valid"]
     assert files == ["exp/c/decode/valid/captions"] and {"exp/c/n.pth", "conf/decode.yaml"} <= set(inputs)
     assert recipe().folders(8) == {}
+
+
+def test_the_weights_of_pretrained_parts_are_read_too(tmp_path, monkeypatch):
+    """A new mini LM in the place of the one that a model was trained with makes the model out of date."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("hubert", "llama"):
+        (tmp_path / name).mkdir()
+        for file in ("model.safetensors", "config.json", "notes.md"):
+            (tmp_path / name / file).touch()
+    (tmp_path / "caption.yaml").write_text("decoder_conf: {path: llama}\nbridge_conf: {init: some/hub-model}\n")
+    assert recipe().folders(3)["dump/x/test"][1][2:] == ["hubert/config.json", "hubert/model.safetensors"]
+    inputs = recipe().folders(6)["exp/c"][1]
+    assert [path for path in inputs if "llama" in path] == ["llama/config.json", "llama/model.safetensors"]
+    (tmp_path / "caption.yaml").write_text("decoder_conf: [\n")
+    assert not any("llama" in path for path in recipe().folders(6)["exp/c"][1])
