@@ -45,7 +45,7 @@ class Abilities:
         tree: attention mask and position_ids alone say what each position sees and where it is.
         padding: padding on the left of a row changes nothing.
         cache: transformers' own search equals teacher forcing, with padding on the left if `padding`.
-        window: attention looks back this many positions at most, as far as the configuration says; None: at all.
+        window: attention looks back this many positions at most, as far as the configuration says; None: all of them.
         limit: beyond this many positions the LM rotates all of them otherwise (dynamic NTK, LongRoPE); None: never.
     """
 
