@@ -3,12 +3,12 @@ import pytest
 from espnet2_secap.tasks.recipe import WORD_END, Recipe
 
 OPTIONS = dict(
-    train_set="train", valid_set="valid", test_sets="test valid test", feats_type="extracted", feats_dir="dump/x",
-    feats_scp="feats.scp", dumpdir="dump", skip_data_prep="false", skip_train="false", skip_align="false",
-    skip_eval="true", pretrained_model="", align_exp="exp/a", align_model="m.pth", sec_exp="exp/c",
-    sec_stats_dir="exp/s", inference_model="n.pth", upstream_path="hubert",
-    align_config="none.yaml", caption_config="caption.yaml", inference_config="conf/decode.yaml", decode_dir="exp/c/decode",
-    score_args="",
+    train_set="train", valid_set="valid", test_sets="test valid test", feats_type="extracted",
+    feats_dir="dump/x", feats_scp="feats.scp", dumpdir="dump", skip_data_prep="false", skip_train="false",
+    skip_align="false", skip_eval="true", pretrained_model="", align_exp="exp/a", align_model="m.pth",
+    sec_exp="exp/c", sec_stats_dir="exp/s", inference_model="n.pth", upstream_path="hubert",
+    align_config="none.yaml", caption_config="caption.yaml", inference_config="conf/decode.yaml",
+    decode_dir="exp/c/decode", score_args="",
 )  # fmt: skip
 
 
