@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import stat
 
 from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.errors import SecError, cli
@@ -42,11 +43,12 @@ def main(argv: list[str] | None = None) -> None:
     """Take the lock and print the run's name."""
     args = get_parser().parse_args(argv)
     try:
-        os.fstat(args.fd)
-    except OSError as err:
-        raise SecError(
-            f'--fd {args.fd}: {err.strerror}; open it in the script with exec {{lock_fd}}<>"{args.file}"'
-        ) from err
+        regular = stat.S_ISREG(os.fstat(args.fd).st_mode)
+        what = None if regular else "is not a regular file"
+    except (OSError, OverflowError) as err:
+        what = getattr(err, "strerror", None) or str(err)
+    if what:
+        raise SecError(f'--fd {args.fd}: {what}; open it in the script with exec {{lock_fd}}<>"{args.file}"')
     print(take(args.fd, args.file, args.pid, args.patience))
 
 

@@ -1,0 +1,186 @@
+"""Every option of every program with drawn values: a right result, or one line and a status that is not 0.
+
+What is read is never changed, and no program ends in a traceback, by a signal or after a minute.
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+from fuzzing import VALUES, cases
+from hypothesis import given
+from hypothesis import strategies as st
+from program_server import ProgramServer
+from sounds import tone
+
+REPO = Path(__file__).resolve().parents[2]
+PROGRAMS = sorted(path.stem for path in (REPO / "espnet2_secap" / "bin").glob("sec_*.py"))
+# What waits for others by its nature: other nodes of a training, a program to run or to watch.
+WAITS = {
+    "sec_train": {"dist_", "num_nodes", "multiprocessing_distributed", "train_nproc", "ngpu", "dry_run", "output_dir"},
+    "sec_stages": {"pid", "interval"},
+    "sec_lock": {"pid", "fd", "patience"},
+    "sec_follow": {"command"},
+}
+HEAVY = {"sec_train": 30, "sec_caption": 25, "sec_inference": 25, "sec_extract_feats": 25, "sec_probe": 15}  # cases
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tiny_llama):
+    """A small corpus, its dump and two experiments, with the command line that works for each program."""
+    root = tmp_path_factory.mktemp("fuzz")
+    with ProgramServer(["sec_format_audio", "sec_extract_feats"], ["torch"]) as server:
+        lines = make_data(root, server)
+    lines |= make_models(root, tiny_llama)
+    return root, lines
+
+
+def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
+    """data/train and what the stages make of it."""
+    data = root / "data" / "train"
+    data.mkdir(parents=True)
+    ids = [f"u{i}" for i in range(4)]
+    for i, utt in enumerate(ids):
+        sf.write(root / f"{utt}.wav", tone(0.5 + i / 10, hz=200 + 50 * i), 16000)
+
+    def write(name, value):
+        (data / name).write_text("".join(f"{utt} {value(i)}\n" for i, utt in enumerate(ids)), encoding="utf-8")
+
+    write("wav.scp", lambda i: root / f"u{i}.wav")
+    write("captions", lambda i: json.dumps([f"语速较快，情绪{i}"], ensure_ascii=False))
+    write("text", lambda i: "今天")
+    write("utt2spk", lambda i: f"u{i}")
+    write("spk2utt", lambda i: f"u{i}")
+    write("utt2emo", lambda i: ("sad", "calm")[i % 2])
+    raw, dump = root / "dump" / "raw" / "train", root / "dump" / "fbank"
+    form = ["--data_dir", str(data), "--output_dir", str(raw), "--role", "train"]
+    feats = ["--dumpdir", str(root / "dump"), "--sets", "train", "--output", str(dump), "--upstream", "fbank"]
+    for program, argv in (("sec_format_audio", form), ("sec_extract_feats", feats)):
+        for more in ([], ["--combine", "true"]):
+            status, out, err = server.run(program, argv + more, root)
+            assert status == 0, out + err
+    hyp = root / "hyp"
+    hyp.write_text("".join(f'{utt} ["情绪{i}"]\n' for i, utt in enumerate(ids)), encoding="utf-8")
+    out = ["--output", "out/score.json"]
+    return {
+        "sec_format_audio": [*form[:2], "--output_dir", "out", *form[4:]],
+        "sec_validate_data": [str(data)],
+        "sec_extract_feats": [*feats[:4], "--output", "out", *feats[6:]],
+        "sec_collect_stats": ["--dir", str(dump / "train"), "--output", "out/shape"],
+        "sec_score": ["--ref", f"{raw}/captions", "--hyp", str(hyp), *out, "--metrics", "bleu_1", "emotion_recall"],
+        "sec_baseline": [
+            *("--kind", "random", "--train_captions", f"{raw}/captions"),
+            *("--ids", f"{raw}/captions", "--output", "out"),
+        ],
+        "sec_follow": ["--log", "train.log", "--", "true"],
+        "sec_lock": ["--fd", "0", "--file", "lock"],
+        "sec_stages": ["begin", "--file", "stages.tsv", "--run", "r", "--stage", "1", "--title", "t"],
+        "sec_import_secap": [
+            *("--checkpoint", "none.ckpt", "--hubert", "none/hubert", "--llm", "none/llm"),
+            *("--text_encoder", "none/bert", "--output", "out"),
+        ],
+    }
+
+
+def make_models(root: Path, llama: str) -> dict[str, list[str]]:
+    """Untrained models of both stages, a score and what the programs of models and reports take."""
+    import tiny_experiment
+    import tiny_training
+
+    experiment = tiny_experiment.make_experiment(root / "exp" / "sec_caption_tiny", llama)
+    corpus = root / "tiny"
+    corpus.mkdir()
+    tiny_training.make_corpus(corpus)
+    caption = tiny_training.write(root / "caption.yaml", tiny_training.caption_conf(llama))
+    names = [tiny_training.SPEECH, tiny_training.CAPTION]
+    raw = root / "dump" / "raw" / "train"
+    score = root / "exp" / "sec_caption_tiny" / "decode" / "train"
+    score.mkdir(parents=True)
+    shutil.copy(raw / "captions", score / "captions")
+    values = {"bleu_1": {"mean": 50.0, "std": 0.0, "n": 1, "values": [50.0]}}
+    (score / "score.json").write_text(json.dumps(values))
+    model = str(experiment / "valid.loss.best.pth")
+    short = ["--max_length", "4"]
+    return {
+        "sec_train": [*tiny_training.command(corpus, "out", caption, names), "--dry_run", "true", "--model", "caption"],
+        "sec_params": ["--config", caption],
+        "sec_caption": [str(root / "u0.wav"), "--model", str(experiment), *short],
+        "sec_inference": ["--sec_model_file", model, "--data_dir", str(raw), "--output_dir", "out", *short],
+        "sec_probe": [
+            *("--model_files", model, "--train_dir", str(raw), "--test_dirs", str(raw)),
+            *("--label_dirs", str(raw), str(raw), "--output_name", "../probe.json"),
+        ],
+        "sec_report": ["--expdir", str(root / "exp"), "--output", "out.md"],
+    }
+
+
+def options_of(program: str) -> list[argparse.Action]:
+    """The options that a program has, but for those that wait."""
+    parser = importlib.import_module(f"espnet2_secap.bin.{program}").get_parser()
+    found = list(parser._actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += action.choices["begin"]._actions
+    skipped = tuple(WAITS.get(program, ())) + ("help", "print_config")
+    return [one for one in found if one.option_strings and not one.dest.startswith(skipped)]
+
+
+def content(root: Path) -> dict[str, str]:
+    """Every file below a folder with its checksum."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ProgramServer(PROGRAMS, ["espnet2_secap.tasks.sec", "transformers", "torch"]) as server:
+        yield server
+
+
+@pytest.mark.needs("espnet")
+@pytest.mark.slow(20)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_option_of(program, place, server):
+    root, lines = place
+    if program not in lines:
+        pytest.fail(f"{program}: give the command line that works to test/fuzz/test_options.py")
+    actions = options_of(program)
+    before = content(root)
+
+    def run(argv: list[str]) -> tuple[int, str, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            return server.run(program, argv, folder)
+
+    status, out, err = run(lines[program])
+    works = program not in ("sec_import_secap", "sec_lock")  # no weights; no lock is open
+    assert (status == 0) == works, out + err
+
+    @cases(HEAVY.get(program, 40))
+    @given(st.lists(st.tuples(st.sampled_from(actions), VALUES, VALUES, st.integers(0, 9)), min_size=1, max_size=2))
+    def try_out(drawn):
+        argv = list(lines[program])
+        for action, value, other, how in drawn:
+            words = [value, other] if action.nargs in ("+", "*", 2) and how < 3 else [value]
+            argv += [action.option_strings[-1], *words] if how < 9 else [action.option_strings[-1]]
+        status, out, err = run(argv)
+        told = f"{program} {argv}\nstatus {status}\n{out[-1000:]}\n{err[-3000:]}"
+        assert "Traceback" not in err + out, told
+        assert status in (0, 1, 2), told
+        errors = [line for line in err.splitlines() if "error: " in line]
+        assert len(errors) == (status != 0), told
+
+    if actions:
+        try_out()
+    after = content(root)
+    made = {name for name in after if name not in before}
+    assert {name: after.get(name) for name in before} == before
+    assert made <= {"exp/results.json", "exp/probe.json", "exp/images/training_curves.png"}, made
