@@ -26,6 +26,7 @@ from espnet2_secap.data.xiph import flac_parts, ogg_parts
 from espnet2_secap.errors import SecError
 
 SHORTEST = 400 / 16000  # seconds: one frame of HuBERT's convolutions
+RATES = (1000, 768000)  # Hz: below or above, a header is wrong
 LONGEST = 1800.0  # seconds: no encoder takes more in one piece, and reading it would fill the memory
 BLOCK = 2**22  # samples that are decoded at a time
 LOUDEST = 2.0  # float samples up to here overshoot and are clipped; beyond, they have another scale
@@ -117,6 +118,9 @@ def read_header(source: str | Path | bytes) -> Header:
         if isinstance(err, SecError):
             raise
         raise NotAudio(UNKNOWN) from err
+    for _, rate, *_ in infos:
+        if not RATES[0] <= rate <= RATES[1]:
+            raise BadAudio(f"has a header that says {rate} Hz, which no recording of speech has; copy it again")
     rate, samples = infos[0][1], sum(count * infos[0][1] / rate for count, rate, *_ in infos)
     if not samples:
         raise BadAudio("has no samples; record or copy it again")

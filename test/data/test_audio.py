@@ -258,3 +258,10 @@ def test_the_ends_of_the_limits_are_allowed():
     check_length(Header(400, 16000, 1))
     with pytest.raises(BadAudio, match="too short: 0.0249 s"):
         check_length(Header(399, 16000, 1), minimum=0.0)
+
+
+@pytest.mark.parametrize("rate", [0, 128, 999, 768001, 2**31])
+def test_a_rate_that_no_recording_has_is_refused(rate):
+    data = content(tone())
+    with pytest.raises(BadAudio, match=f"says {rate} Hz|is not audio"):
+        read_audio(data[:24] + struct.pack("<II", rate, 2 * rate % 2**32) + data[32:], 16000)
