@@ -21,6 +21,8 @@ from sounds import tone
 
 REPO = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted(path.stem for path in (REPO / "espnet2_secap" / "bin").glob("sec_*.py"))
+VERBS = {"sec_data_dir": ["subset", "combine", "copy"], "sec_stages": ["begin", "end"]}  # `watch` waits
+LINES = [f"{name} {verb}".strip() for name in PROGRAMS for verb in VERBS.get(name, [""])]
 # What waits for others by its nature: other nodes of a training, a program to run or to watch.
 WAITS = {
     "sec_train": {"dist_", "num_nodes", "multiprocessing_distributed", "train_nproc", "ngpu", "dry_run", "output_dir"},
@@ -80,7 +82,12 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
         ],
         "sec_follow": ["--log", "train.log", "--", "true"],
         "sec_lock": ["--fd", "0", "--file", "lock"],
-        "sec_stages": ["begin", "--file", "stages.tsv", "--run", "r", "--stage", "1", "--title", "t"],
+        "sec_stages begin": ["begin", "--file", "stages.tsv", "--run", "r", "--stage", "1", "--title", "t"],
+        "sec_stages end": ["end", "--file", "stages.tsv", "--run", "r", "--status", "0"],
+        "sec_data_dir subset": ["subset", "--first", str(data), "2", "out"],
+        "sec_data_dir combine": ["combine", "out", str(data)],
+        "sec_data_dir copy": ["copy", str(data), "out"],
+        "sec_compare_sets": ["--train", str(raw), "--valid", str(raw), "--output", "overlap.tsv"],
         "sec_import_secap": [
             *("--checkpoint", "none.ckpt", "--hubert", "none/hubert", "--llm", "none/llm"),
             *("--text_encoder", "none/bert", "--output", "out"),
@@ -120,13 +127,13 @@ def make_models(root: Path, llama: str) -> dict[str, list[str]]:
     }
 
 
-def options_of(program: str) -> list[argparse.Action]:
-    """The options that a program has, but for those that wait."""
+def options_of(program: str, *verb: str) -> list[argparse.Action]:
+    """The options that a program, or a verb of one, has, but for those that wait."""
     parser = importlib.import_module(f"espnet2_secap.bin.{program}").get_parser()
     found = list(parser._actions)
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            found += action.choices["begin"]._actions
+            found += action.choices[verb[0]]._actions
     skipped = tuple(WAITS.get(program, ())) + ("help", "print_config")
     return [one for one in found if one.option_strings and not one.dest.startswith(skipped)]
 
@@ -148,26 +155,27 @@ def server():
 
 @pytest.mark.needs("espnet")
 @pytest.mark.slow(20)
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_every_option_of(program, place, server):
+@pytest.mark.parametrize("line", LINES)
+def test_every_option_of(line, place, server):
     root, lines = place
-    if program not in lines:
-        pytest.fail(f"{program}: give the command line that works to test/fuzz/test_options.py")
-    actions = options_of(program)
+    if line not in lines:
+        pytest.fail(f"{line}: give the command line that works to test/fuzz/test_options.py")
+    program = line.split()[0]
+    actions = options_of(*line.split())
     before = content(root)
 
     def run(argv: list[str]) -> tuple[int, str, str]:
         with tempfile.TemporaryDirectory() as folder:
             return server.run(program, argv, folder)
 
-    status, out, err = run(lines[program])
+    status, out, err = run(lines[line])
     works = program not in ("sec_import_secap", "sec_lock")  # no weights; no lock is open
     assert (status == 0) == works, out + err
 
     @cases(HEAVY.get(program, 40))
     @given(st.lists(st.tuples(st.sampled_from(actions), VALUES, VALUES, st.integers(0, 9)), min_size=1, max_size=2))
     def try_out(drawn):
-        argv = list(lines[program])
+        argv = list(lines[line])
         for action, value, other, how in drawn:
             words = [value, other] if action.nargs in ("+", "*", 2) and how < 3 else [value]
             argv += [action.option_strings[-1], *words] if how < 9 else [action.option_strings[-1]]
