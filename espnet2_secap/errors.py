@@ -28,13 +28,14 @@ def _what_to_do(err: OSError) -> str | None:
         errno.EACCES: "make it readable and writable for this user, or choose another folder",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "check the path",
+        errno.ENAMETOOLONG: "check the path",
         errno.EISDIR: "give the path of a file",
         errno.ENOTDIR: "check the path: a file stands where a folder should be",
     }
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if err.errno not in hints or (err.errno not in full and err.filename is None):
         return None
-    return f"{err.filename or 'output'}: {err.strerror}; {hints[err.errno]}"
+    return f"{shorten(str(err.filename or 'output'), 500)}: {err.strerror}; {hints[err.errno]}"
 
 
 def cli(main: Callable) -> Callable:

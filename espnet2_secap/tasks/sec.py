@@ -18,6 +18,7 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2_secap.cli_types import add_dataclass_arguments
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.data.scp import check_training_data
+from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.checkpoint import init_model, load_state
 from espnet2_secap.safe_load import tensors_only
@@ -301,6 +302,7 @@ class SECTask(AbsTask):
         """
         if model_file is not None and not Path(model_file).is_file():
             raise SecError(f"{model_file}: no such model file; train that stage first")
+        check_device(device)
         config_file = Path(config_file or Path(model_file).parent / "config.yaml")
         args = read_config(config_file, cls.defaults())
         args.init_model, args.reference_model, args.output_dir = [], None, None

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from tiny_training import ALL, align_conf, command, make_corpus, write
@@ -18,24 +19,30 @@ def trained(tiny_llama, tmp_path_factory):
     return corpus, folder / "exp" / "valid.loss.best.pth"
 
 
-def options(corpus, model_file, *more) -> list[str]:
-    return ["--model_files", str(model_file), "--train_dir", str(corpus), "--test_dirs", str(corpus), *more]
+@pytest.fixture(scope="module")
+def other(trained, tmp_path_factory):
+    """The same utterances as another set."""
+    return shutil.copytree(trained[0], tmp_path_factory.mktemp("sets") / "other", ignore=lambda *_: ["exp"])
 
 
-def test_a_file_next_to_the_model_says_what_the_probes_reach(trained, capsys):
+def options(corpus, other, model_file, *more) -> list[str]:
+    return ["--model_files", str(model_file), "--train_dir", str(corpus), "--test_dirs", str(other), *more]
+
+
+def test_a_file_next_to_the_model_says_what_the_probes_reach(trained, other, capsys):
     corpus, model_file = trained
-    labels = ["--label_dirs", str(corpus), str(corpus)]
-    sec_probe.main(options(corpus, model_file, *labels, "--output_name", "mine.json", "--batch_size", "3"))
+    labels = ["--label_dirs", str(corpus), str(other)]
+    sec_probe.main(options(corpus, other, model_file, *labels, "--output_name", "mine.json", "--batch_size", "3"))
     probe = json.loads((model_file.parent / "mine.json").read_text())
-    assert probe["system"] == "exp" and probe["set"] == corpus.name
-    # eight utterances, half of each emotion, tested on what was fitted; all say the same sentence
+    assert probe["system"] == "exp" and probe["set"] == "other"
+    # eight utterances, half of each emotion, those that were fitted; all say the same sentence
     assert probe["emotion"]["n"] == 8 and probe["emotion"]["chance"] == 0.5 <= probe["emotion"]["accuracy"] <= 1
     assert probe["sentence"]["accuracy"] is None and probe["sentence"]["reason"]
     assert "exp: emotion probe " in capsys.readouterr().out
 
 
-def test_a_label_folder_is_missing(trained, capsys):
+def test_a_label_folder_is_missing(trained, other, capsys):
     corpus, model_file = trained
     with pytest.raises(SystemExit):
-        sec_probe.main(options(corpus, model_file, "--label_dirs", str(corpus)))
+        sec_probe.main(options(corpus, other, model_file, "--label_dirs", str(corpus)))
     assert "sec_probe: error: --label_dirs: expected one folder" in capsys.readouterr().err
