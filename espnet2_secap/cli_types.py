@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -18,6 +19,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> typing.NoReturn:
         """Print the line and exit with status 1, as for all bad input (errors.py)."""
+        message = re.sub(r"^argument (--\S+): (.*: (must|expected) )", r"\1 \2", message)  # "--nj 0: must be ..."
         self.exit(1, f"{self.prog.removesuffix('.py')}: error: {' '.join(message.split())}; see --help\n")
 
 

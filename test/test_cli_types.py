@@ -62,7 +62,7 @@ def test_a_skipped_field_is_no_option_and_keeps_its_default(capsys):
     [
         ([], "required: --data_dir"),
         (["--data_dir", "d", "--role", "dev"], "invalid choice: 'dev'"),
-        (["--data_dir", "d", "--fs", "1.5"], "argument --fs: 1.5: must be an integer"),
+        (["--data_dir", "d", "--fs", "1.5"], "--fs 1.5: must be an integer"),
         (["--data_dir", "d", "--pipes", "maybe"], "expected true or false, got 'maybe'"),
     ],
 )
@@ -138,11 +138,11 @@ def test_numbers_of_a_command_line_in_any_form(capsys):
     assert (args.size, args.rate, args.sizes) == (1, 1e-4, [2, 1000])
     assert parser.parse_args(["--rate", "none"]).rate is None
     for argv, said in (
-        (["--size", "10"], "argument --size: 10: must be between 1 and 9"),
-        (["--size", "1.5"], "argument --size: 1.5: must be an integer, between 1 and 9"),
-        (["--rate", "nan"], "argument --rate: nan: must be a number, above 0 or none"),
-        (["--rate", "0"], "argument --rate: 0: must be above 0 or none"),
-        (["--sizes", "1", "0"], "argument --sizes: 0: must be at least 1"),
+        (["--size", "10"], "--size 10: must be between 1 and 9"),
+        (["--size", "1.5"], "--size 1.5: must be an integer, between 1 and 9"),
+        (["--rate", "nan"], "--rate nan: must be a number, above 0 or none"),
+        (["--rate", "0"], "--rate 0: must be above 0 or none"),
+        (["--sizes", "1", "0"], "--sizes 0: must be at least 1"),
         (["--sise", "1"], "unrecognized arguments: --sise 1"),
     ):
         with pytest.raises(SystemExit) as stop:

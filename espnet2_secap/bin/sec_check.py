@@ -5,16 +5,17 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from espnet2_secap.cli_types import from_args
+from espnet2_secap.cli_types import Parser, from_args, of
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.process import made
 from espnet2_secap.tasks.check import Findings, check_recipe
 from espnet2_secap.tasks.recipe import Recipe
+from espnet2_secap.values import Count
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of sec_check."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sec_check",
         description=f"{__doc__} It reads options, configurations and lists of files, lists all problems, one line each,"
         " and exits with status 1 if there is any; notes are no problems. utils/sec_functions.sh calls it.",
@@ -22,12 +23,14 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("options", nargs="+", metavar="NAME=VALUE", help="the options of sec.sh, all of them")
     parser.add_argument(
         "--again",
-        type=int,
+        type=of(Count),
         metavar="STAGE",
         help="check once more, from this stage on, what stages before it have made",
     )
-    parser.add_argument("--begin", type=int, metavar="STAGE", help="note what this stage is about to read; no checks")
-    parser.add_argument("--end", type=int, metavar="STAGE", help="note that this stage has ended; no checks")
+    parser.add_argument(
+        "--begin", type=of(Count), metavar="STAGE", help="note what this stage is about to read; no checks"
+    )
+    parser.add_argument("--end", type=of(Count), metavar="STAGE", help="note that this stage has ended; no checks")
     return parser
 
 

@@ -205,9 +205,9 @@ def test_combine_before_the_jobs(place, capsys):
     assert "dump: job(s) 2 of 2: not finished; run them again (stage 2), finished work is kept" in line
 
 
-@pytest.mark.parametrize("job", ["0", "3"])
-def test_a_job_that_is_none(place, capsys, job):
-    assert f"--job {job}: must be between 1 and 2 (--nj)" in fails(capsys, "--nj", "2", "--job", job)
+@pytest.mark.parametrize(("job", "said"), [("0", "at least 1"), ("3", "between 1 and 2 (--nj)")])
+def test_a_job_that_is_none(place, capsys, job, said):
+    assert f"--job {job}: must be {said}" in fails(capsys, "--nj", "2", "--job", job)
 
 
 def test_an_output_folder_that_cannot_be_made(place, capsys):
