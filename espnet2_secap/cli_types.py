@@ -19,8 +19,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> typing.NoReturn:
         """Print the line and exit with status 1, as for all bad input (errors.py)."""
-        message = re.sub(r"^argument (--\S+): (.*: (must|expected) )", r"\1 \2", message)  # "--nj 0: must be ..."
-        self.exit(1, f"{self.prog.removesuffix('.py')}: error: {' '.join(message.split())}; see --help\n")
+        self.exit(1, f"{self.prog.removesuffix('.py')}: error: {as_typed(message)}; see --help\n")
+
+
+def as_typed(message: str) -> str:
+    """argparse's message on one line, with an option's value behind it as it was typed: "--nj 0: must be ..."."""
+    return re.sub(r"^argument (--\S+): (.*: (must|expected) )", r"\1 \2", " ".join(message.split()))
 
 
 def str2bool(value: str) -> bool:

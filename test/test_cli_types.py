@@ -62,7 +62,7 @@ def test_a_skipped_field_is_no_option_and_keeps_its_default(capsys):
     [
         ([], "required: --data_dir"),
         (["--data_dir", "d", "--role", "dev"], "invalid choice: 'dev'"),
-        (["--data_dir", "d", "--fs", "1.5"], "--fs 1.5: must be an integer"),
+        (["--data_dir", "d", "--fs", "1.5"], "--fs: 1.5: must be an integer"),
         (["--data_dir", "d", "--pipes", "maybe"], "expected true or false, got 'maybe'"),
     ],
 )

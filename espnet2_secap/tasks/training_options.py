@@ -22,7 +22,7 @@ from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import int_or_none
 
-from espnet2_secap.cli_types import check_args, checked_defaults, of
+from espnet2_secap.cli_types import as_typed, check_args, checked_defaults, of
 from espnet2_secap.data.conf import parse_yaml, read_yaml
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.sampler.nk import NKSampler
@@ -119,7 +119,7 @@ class SECParser(config_argparse.ArgumentParser):
 
     def error(self, message: str):
         """One line and not two hundred of usage."""
-        raise SecError(f"{' '.join(message.split())}; see --help for the options")
+        raise SecError(f"{as_typed(message)}; see --help for the options")
 
 
 class _Conf(NestedDictAction):

@@ -91,7 +91,7 @@ BAD = [
     ({"best_model_criterion": [["dev", "loss", "min"]]}, "best_model_criterion .*'dev'"),
     ({"val_scheduler_criterion": ["valid", "ppl"]}, "val_scheduler_criterion valid ppl: there is no such value"),
     ({"early_stopping_criterion": ["valid", "loss"]}, "early_stopping_criterion .* a list of 3"),
-    ({"max_cache_size": "lots"}, "max_cache_size: lots: must be a size"),
+    ({"max_cache_size": "lots"}, "max_cache_size lots: must be a size"),
     ({"checkpoint_interval": -1}, "checkpoint_interval -1: must be at least 0"),
     ({"optim": "adamww"}, "optim 'adamww': must be one of adam, adamw"),
     ({"optim_conf": {"lr": "1e-4"}}, "optim_conf of optim: adamw: lr '1e-4': must be a number, above 0"),
