@@ -5,20 +5,21 @@
 die() { echo "sec.sh: error: $*" >&2; exit 1; }
 log() { echo "$(date '+%H:%M:%S') $*"; }
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
-# check_recipe [OPTIONS]: sec_check with all options of sec.sh, and what is derived from them
+# check_recipe [OPTIONS]: sec_check with all options of sec.sh, and what is derived from them -> array recipe_options
 check_recipe() {
-    local name options=() IFS=$' \n'
+    local name IFS=$' \n'
+    recipe_options=()
     for name in $(sed -nE 's/^  --([a-z_]+) .*/\1/p' <<< "${help_message}") feats_dir feats_scp decode_dir lm_prompts; do
         case ${name} in
-            *_args | *_opts) split "${!name}"; options+=("${name}=$(IFS=$'\x1f'; echo "${parts[*]}")") ;;
-            *) options+=("${name}=${!name}") ;;
+            *_args | *_opts) split "${!name}"; recipe_options+=("${name}=$(IFS=$'\x1f'; echo "${parts[*]}")") ;;
+            *) recipe_options+=("${name}=${!name}") ;;
         esac
     done
-    env -u SEC_RUN python3 -m espnet2_secap.bin.sec_check "$@" "${options[@]}"
+    env -u SEC_RUN python3 -m espnet2_secap.bin.sec_check "$@" "${recipe_options[@]}"
 }
 runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
 # stage_begins N TITLE: print it, and measure time and memory of stage N until the next one begins or this script ends.
-# However the script ends (kill -9 apart), it then prints a table of its stages.
+# However the script ends (kill -9 apart), it then prints a table of its stages. What its outputs are made from is noted.
 stage_begins() {
     stage_ends
     if [ -z "${stages_file:-}" ]; then
@@ -29,27 +30,26 @@ stage_begins() {
             *) watch_memory & stages_watcher=$! ;;
         esac
     fi
-    stages begin --stage "$1" --title "$2" || true # no run fails because it cannot be measured
-    log "Stage $1: $2"
+    # no run fails because it cannot be measured
+    stages begin --stage "$1" --title "$2" ${stage_now:+--ended "${stage_now}"} || true
     stage_now=$1
-    [ -z "${help_message:-}" ] || check_recipe --begin "$1" || true
+    log "Stage $1: $2"
 }
-# stage_ends: note the end of the stage that has begun last, if any; what stages 1 and 2 have made is checked at once
+# stage_ends: check what stages 1 and 2 have made, if one of them has begun last
 stage_ends() {
-    local dset before=${stage_now:-}
-    stage_now=
-    [ -n "${before}" ] && [ -n "${help_message:-}" ] || return 0
-    check_recipe --end "${before}" || true
-    if [ "${before}" = 1 ]; then
+    local dset
+    [ -n "${recipe_options:-}" ] && [ -n "${stage_now:-}" ] && [ "${stage_now}" -le 2 ] || return 0
+    if [ "${stage_now}" = 1 ]; then
         for dset in "${sets[@]}"; do
             [ -s "data/${dset}/wav.scp" ] || die "data/${dset}/wav.scp: local/data.sh ended well and did not make it"
         done
     fi
-    [ "${before}" -gt 2 ] || [ "${stop_stage}" -le "${before}" ] || check_recipe --again $((before + 1)) || exit 1
+    [ "${stop_stage}" -le "${stage_now}" ] || check_recipe --again $((stage_now + 1)) || exit 1
 }
 stages() {
     local action=$1; shift
-    env -u SEC_RUN python3 -m espnet2_secap.bin.sec_stages "${action}" --file "${stages_file}" --run "${SEC_RUN}" "$@"
+    env -u SEC_RUN python3 -m espnet2_secap.bin.sec_stages "${action}" --file "${stages_file}" --run "${SEC_RUN}" "$@" \
+        ${recipe_options:+--recipe "${recipe_options[@]}"}
 }
 watch_memory() {
     [ -z "${lock_fd:-}" ] || exec {lock_fd}>&- # it does not keep the lock, nor standard output, from being closed
@@ -59,7 +59,8 @@ watch_memory() {
 stages_end() {
     local status=$?
     [ -z "${stages_watcher:-}" ] || { kill "${stages_watcher}" && wait "${stages_watcher}"; } 2> /dev/null || true
-    stages end --status "${status}" || true
+    [ "${status}" = 0 ] || stage_now=
+    stages end --status "${status}" ${stage_now:+--ended "${stage_now}"} || true
 }
 # unique NAME ...: each once, one per line
 unique() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++'; }

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from espnet2_secap.cli_types import Parser, from_args, of
 from espnet2_secap.errors import SecError, cli
-from espnet2_secap.process import made
 from espnet2_secap.tasks.check import Findings, check_recipe
 from espnet2_secap.tasks.recipe import Recipe
 from espnet2_secap.values import Count
@@ -25,12 +24,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--again",
         type=of(Count),
         metavar="STAGE",
-        help="check once more, from this stage on, what stages before it have made",
+        help="check once more, from this stage on, what the stage before it has made, which has ended well",
     )
-    parser.add_argument(
-        "--begin", type=of(Count), metavar="STAGE", help="note what this stage is about to read; no checks"
-    )
-    parser.add_argument("--end", type=of(Count), metavar="STAGE", help="note that this stage has ended; no checks")
     return parser
 
 
@@ -166,18 +161,15 @@ CHECKS: tuple[Callable, ...] = (check_formatting, check_features, check_training
 
 @cli
 def main(argv: list[str] | None = None) -> None:
-    """Check, or note the begin or the end of a stage."""
+    """Check; print problems and notes."""
     args = get_parser().parse_args(argv)
-    recipe = Recipe(dict(text.partition("=")[::2] for text in args.options))
-    if args.begin or args.end:
-        for folder, (_, inputs) in recipe.folders(args.begin or args.end).items():
-            made.begin(folder, inputs) if args.begin else made.end(folder)
-        return
+    recipe = Recipe.of(args.options)
     if "torch" not in sys.modules:
         from espnet2_secap.lazy import without_torch
 
         without_torch()
     if args.again:
+        recipe.has_ended(args.again - 1)
         recipe.options["stage"] = str(max(args.again, int(recipe.stage)))
     found = check_recipe(recipe, CHECKS)
     for note in [] if args.again else found.notes:

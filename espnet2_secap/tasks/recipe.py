@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import SecError
+from espnet2_secap.process import made
 from espnet2_secap.tasks.experiment import named_files
 
 STAGES = range(1, 9)
@@ -23,6 +24,11 @@ class Recipe:
     """
 
     options: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, words: Iterable[str]) -> "Recipe":
+        """From words NAME=VALUE."""
+        return cls(dict(word.partition("=")[::2] for word in words))
 
     def __getattr__(self, name: str) -> str:
         try:
@@ -119,6 +125,20 @@ class Recipe:
                 f"{self.decode_dir}/{d}": ([f"{self.decode_dir}/{d}/captions"], model + feats(d)) for d in self.tests
             }
         return {}
+
+    def begins(self, stage: int) -> None:
+        """Note what a stage is about to make its outputs from.
+
+        Raises:
+            OSError, SecError: a folder cannot be written.
+        """
+        for folder, (_, inputs) in self.folders(stage).items():
+            made.begin(folder, inputs)
+
+    def has_ended(self, stage: int) -> None:
+        """Note that a stage has ended well."""
+        for folder in self.folders(stage):
+            made.end(folder)
 
 
 def named(config: str) -> list[str]:

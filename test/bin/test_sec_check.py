@@ -4,7 +4,6 @@ import pytest
 
 from espnet2_secap.bin import sec_check
 from espnet2_secap.errors import SecError
-from espnet2_secap.process import made
 from espnet2_secap.tasks.check import Findings
 from espnet2_secap.tasks.recipe import WORD_END, Recipe
 
@@ -15,18 +14,6 @@ def scoring(**options):
     found = Findings()
     sec_check.check_scoring(Recipe({**SCORING, **options}), [8], found)
     return found
-
-
-def test_it_notes_begin_and_end_of_a_stage(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data/a").mkdir(parents=True)
-    (tmp_path / "data/a/wav.scp").write_text("a a.wav\n")
-    names = "train_set valid_set test_sets".split()
-    options = [*(f"{name}=a" for name in names), "dumpdir=dump", "feats_type=raw", "feats_scp=wav.scp"]
-    sec_check.main([*options, "--begin", "2"])
-    assert made.has_ended("dump/raw/a") is False
-    sec_check.main([*options, "--end", "2"])
-    assert made.has_ended("dump/raw/a") and made.changed("dump/raw/a", ["data/a/wav.scp"]) == []
 
 
 def test_a_parsers_error_is_one_line():
