@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,10 +20,13 @@ from hypothesis import strategies as st
 from program_server import ProgramServer
 from sounds import tone
 
+from espnet2_secap.tasks.recipe import WORD_END
+
 REPO = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted(path.stem for path in (REPO / "espnet2_secap" / "bin").glob("sec_*.py"))
+TEMPLATE = REPO / "egs2" / "TEMPLATE" / "sec1"
 VERBS = {"sec_data_dir": ["subset", "combine", "copy"], "sec_stages": ["begin", "end"]}  # `watch` waits
-LINES = [f"{name} {verb}".strip() for name in PROGRAMS for verb in VERBS.get(name, [""])]
+LINES = [f"{name} {verb}".strip() for name in PROGRAMS for verb in VERBS.get(name, [""]) if name != "sec_check"]
 # What waits for others by its nature: other nodes of a training, a program to run or to watch.
 WAITS = {
     "sec_train": {"dist_", "num_nodes", "multiprocessing_distributed", "train_nproc", "ngpu", "dry_run", "output_dir"},
@@ -194,3 +198,56 @@ def test_every_option_of(line, place, server):
     assert {name: after.get(name) for name in before} == before
     made = {name for name in made if not (program == "sec_probe" and name.startswith("exp/sec_caption_tiny/"))}
     assert made <= {"exp/results.json", "exp/probe.json", "exp/images/training_curves.png"}, made
+
+
+def options_of_sec_sh() -> dict[str, str]:
+    """The options of sec.sh with their defaults, and what sec.sh derives from them for sec_check."""
+    text = (TEMPLATE / "sec.sh").read_text().split("# General", 1)[1].split("help_message=", 1)[0]
+    found = dict(re.findall(r"^([a-z_]+)=(\S*)", text, re.MULTILINE))
+    found |= {name: value.strip('"') for name, value in found.items()}
+    exps = {"align_exp": "exp/align", "sec_exp": "exp/sec_caption_tiny", "sec_stats_dir": "exp/stats"}
+    made = {"feats_dir": "dump/fbank", "feats_scp": "feats.scp", "decode_dir": "exp/sec_caption_tiny/decode"}
+    given = {"upstream": "fbank", "valid_set": "train", "test_sets": "train", "lm_prompts": "zh"}
+    return found | exps | made | given
+
+
+@pytest.mark.needs("espnet")
+@pytest.mark.slow(20)
+def test_every_option_of_sec_sh_at_its_start(place, server):
+    """Problems one per line, as sec.sh's; no check is given up."""
+    root, _ = place
+    (root / "conf").symlink_to(TEMPLATE / "conf")
+    options = options_of_sec_sh()
+    before = content(root)
+    programs = {
+        "format_args": options_of("sec_format_audio"),
+        "extract_args": options_of("sec_extract_feats"),
+        "align_args": options_of("sec_train"),
+        "caption_args": options_of("sec_train"),
+        "inference_args": options_of("sec_inference"),
+        "score_args": options_of("sec_score"),
+    }
+    value = VALUES.filter(lambda text: "\n" not in text)
+
+    @cases(80)
+    @given(
+        st.sampled_from("2345678"), st.lists(st.tuples(st.sampled_from(sorted(options)), value), max_size=2), st.data()
+    )
+    def try_out(stage, drawn, data):
+        given = {"stage": stage}
+        for name, text in drawn:
+            if name in programs:
+                option = data.draw(st.sampled_from(programs[name])).option_strings[-1]
+                text = f"{option}{WORD_END}{text}"
+            given[name] = text
+        argv = [f"{name}={text}" for name, text in (options | given).items()]
+        status, out, err = server.run("sec_check", argv, root)
+        told = f"{given}\nstatus {status}\n{out[-1000:]}\n{err[-3000:]}"
+        lines = err.splitlines()
+        problems = [line for line in lines if line.startswith("sec.sh: error: ")]
+        rest = [line for line in lines if not line.startswith(("sec.sh: error: ", "note: ", "warning: "))]
+        assert (status, out) == (int(bool(problems)), ""), told
+        assert len(rest) == (len(problems) > 1) and "sec_check: check_" not in err, told
+
+    try_out()
+    assert content(root) == before
