@@ -34,7 +34,9 @@ class Recipe:
         try:
             return vars(self)["options"][name]
         except KeyError:
-            raise AttributeError(f"sec_check: {name}=VALUE is missing") from None
+            if name.startswith("__"):
+                raise AttributeError(name) from None
+            raise SecError(f"{name}=VALUE is missing; give all options of sec.sh") from None
 
     def arguments(self, name: str) -> list[str]:
         """The words of an option that holds options of a program; sec.sh parts them by WORD_END."""

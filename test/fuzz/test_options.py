@@ -250,4 +250,6 @@ def test_every_option_of_sec_sh_at_its_start(place, server):
         assert len(rest) == (len(problems) > 1) and "sec_check: check_" not in err, told
 
     try_out()
+    status, _, err = server.run("sec_check", ["stage=2"], root)
+    assert status == 1 and err == "sec_check: error: stop_stage=VALUE is missing; give all options of sec.sh\n"
     assert content(root) == before

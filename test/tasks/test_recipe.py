@@ -1,5 +1,6 @@
 import pytest
 
+from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.recipe import WORD_END, Recipe
 
 OPTIONS = dict(
@@ -20,7 +21,7 @@ def test_sets_and_arguments():
     one = recipe(score_args=f"--a{WORD_END}b c")
     assert one.tests == ["test", "valid"] and one.sets == ["train", "valid", "test"]
     assert one.arguments("score_args") == ["--a", "b c"] and recipe().arguments("score_args") == []
-    with pytest.raises(AttributeError, match="sec_check: nj=VALUE is missing"):
+    with pytest.raises(SecError, match="^nj=VALUE is missing; give all options of sec.sh$"):
         _ = one.nj
 
 
