@@ -23,7 +23,7 @@ MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take
 
 def bad_id(utt_id: str) -> str | None:
     """Say why `utt_id` cannot be an utterance's id, or return None if it can; see `file_name` for its files."""
-    if not utt_id or any(c.isspace() or not c.isprintable() for c in utt_id):
+    if not utt_id.isprintable() or not utt_id or " " in utt_id:  # no other blank is printable
         return "an id may not be empty or hold blanks or control characters; rename it"
     if len(utt_id.encode("utf-8", "replace")) > MAX_ID_BYTES:
         return f"an id may not be longer than {MAX_ID_BYTES} bytes; rename it"
@@ -83,20 +83,17 @@ def scan_lines(path: str | Path, may_be_empty: bool = False, strict: bool = True
             problems.append(f"{path}:1: begins with a byte order mark (BOM); save it as plain UTF-8")
     if not strict and b"\n" not in data:
         data = data.replace(b"\r", b"\n")
-    lines = data.split(b"\n")
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
     if not lines[-1]:
         lines.pop()
-    if foreign := foreign_format([line.decode("utf-8", "replace") for line in lines]):
+    if foreign := foreign_format(lines):
         return [], [*problems, f"{path}: {foreign}"]
     entries: list[Entry] = []
     seen: set[str] = set()
-    for number, raw in enumerate(lines, 1):
+    for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            name = shorten(raw.split(b" ")[0].decode("utf-8", "replace"))
-            problems.append(f"{where}: {name}: {UTF8}")
+        if not line.isprintable() and _HALF.search(line):
+            problems.append(f"{where}: {shorten(line.split(' ')[0])}: {UTF8}")
             continue
         utt_id, value = _split(line.rstrip("\r"))
         fault = bad_line(utt_id, value)
@@ -132,8 +129,10 @@ def bad_line(utt_id: str, value: str) -> str | None:
 
 def _split(line: str) -> tuple[str, str]:
     """`id value` at the first blank or tab; other Unicode blanks (U+3000, ...) belong to the value."""
-    end = min((at for at in (line.find(" "), line.find("\t")) if at >= 0), default=len(line))
-    return line[:end], line[end:].strip(" \t")
+    utt_id, _, value = line.partition(" ")
+    if "\t" in utt_id:
+        utt_id, _, value = line.partition("\t")
+    return utt_id, value.strip(" \t")
 
 
 def is_list(value: str) -> bool:
@@ -169,7 +168,7 @@ def check_captions(captions: object, may_be_empty: bool = False) -> list[str]:
     Raises:
         ValueError: what is wrong with it, and what to do.
     """
-    if not isinstance(captions, list) or not all(isinstance(one, str) for one in captions):
+    if not isinstance(captions, list) or not {type(one) for one in captions} <= {str}:
         raise ValueError('is not a list of captions; write id ["caption", ...]')
     if not captions:
         raise ValueError("has no caption; add one, or leave the utterance out of all files")
@@ -182,7 +181,10 @@ def check_captions(captions: object, may_be_empty: bool = False) -> list[str]:
 
 def is_visible(text: str) -> bool:
     """Whether a text holds anything but blanks, control characters and invisible ones."""
-    return any(char.isprintable() and not char.isspace() for char in text)
+    for char in text:  # no generator: most texts end at their first character
+        if char.isprintable() and not char.isspace():
+            return True
+    return False
 
 
 def good_lines(path: str | Path, may_be_empty: bool = False, strict: bool = True) -> list[Entry]:

@@ -61,8 +61,9 @@ def read_caption_file(path: str | Path, system: bool) -> Captions:
                 raise _Fault(fault, line, utt)
             try:
                 if isinstance(value, str) and is_list(value):
-                    value = parse_captions(value, may_be_empty=system)
-                captions[utt] = check_captions([value] if isinstance(value, str) else value, may_be_empty=system)
+                    captions[utt] = parse_captions(value, may_be_empty=system)
+                else:
+                    captions[utt] = check_captions([value] if isinstance(value, str) else value, may_be_empty=system)
             except ValueError as err:
                 raise _Fault(str(err), line, utt) from None
     except _Fault as err:

@@ -74,14 +74,14 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
         more = [utt for utt, captions in candidates.items() if len(captions) > n]
         which = f"{len(more)} of {len(counts)} utterances have more than {n} candidates ({_first(more)})"
         notes.append(f"{which}: the first {n} of each utterance are scored")
-    if mute := [utt for utt, texts in references.items() if not any(map(says_something, texts))]:
-        what = f"{len(mute)} of {len(references)} utterances have references without any word ({_first(mute)})"
-        notes.append(f"{what}: no caption can match them")
     normalize = normalizer(form)
     pairs = Pairs(
         references={utt: compared(texts, normalize) for utt, texts in sorted(references.items())},
         candidates=[{utt: spoken(candidates[utt][at], normalize) for utt in sorted(references)} for at in range(n)],
     )
+    if mute := [utt for utt, texts in pairs.references.items() if not says_something(texts[0])]:
+        what = f"{len(mute)} of {len(references)} utterances have references without any word ({_first(mute)})"
+        notes.append(f"{what}: no caption can match them")
     differ, captions = mixed_forms(pairs.texts())
     if differ > SHARE * captions:
         what = f"{differ} of {captions} captions differ under NFKC: they write characters in another width or form"
