@@ -81,7 +81,8 @@ def example_table(scores: list[Score], limit: int) -> Table | None:
 
 def probe_table(probes: list[dict]) -> Table | None:
     """Linear probes of the frozen embeddings: accuracy and chance in per cent, number of utterances."""
-    whats = list(dict.fromkeys(key for probe in probes for key, value in probe.items() if isinstance(value, dict)))
+    found = (key for probe in probes for key, value in probe.items() if isinstance(value, dict) and "accuracy" in value)
+    whats = list(dict.fromkeys(found))
     if not whats:
         return None
     rows = []

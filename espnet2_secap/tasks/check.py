@@ -18,6 +18,7 @@ from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.metric.language import language
 from espnet2_secap.process import made
 from espnet2_secap.tasks.recipe import STAGES, Recipe
+from espnet2_secap.tasks.training_data import check_categories
 
 SET = re.compile(r"\w[\w.+-]*")
 CHECKED_BYTES = 8_000_000  # of text files per run: 0.7 s; what is larger is left to stage 2
@@ -194,17 +195,12 @@ def check_labels(train_file: str, valid_file: str, renamed: Mapping[str, str], f
     """
     if not (os.path.isfile(train_file) and os.path.isfile(valid_file)):
         return
-    known = {renamed.get(value, value) for _, _, value in scan_lines(train_file)[0]}
-    unknown: dict[str, tuple[int, str]] = {}
-    for number, utt_id, value in scan_lines(valid_file)[0]:
-        value = renamed.get(value, value)
-        if value and value not in known:
-            unknown.setdefault(value, (number, utt_id))
-    for value, (number, utt_id) in sorted(unknown.items()):
-        found.problems.append(
-            f"{valid_file}:{number}: {shorten(utt_id)}: category {shorten(value)!r} is not in {train_file}, and "
-            "training could not learn it; correct the label, or leave these utterances out"
-        )
+    train, valid = (
+        {utt_id: renamed.get(value, value) for _, utt_id, value in scan_lines(path)[0] if value}
+        for path in (train_file, valid_file)
+    )
+    with found.of():
+        check_categories(valid_file, valid, set(train.values()))
 
 
 def check_inputs(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:

@@ -60,13 +60,14 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
         with found.of(where):
             SECTask.check_data(args, model_class)
         train, valid = ({name: path for path, name, _ in files} for files in tables.values())
+        renamed = emotion_map(recipe, stages, Findings())
         if "emotion" in model_class.needs(args.model_conf):
-            renamed = emotion_map(recipe, stages, Findings())
             check_labels(train.get("emotion", ""), valid.get("emotion", ""), renamed, found)
         if args.iterator_type == "task" and "emotion" in train:
             with found.of(where):
                 check_keys("sampler_conf", args.sampler_conf, {"num_categories", "per_category"})
-                NKSampler(read_kaldi(train["emotion"]), seed=0, **args.sampler_conf)
+                labels = {utt: renamed.get(label, label) for utt, label in read_kaldi(train["emotion"]).items()}
+                NKSampler(labels, seed=0, **args.sampler_conf)
     if "instruction" in model_class.texts:
         with found.of(where):
             read_prompts(args.prompts)

@@ -47,7 +47,7 @@ def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes
             if split == "train":
                 categories = set(tables["emotion"].values())
             else:
-                _check_categories(paths["emotion"], tables["emotion"], categories)
+                check_categories(paths["emotion"], tables["emotion"], categories)
 
 
 def _check_lengths(args: argparse.Namespace, split: str, role: str) -> None:
@@ -78,7 +78,17 @@ def _check_captions(path: str, table: Mapping[str, str]) -> None:
         raise SecError(f"{path}: {_ids(bad, table)}: {what}")
 
 
-def _check_categories(path: str, table: Mapping[str, str], known: set[str]) -> None:
+def check_categories(path: str, table: Mapping[str, str], known: set[str]) -> None:
+    """See that the categories of the validation set are among those of the training set.
+
+    Args:
+        path: of the validation set's file, for the message.
+        table: its categories by utterance.
+        known: those of the training set.
+
+    Raises:
+        SecError: lists those that are not, with utterances.
+    """
     other: dict[str, list[str]] = {}
     for utt, category in table.items():
         if category not in known:
@@ -87,8 +97,8 @@ def _check_categories(path: str, table: Mapping[str, str], known: set[str]) -> N
         said = "; ".join(f"category {shorten(one)!r} ({_ids(utts, table)})" for one, utts in sorted(other.items()))
         there = shorten(", ".join(sorted(known)), 200)
         raise SecError(
-            f"{path}: {said} is not one of the training set's ({there}); correct it, or leave these utterances out of"
-            " the validation set"
+            f"{path}: {said} is not one of the training set's ({there}); correct it (--emotion_map FILE renames"
+            " labels), or leave these utterances out of the validation set"
         )
 
 

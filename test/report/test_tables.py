@@ -59,7 +59,8 @@ def test_examples_of_the_systems_that_listen(exp):
 
 
 def test_probes(exp):
-    table = probe_table(find_probes(exp))
+    (probe,) = find_probes(exp)
+    table = probe_table([probe | {"model": "best.pth", "made_from": {"model": "0a1b"}}])
     assert table.header[2:] == ["emotion: accuracy (chance, n)", "sentence: accuracy (chance, n)"]
     assert [cell.text for cell in table.rows[0]] == [
         "sec_align",
