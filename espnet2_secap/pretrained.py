@@ -15,15 +15,18 @@ from espnet2_secap.safe_load import tensors_only
 
 # Tensors beside a model's own that some folders have: buffers that transformers once saved and now computes, ...
 COMPUTED = re.compile(
-    r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|sin_cached|cos_cached|_extra_state|(attn|attention)\.bias)$"
+    r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|causal_mask|sin_cached|cos_cached|_extra_state"
+    r"|(attn|attention)\.bias|embed_positions\.weights)$"
 )
+# ... heads of other tasks beside the LM's own, ...
+FURTHER_HEADS = re.compile(r"^(v_head|multiple_choice_head)\.")
 # ... and the heads of other tasks, of a model that is loaded without a head.
 HEADS = re.compile(
     r"^(cls|head|lm_head|lm_loss|classifier|classification_head|qa_outputs|qa_classifier|(\w+\.)?pooler|score|linear|dense"
     r"|predictions|lm_predictions|mask_predictions|discriminator_predictions|generator_predictions|generator_lm_head"
     r"|sop_classifier|pred_layer|vocab_(transform|layer_norm|projector)|pre_classifier|entity_predictions|embed_out"
     r"|logits_proj|sequence_summary|final_logits_bias|v_head|decoder\.(bias|weight)$|quantizer|project_q|project_hid"
-    r"|projector|layer_weights|final_proj|tdnn|objective|feature_extractor\.(bias|weight)$)(\.|$)"
+    r"|projector|layer_weights|final_proj|label_embs_concat|tdnn|objective|feature_extractor\.(bias|weight)$)(\.|$)"
 )
 # Tensors that a folder may lack since nobody here asks for them: BERT's pooler, HuBERT's mask in training.
 UNUSED = re.compile(r"^((\w+\.)?pooler\..*|masked_spec_embed)$")
@@ -58,11 +61,8 @@ def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
         # Neither code of a model's own, nor the question whether to run it; weights are read as tensors.
         with tensors_only(), complete_weights():
             made = getattr(transformers, auto_class).from_pretrained(path, trust_remote_code=False, **kwargs)
-        if auto_class == "AutoTokenizer" and not set(made.get_vocab().values()) - set(made.all_special_ids):
-            raise SecError(
-                f"{what}: {path}: {type(made).__name__} has no vocabulary in it; add the right tokenizer_class, such as"
-                " BertTokenizer for a vocab.txt, to tokenizer_config.json"
-            )
+        if auto_class == "AutoTokenizer":
+            check_words(made, path, what)
         return made
     except SecError:
         raise
@@ -76,6 +76,19 @@ def load_pretrained(auto_class: str, path: str, what: str, **kwargs):
         raise SecError(
             f"{what}: {path!r} is neither a folder here nor a model that could be fetched from the hub ({_short(err)})"
         ) from err
+
+
+def check_words(tokenizer, path: str, what: str) -> None:
+    """See that a tokenizer of transformers has more than special tokens; it makes an empty one of the wrong files.
+
+    Raises:
+        SecError: it has no vocabulary.
+    """
+    if not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
+        raise SecError(
+            f"{what}: {path}: {type(tokenizer).__name__} has no vocabulary in it; add the right tokenizer_class, such"
+            " as BertTokenizer for a vocab.txt, to tokenizer_config.json"
+        )
 
 
 @contextlib.contextmanager
@@ -115,7 +128,9 @@ def _check_tensors(path, model, info: dict) -> None:
     faults = {
         "missing": [key for key in info["missing_keys"] if not (headless and UNUSED.search(key))],
         "left over": [
-            key for key in info["unexpected_keys"] if not COMPUTED.search(key) and not (headless and HEADS.search(key))
+            key
+            for key in info["unexpected_keys"]
+            if not (COMPUTED.search(key) or FURTHER_HEADS.search(key) or (headless and HEADS.search(key)))
         ],
         "of another size": [f"{key} ({_size(a)}, should be {_size(b)})" for key, a, b in info["mismatched_keys"]],
     }
@@ -137,7 +152,7 @@ def listed(names: list[str], most: int = 4) -> str:
 
 
 def load_causal_lm(path: str, what: str, **kwargs):
-    """A causal LM: a token's logits depend on what stands before it, in text alone.
+    """A causal LM of text alone, as far as its configuration tells (decoder/abilities.py tries it out).
 
     Raises:
         SecError: as `load_pretrained`, or a model of another kind (BERT, encoder-decoder, images or audio).
@@ -145,19 +160,21 @@ def load_causal_lm(path: str, what: str, **kwargs):
     config, other = load_pretrained("AutoConfig", path, what), None
     if config.is_encoder_decoder:
         other = "an encoder-decoder"
-    elif getattr(config, "is_decoder", True) is False and config.model_type not in WITHOUT_SWITCH:
+    elif _is_switched_off(config):
         other = "no causal LM: its tokens see those that come after them (is_decoder is false)"
     elif _perceives(config):
         other = f"a model of {_perceives(config)} besides text"
-    if other is None:
-        lm = load_pretrained("AutoModelForCausalLM", path, what, **kwargs)
-        if try_out(lm, f"{what}: {path}: {type(lm).__name__} does not read embeddings", is_causal) is False:
-            other = "no causal LM: its tokens see those that come after them"
     if other is not None:
         raise SecError(
             f"{what}: {path}: {config.model_type} is {other}; give a causal language model, such as LLaMA or GPT-2"
         )
-    return lm
+    return load_pretrained("AutoModelForCausalLM", path, what, **kwargs)
+
+
+def _is_switched_off(config) -> bool:
+    """Whether a model can be a decoder and is none here; GPT-2's configurations of 2019 say is_decoder: false too."""
+    has_switch = hasattr(type(config), "is_decoder") and config.model_type not in WITHOUT_SWITCH
+    return has_switch and not config.is_decoder
 
 
 def load_text_model(path: str, what: str):
@@ -169,7 +186,9 @@ def load_text_model(path: str, what: str):
     config = load_pretrained("AutoConfig", path, what)
     other = _perceives(config)
     if other is None:
-        model = load_pretrained("AutoModel", path, what)
+        # An encoder that was saved alone is not the model that AutoModel makes of T5's configuration.
+        alone = (config.architectures or [""])[0].endswith("EncoderModel")
+        model = load_pretrained("AutoModelForTextEncoding" if alone else "AutoModel", path, what)
         other = model.main_input_name if model.main_input_name != "input_ids" else None
     if other is not None:
         raise SecError(
@@ -184,35 +203,29 @@ def _perceives(config) -> str | None:
     return next((kind for name, kind in kinds.items() if getattr(config, name, None) is not None), None)
 
 
-@torch.no_grad()
-def is_causal(model, embedded: bool = True) -> bool:
-    """Whether what a model computes for a token stays the same when a later token changes; tried out on two texts.
-
-    Args:
-        model: of transformers, as it is loaded.
-        embedded: give it embeddings, not ids.
-    """
-    rows = model.get_input_embeddings().weight
-    ids = torch.tensor([[0, 1, 2, 3], [0, 1, 2, max(4, len(rows) // 2)]]).remainder(len(rows))
-    inputs = {"inputs_embeds": rows[ids]} if embedded else {"input_ids": ids}
-    if "use_cache" in inspect.signature(model.forward).parameters:
-        inputs["use_cache"] = False
-    output = model(**inputs)
-    first, second = output[0][:, :3].float()
+def is_causal(model) -> bool:
+    """Whether what a model computes for a token stays the same when a later token changes; tried out on two texts."""
+    rows = model.get_input_embeddings().weight.size(0)
+    ids = torch.arange(8).repeat(2, 1).remainder(rows)
+    ids[1, -1] = (ids[1, -1] + 1) % rows
+    parameters = inspect.signature(model.forward).parameters
+    inputs = {"attention_mask": torch.ones_like(ids), "use_cache": False}  # some take an id for padding by themselves
+    output = model(input_ids=ids, **{key: value for key, value in inputs.items() if key in parameters})
+    first, second = output[0][:, :-1].float()
     return bool((first - second).abs().max() <= 1e-3 * first.std())
 
 
-def try_out(lm, said: str, trial: Callable) -> bool | None:
+def try_out(model, said: str, trial: Callable) -> bool | None:
     """What `trial` finds out of a model by running it; None where that takes the GPU, which it has not reached yet.
 
     Raises:
         SecError: `said`, and the error of the model's code.
     """
-    if lm.config._attn_implementation not in (None, "eager", "sdpa"):
+    if model.config._attn_implementation not in (None, "eager", "sdpa"):
         return None
     try:
         with torch.no_grad():
-            return trial(lm)
+            return trial(model)
     except (torch.cuda.OutOfMemoryError, MemoryError):
         raise
     except Exception as err:  # of a model's code: any kind

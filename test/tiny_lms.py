@@ -203,6 +203,8 @@ REFUSED = {  # name: model type, what its configuration sets, the reason
         dict(hidden_size=32, dim_ff=64, num_hidden_layers=2, num_attention_heads=4, dim_head=8),
         "does not read embeddings",
     ),
+    "xlm, both directions": ("xlm", dict(emb_dim=32, n_layers=2, n_heads=4), "is no causal LM: its tokens see"),
+    "gemma3, both directions": ("gemma3_text", HEADS | dict(use_bidirectional_attention=True), "is no causal LM"),
 }
 
 

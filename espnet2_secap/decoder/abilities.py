@@ -7,6 +7,7 @@ transformers' own search, or no cache. What no way makes right is refused when t
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,7 +85,12 @@ def abilities_of(lm) -> Abilities:
 
 def takes(lm, name: str) -> bool:
     """Whether the LM's forward has a parameter of that name."""
-    return name in inspect.signature(lm.forward).parameters
+    return name in _parameters(type(lm))
+
+
+@functools.cache  # asked for at every step, and slow to find out
+def _parameters(lm_class: type) -> frozenset[str]:
+    return frozenset(inspect.signature(lm_class.forward).parameters)
 
 
 def inputs_of(lm, abilities: Abilities, embeddings: torch.Tensor, mask: torch.Tensor, **further) -> dict:
@@ -123,7 +129,7 @@ def _try(lm) -> dict:
     try:
         embeddings = lm.get_input_embeddings()(ids)
         whole = logits_of(embeddings)
-        logits_of(-embeddings)  # speech is no token's embedding
+        other = logits_of(torch.cat([embeddings[:, :-1], -embeddings[:, -1:]], dim=1))  # speech is no token's embedding
     except Exception as err:
         raise _refusal(name, f"it does not read embeddings ({_short(err)})") from err
     if whole.shape[:2] != ids.shape:
@@ -135,6 +141,8 @@ def _try(lm) -> dict:
 
     if not same(by_ids, whole):
         raise _refusal(name, "it reads token ids beside their embeddings, and speech has none")
+    if not same(other[:, :-1], whole[:, :-1]):
+        raise _refusal(name, "it is no causal LM: its tokens see those that come after them")
 
     def log_probs(embeddings: torch.Tensor, mask: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Mean log-probability of tokens (B, n) behind each row, without padding: (B,)."""

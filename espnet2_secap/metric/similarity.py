@@ -35,7 +35,7 @@ def sentence_transformer(path: str, device: str) -> Encoder:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise MetricUnavailable("needs the package sentence-transformers") from None
-    from espnet2_secap.pretrained import complete_weights
+    from espnet2_secap.pretrained import check_words, complete_weights
     from espnet2_secap.safe_load import tensors_only
     from espnet2_secap.text.sentence import prepare_padding
     from espnet2_secap.text.tokenizer import check_vocabulary, text_limit
@@ -52,6 +52,7 @@ def sentence_transformer(path: str, device: str) -> Encoder:
         raise SecError(f"--sim2 {path}: sentence-transformers cannot load it ({message[:200]})") from err
     inside = getattr(model[0], "auto_model", None)
     if inside is not None and hasattr(model.tokenizer, "get_vocab"):
+        check_words(model.tokenizer, path, "--sim2")
         prepare_padding(model.tokenizer)
         check_vocabulary(model.tokenizer, inside.get_input_embeddings().weight.size(0), path, "--sim2")
         model.max_seq_length = min(model.max_seq_length or 10**9, text_limit(inside.config, model.tokenizer))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from espnet2_secap.pretrained import PretrainedPart, is_causal, load_pretrained, load_text_model
+from espnet2_secap.pretrained import PretrainedPart, is_causal, load_pretrained, load_text_model, try_out
 from espnet2_secap.text.tokenizer import build_tokenizer, check_vocabulary, text_limit
 from espnet2_secap.values import Count, Place
 
@@ -40,7 +40,7 @@ class BertTextEncoder(AbsTextEncoder):
         model = load_text_model(path, "text_encoder_conf path")
         rows = model.get_input_embeddings().weight.size(0)
         check_vocabulary(build_tokenizer(path), rows, path, "text_encoder_conf path")
-        if is_causal(model, embedded=False):
+        if try_out(model, f"text_encoder_conf path: {path}: {type(model).__name__} does not read ids alone", is_causal):
             logging.warning(
                 f"text_encoder_conf path: {path}: {model.config.model_type} is a decoder: each token is embedded by the"
                 " text before it alone; the papers use a BERT"

@@ -113,7 +113,7 @@ def test_every_kind_that_is_known_is_tried():
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_made_right_is_refused_when_the_model_is_built(kind, tmp_path, tiny_llama):
-    with pytest.raises(SecError, match=f"decoder_conf path: .*ForCausalLM.*{REFUSED[kind][2]}"):
+    with pytest.raises(SecError, match=f"decoder_conf path: .* cannot be the decoder: .*{REFUSED[kind][2]}"):
         build(kind, tmp_path, tiny_llama)
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from tiny import make_bert
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, Qwen2Config, Qwen2Model
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
@@ -72,3 +72,11 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_the_model_runs_on_the_device_that_is_given(bert, name):
     with pytest.raises(RuntimeError, match="device type at start of device string: nowhere"):
         find_metric(name).make(Context(segment_char, models={name: str(bert)}, device="nowhere"))
+
+
+def test_a_tokenizer_without_a_vocabulary_is_refused(tmp_path):
+    """transformers makes an empty one where the files of a model's tokenizer are missing."""
+    sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, vocab_size=20)
+    Qwen2Model(Qwen2Config(**sizes)).save_pretrained(tmp_path)
+    with pytest.raises(SecError, match="--sim2: .* has no vocabulary|--sim2 .*cannot load"):
+        find_metric("sim2").make(Context(segment_char, models={"sim2": str(tmp_path)}))
