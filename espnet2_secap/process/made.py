@@ -8,7 +8,7 @@ folder stays up to date.
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from espnet2_secap.process.files import atomic_write, make_dir
@@ -41,15 +41,22 @@ def has_ended(folder: str | Path) -> bool | None:
 
 
 def changed(folder: str | Path, inputs: Iterable[str]) -> list[str] | None:
-    """The inputs that differ from those that the folder was made from, new ones included; None if none were noted."""
+    """The inputs that differ from those that the folder was made from, new ones included; None if none were noted.
+
+    A file of another path is no new one if a file of its name and content was noted: folders move, and a path may be
+    relative or not.
+    """
     content = _read(Path(folder))
-    return None if content is None else [path for path in inputs if _differs(path, content["files"].get(path))]
+    return None if content is None else [path for path in inputs if _differs(path, content["files"])]
 
 
-def _differs(path: str, noted: list | None) -> bool:
+def _differs(path: str, noted: Mapping[str, list]) -> bool:
     if not os.path.isfile(path):
         return False  # what is not there is not newer: a corpus may be removed once its audio is formatted
-    return noted is None or (_stat(path) != noted[:2] and digest(path) != noted[2])
+    if path in noted:
+        return _stat(path) != noted[path][:2] and digest(path) != noted[path][2]
+    alike = {one[2] for name, one in noted.items() if os.path.basename(name) == os.path.basename(path)}
+    return not alike or digest(path) not in alike
 
 
 def newer(folder_files: Iterable[str], inputs: Iterable[str]) -> list[str]:

@@ -244,13 +244,16 @@ class SECTask(AbsTask):
         needs = model_class.needs(args.model_conf)
         for split in ("train", "valid"):
             paths = {name: path for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", [])}
-            for name, need in needs.items():
-                if paths and name not in paths:
-                    switch = f", or set model_conf {need.switch}: 0" if need.switch else ""
-                    raise SecError(
-                        f"--model {args.model} needs {need.file} of the {split} set (data name {name!r});"
-                        f" add it to that set's data directory and run stage 2 again{switch}"
-                    )
+            lacking = {name: need for name, need in needs.items() if paths and name not in paths}
+            if lacking:
+                files = " and ".join(need.file for need in lacking.values())
+                names = ", ".join(map(repr, lacking))
+                switches = " and ".join(dict.fromkeys(f"{one.switch}: 0" for one in lacking.values() if one.switch))
+                raise SecError(
+                    f"--model {args.model} needs {files} of the {split} set (data name {names}); add what is missing to"
+                    f" that set's data directory and run stage 2 again"
+                    f"{f', or set model_conf {switches}' if switches else ''}"
+                )
             if split == "train" and "emotion" in paths and "emotion" in needs:
                 args.emotions = sorted(set(read_kaldi(paths["emotion"]).values()))
 

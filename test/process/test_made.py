@@ -38,6 +38,18 @@ def test_a_new_input_is_a_change_and_one_that_was_removed_is_not(tmp_path):
     assert made.changed(tmp_path / "out", [a]) == []
 
 
+def test_a_file_in_another_place_with_the_same_name_and_content_is_no_new_input(tmp_path):
+    (tmp_path / "old").mkdir()
+    a = write(tmp_path / "old" / "a", "a")
+    made.begin(tmp_path / "out", [a])
+    os.rename(tmp_path / "old", tmp_path / "new")
+    moved = str(tmp_path / "new" / "a")
+    assert made.changed(tmp_path / "out", [moved]) == []
+    assert made.changed(tmp_path / "out", [write(tmp_path / "b", "a")]) == [str(tmp_path / "b")]
+    write(tmp_path / "new" / "a", "x")
+    assert made.changed(tmp_path / "out", [moved]) == [moved]
+
+
 def test_a_record_that_was_cut_short_is_none(tmp_path):
     a = write(tmp_path / "a", "a")
     made.begin(tmp_path, [a])
