@@ -147,7 +147,15 @@ def checked_defaults(
     unknown = [key for key in conf if key not in actions]
     if unknown:
         raise SecError(f"{path}: unknown key {', '.join(unknown)}; see --help for the options")
-    return {key: _checked_value(f"{path}: {key}", actions[key], value, hints or {}) for key, value in conf.items()}
+    values, problems = {}, []
+    for key, value in conf.items():
+        try:
+            values[key] = _checked_value(key, actions[key], value, hints or {})
+        except SecError as err:
+            problems.append(str(err))
+    if problems:
+        raise SecError(f"{path}: {'; '.join(problems)}")
+    return values
 
 
 def check_args(args: argparse.Namespace, parser: argparse.ArgumentParser, hints: Mapping[str, Any]) -> None:

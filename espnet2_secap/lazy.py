@@ -5,13 +5,16 @@ reaches only modules that have not been imported yet; a name that is not install
 """
 
 import abc
+import ast
 import importlib
+import inspect
 import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
 
 _lock = threading.Lock()
 _names: dict[str, tuple[str, ...]] = {}  # module that is imported when used -> its names that get a placeholder
@@ -53,8 +56,6 @@ class _Name:
 
     def __getattr__(self, name: str) -> object:
         if name == "__signature__":
-            import inspect
-
             return inspect.signature(_real(self))
         if name.startswith("__") and name not in ("__bases__", "__mro__"):
             raise AttributeError(name)
@@ -262,6 +263,44 @@ class _HollowFinder:
 
     def exec_module(self, module: types.ModuleType) -> None:
         pass
+
+
+def declared(cls: type) -> Callable | None:
+    """A class itself; for a hollow one, a function that has the arguments of the class in the package's source.
+
+    Their annotations are left out. None where the source has no such class, or its class takes those of another one.
+    """
+    if "_hollow" not in vars(cls):
+        return cls
+    *packages, module, name = cls.__name__.split(".")
+    spec = PathFinder.find_spec(packages[0]) if packages else None
+    place = Path((spec and spec.submodule_search_locations or [""])[0], *packages[1:], module)
+    for file in [place.with_suffix(".py"), *sorted(place.glob("*.py"))]:
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        if f"\nclass {name}(" in text:
+            body = next(one for one in ast.parse(text).body if isinstance(one, ast.ClassDef) and one.name == name).body
+            made = next((one for one in body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+            return made and _function(made.args)
+    return None
+
+
+def _function(args: ast.arguments) -> Callable:
+    def default(node: ast.expr | None) -> object:
+        try:
+            return inspect.Parameter.empty if node is None else ast.literal_eval(node)
+        except ValueError:  # an expression
+            return None
+
+    plain = [*args.posonlyargs, *args.args]
+    defaults = [None] * (len(plain) - len(args.defaults)) + args.defaults
+    pairs = [*zip(plain, defaults, strict=True), *zip(args.kwonlyargs, args.kw_defaults, strict=True)]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    found = [inspect.Parameter(one.arg, kind, default=default(node)) for one, node in pairs if one.arg != "self"]
+
+    def function(**values): ...
+
+    function.__signature__ = inspect.Signature(found)
+    return function
 
 
 def without_torch() -> None:

@@ -171,6 +171,8 @@ def test_a_file_of_options_is_checked_by_the_parsers_types(conf, said):
         checked_defaults(parser, conf, "c.yaml")
     good = {"size": 2.0, "rate": None, "kind": "b", "sizes": [1], "flag": True}
     assert checked_defaults(parser, good, "c.yaml") == good
+    with pytest.raises(SecError, match=r"^c\.yaml: size 'x': must be .*; flag 3: must be true or false$"):
+        checked_defaults(parser, {"size": "x", "flag": 3}, "c.yaml")
 
 
 def programs() -> list[str]:

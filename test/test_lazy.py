@@ -239,3 +239,17 @@ def test_without_torch_comes_too_late_where_torch_is():
 
     with pytest.raises(RuntimeError, match="torch has been imported already"):
         lazy.without_torch()
+
+
+def test_the_arguments_of_hollow_classes_are_those_of_the_real_ones(tmp_path):
+    code = (
+        "from espnet2_secap import lazy\n"
+        "import torch\nfrom espnet2.tasks.abs_task import optim_classes, scheduler_classes\n"
+        "from espnet2_secap.values import parameters_of\n"
+        "for name, one in sorted((optim_classes | scheduler_classes).items()):\n"
+        "    print(name, {key: required for key, (_, required) in parameters_of(lazy.declared(one)).items()})\n"
+    )
+    hollow = run(f"from espnet2_secap import lazy\nlazy.without_torch()\n{code}", tmp_path)
+    assert hollow == run(code, tmp_path) and hollow.count("\n") > 20 and "'weight_decay': False" in hollow
+    code = "lazy.without_torch()\nimport torch\nprint(lazy.declared(torch.no.Such), lazy.declared(int))"
+    assert run(f"from espnet2_secap import lazy\n{code}", tmp_path) == "None <class 'int'>\n"

@@ -37,11 +37,12 @@ class Findings:
 
     @contextmanager
     def of(self, where: str = "") -> Iterator[None]:
-        """Keep what the block raises as a problem."""
+        """Keep what the block raises as a problem; the file at the end of `where` is named once."""
         try:
             yield
         except SecError as err:
-            self.problems.append(f"{where}{err}")
+            file = where.rpartition(", ")[2]
+            self.problems.append(f"{where.removesuffix(file) if str(err).startswith(file) else where}{err}")
         except OSError as err:
             self.problems.append(f"{where}{err.filename or ''}: {err.strerror}; check the path")
 

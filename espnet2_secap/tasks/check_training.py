@@ -35,6 +35,7 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
     from espnet2_secap.sampler.nk import NKSampler
     from espnet2_secap.tasks.parts import CHOICES, check_keys
     from espnet2_secap.tasks.sec import SECTask
+    from espnet2_secap.tasks.training_options import checks_of
     from espnet2_secap.text.prompts import read_prompts
     from espnet2_secap.train.trainer import check_options
 
@@ -45,8 +46,9 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
         check_options(args)
     if args is None:
         return
-    with found.of(where):
-        SECTask.check_parts(args)
+    for check in checks_of(args, computes=False):
+        with found.of(where):
+            check()
     if args.encoder == "stored" and recipe.raw:
         found.problems.append(
             f"{where}encoder: stored reads features, and --feats_type raw gives audio; set encoder: s3prl (or another) "
@@ -94,6 +96,7 @@ def _parsed(recipe: Recipe, config: str, model: str) -> argparse.Namespace:
     from espnet2_secap.tasks.sec import SECTask
 
     words = ["--config", config, "--output_dir", "exp", "--model", model]
+    words += ["--train_shape_file", "train", "--valid_shape_file", "valid"]
     if model == "caption" and recipe.lm_prompts:
         words += ["--prompts", recipe.lm_prompts]
     try:

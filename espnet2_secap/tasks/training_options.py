@@ -8,7 +8,8 @@ value is checked for type and range, an error is one line.
 import argparse
 import ast
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
@@ -25,6 +26,7 @@ from espnet2.utils.types import int_or_none
 from espnet2_secap.cli_types import as_typed, check_args, checked_defaults, of
 from espnet2_secap.data.conf import parse_yaml, read_yaml
 from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.lazy import declared
 from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.tasks.parts import CHOICES, OPTIONAL, REFUSALS
 from espnet2_secap.values import Amount, Count, Natural, Positive, Range, Seed, check_conf, checked
@@ -182,24 +184,61 @@ def check_training(args: argparse.Namespace) -> None:
     Raises:
         SecError: which option or key, its value, and what is allowed.
     """
+    for check in checks_of(args):
+        check()
+
+
+def checks_of(args: argparse.Namespace, computes: bool = True) -> list[Callable[[], None]]:
+    """The checks of `check_training`, each of which may raise a SecError.
+
+    Args:
+        args: of sec_train's parser.
+        computes: whether this is the process, and the machine, that will train, and PyTorch is more than hollow.
+    """
     optional = [kind for kind in OPTIONAL if getattr(args, kind) is not None]
-    for kind in ("model", *CHOICES["model"].get_class(args.model).parts, *optional):
-        setattr(args, f"{kind}_conf", CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf")))
+    kinds = ("model", *CHOICES["model"].get_class(args.model).parts, *optional)
+    checks = [
+        _check_sampler,
+        _check_decay,
+        _check_template,
+        _check_optim,
+        _check_scheduler,
+        _check_criteria,
+        _check_ways,
+    ]
+    if computes:
+        checks += [_try_out, _check_machine]
+    return [*(partial(_check_part, args, kind) for kind in kinds), *(partial(check, args) for check in checks)]
+
+
+def _check_part(args: argparse.Namespace, kind: str) -> None:
+    setattr(args, f"{kind}_conf", CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf")))
+
+
+def _check_sampler(args: argparse.Namespace) -> None:
     if "task" in (args.iterator_type, args.valid_iterator_type):
         args.sampler_conf = check_sampler(args.sampler_conf)
-    args.exclude_weight_decay_conf = check_conf(
-        "exclude_weight_decay_conf", _weight_decay, args.exclude_weight_decay_conf
-    )
+
+
+def _check_decay(args: argparse.Namespace) -> None:
+    conf = args.exclude_weight_decay_conf
+    args.exclude_weight_decay_conf = check_conf("exclude_weight_decay_conf", _weight_decay, conf)
+
+
+def _check_template(args: argparse.Namespace) -> None:
     args.template_conf = check_conf("template_conf", _template, args.template_conf)
+
+
+def _check_optim(args: argparse.Namespace) -> None:
     args.optim_conf = _checked_library("optim", args.optim, optim_classes, args.optim_conf, {"params"})
+
+
+def _check_scheduler(args: argparse.Namespace) -> None:
     if args.scheduler is not None:
         given = {"optimizer", "last_epoch"}
         args.scheduler_conf = _checked_library(
             "scheduler", args.scheduler, scheduler_classes, args.scheduler_conf, given
         )
-    _try_out(args)
-    _check_criteria(args)
-    _check_ways(args)
 
 
 def check_sampler(conf: Mapping) -> dict:
@@ -222,7 +261,8 @@ def _template(order: list[str | list[Natural]] = (), end: Natural = 0, ends: lis
 def _checked_library(kind: str, name: str, classes: Mapping, conf: Mapping, given: Collection[str]) -> dict:
     if name not in classes:
         raise SecError(f"{kind}: {name!r}, expected one of {', '.join(classes)}")
-    return check_conf(f"{kind}_conf of {kind}: {name}", classes[name], conf, given, LIBRARY)
+    function = declared(classes[name])
+    return conf if function is None else check_conf(f"{kind}_conf of {kind}: {name}", function, conf, given, LIBRARY)
 
 
 def _try_out(args: argparse.Namespace) -> None:
@@ -266,6 +306,9 @@ def _check_ways(args: argparse.Namespace) -> None:
         raise SecError("--use_tf32 true: cannot be used with --use_amp true; leave one of them out")
     if args.use_wandb and find_spec("wandb") is None:
         raise SecError("--use_wandb true: the package wandb is missing; install it, or leave the option out")
+
+
+def _check_machine(args: argparse.Namespace) -> None:
     try:
         get_num_nodes(args.dist_world_size, args.dist_launcher)
     except (RuntimeError, ValueError) as err:

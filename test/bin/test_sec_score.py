@@ -52,6 +52,13 @@ def test_without_java_meteor_is_not_available_and_the_rest_is(files):
     assert "meteor           n/a: needs Java" in done.stdout
 
 
+def test_kind_12_no_metric_at_all_is_an_error_with_the_reasons(files):
+    done = run(files, "--metrics", "meteor", "volume_recall", path=files)
+    assert done.returncode == 1 and done.stdout == "" and not (files / "out").exists()
+    assert "none of meteor, volume_recall could be computed: needs Java" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

@@ -194,6 +194,12 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
             "feats_normalize global_mvn": "--feats_normalize global_mvn needs stored features",
             "feats_type raw": "encoder: stored reads features, and --feats_type raw gives audio",
         }),
+        (5, {
+            "align_args --optim_conf lrr=3 --scheduler_conf warmup_step=3": "stage 5, conf/align.yaml: optim_conf of",
+            "caption_args --optim adam --optim_conf betas=[1]": "optim: adam: betas [1]: must be a list of 2",
+            "align_model x.pth": "scheduler_conf of scheduler: warmuplr: unknown key 'warmup_step'",
+        }),
+        (6, {"skip_align true": "", "caption_args --best_model_criterion valid,los,min": "there is no such value"}),
         (6, {"align_model x.pth": "exp/sec_align_fbank/x.pth is missing: run stage 5 first"}),
         (6, {"pretrained_model exp/none.pth:bridge": "exp/none.pth is missing: run stage 5 first"}),
         (7, {"inference_model x.pth": "exp/sec_caption_fbank/x.pth is missing: run stage 6 first"}),

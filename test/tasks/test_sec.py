@@ -144,7 +144,8 @@ def test_first_stage_that_does_not_fit_the_second(corpus, caption_conf, aligned,
 
 def test_first_stage_without_emotions_or_text(corpus, align_conf, tmp_path, capsys):
     line = failure(capsys, command(corpus, tmp_path / "exp", align_conf, [SPEECH, CAPTION]))
-    assert "utt2emo of the train set" in line and "sccl_weight: 0" in line
+    assert "utt2emo and text of the train set" in line or "text and utt2emo of the train set" in line
+    assert "sccl_weight: 0" in line and "mi_weight: 0" in line
     line = failure(capsys, command(corpus, tmp_path / "exp", align_conf, [SPEECH, CAPTION, ALL[3]]))
     assert "needs text" in line and "mi_weight: 0" in line
 
