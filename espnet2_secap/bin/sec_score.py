@@ -31,8 +31,8 @@ def get_parser() -> argparse.ArgumentParser:
         prog="sec_score",
         description="Score captions. If the utterances have several candidates, all first candidates are scored as a "
         "set, then all second ones, and so on; mean and standard deviation are over these sets. Values are in per "
-        "cent. A metric that cannot run (METEOR without Java) is null in the output, with the reason; if none can, that is "
-        "an error.",
+        "cent. A metric that cannot run (METEOR without Java) is null in the output, with the reason; if none can, "
+        "that is an error.",
         epilog="Formats of --ref and --hyp, detected from the content: captions of a data directory "
         '(id ["caption", ...]), Kaldi text (id caption), JSON ({id: caption or [captions]}), JSON lines '
         '({"id": ..., "captions": ...}), and the result.txt of released SECap (file:, origin:, result:, ...), which '
