@@ -142,33 +142,32 @@ def empty_header(frame: Frame) -> bytes:
     raise AssertionError(frame)
 
 
-def mpeg_parts(stream: BinaryIO, start: int, size: int, sure: bool = False) -> Found | None:
+def mpeg_parts(stream: BinaryIO, start: int, size: int) -> Found | None:
     """Find the recordings of an MP3 file.
 
     Args:
         stream: the file's content.
         start: where to begin.
         size: where to stop.
-        sure: it is MP3 for certain; else most of it has to be.
 
     Returns:
-        what was found; None where it is no MP3.
+        what was found; None where it is no MP3: neither does it begin with frames (tags may stand before them), nor is
+        most of it frames.
 
     Raises:
         BadAudio: it is cut short.
     """
-    streams, skipped = _streams(stream, start, size)
+    streams, gaps = _streams(stream, start, size)
     sound = sum(end - begin for one in streams for begin, end in one.spans)
-    if not streams or (not sure and 2 * sound < size - start):
+    if not streams or (gaps[0].size and sound < sum(gap.other for gap in gaps)):
         return None
-    found, plain = Found(), len(streams) == 1 and start == 0
+    found, plain = Found(), len(streams) == 1 and start == 0 and not any(gap.size for gap in gaps[:-1])
     for one in streams:
         plain &= _compare(one, found) and len(one.spans) == 1
     if len(streams) > 1:
         found.note(JOINED)
-    if skipped:
+    if any(gap.other for gap in gaps[:-1]):
         found.note(SKIPPED)
-        plain = False
     if not plain:
         found.parts = [one.part() for one in streams if one.frames]
     return found
@@ -201,15 +200,23 @@ def _compare(one: Stream, found: Found) -> bool:
     return False
 
 
-def _streams(stream: BinaryIO, start: int, size: int) -> tuple[list[Stream], bool]:
-    """All recordings, and whether anything but tags was passed over between frames."""
+@dataclass
+class Gap:
+    """Bytes that are passed over, beside tags: how many, and how many of them are more than filling (zeros)."""
+
+    size: int = 0
+    other: int = 0
+
+
+def _streams(stream: BinaryIO, start: int, size: int) -> tuple[list[Stream], list[Gap]]:
+    """All recordings, and what was passed over: before the first frame, between frames, behind the last."""
     streams: list[Stream] = []
-    at, skipped = start, False
+    at, gaps = start, []
     while True:
-        at, passed = _next_run(stream, at, size, size if streams else SEARCHED)
-        skipped |= passed
+        at, gap = _next_run(stream, at, size, size if streams else SEARCHED)
+        gaps.append(gap)
         if at is None:
-            return streams, skipped
+            return streams, gaps
         at = _run(stream, at, size, streams)
 
 
@@ -241,9 +248,9 @@ def _close(streams: list[Stream], begin: int, end: int) -> None:
         streams[-1].spans.append((begin, end))
 
 
-def _next_run(stream: BinaryIO, at: int, size: int, most: int) -> tuple[int | None, bool]:
-    """Where the next frames begin, behind tags and at most `most` other bytes; whether there were other bytes."""
-    skipped = False
+def _next_run(stream: BinaryIO, at: int, size: int, most: int) -> tuple[int | None, Gap]:
+    """Where the next frames begin, behind tags and at most `most` other bytes; and what was passed over."""
+    gap = Gap()
     while at + 4 <= size and most > 0:
         start = read_at(stream, at, 10)
         if start[:3] == b"ID3" and len(start) == 10:
@@ -258,21 +265,22 @@ def _next_run(stream: BinaryIO, at: int, size: int, most: int) -> tuple[int | No
             at += 32 + (int.from_bytes(head[12:16], "little") if int.from_bytes(head[20:24], "little") >> 29 & 1 else 0)
             continue
         if _is_run(stream, at, size):
-            return at, skipped
-        block = read_at(stream, at + 1, BLOCK)
-        found = next((m.start() for m in SYNC.finditer(block) if _is_run(stream, at + 1 + m.start(), size)), None)
-        tag = min((p for p in (block.find(b"ID3"), block.find(b"TAG")) if p >= 0), default=None)
+            return at, gap
+        block = read_at(stream, at, BLOCK)
+        found = next((m.start() for m in SYNC.finditer(block, 1) if _is_run(stream, at + m.start(), size)), None)
+        tag = min((p for p in (block.find(b"ID3", 1), block.find(b"TAG", 1)) if p >= 0), default=None)
         if tag is not None and (found is None or tag < found):
             found = tag
-        skipped |= bool(block.strip(b"\0"))
+        gap.size += len(block[:found])
+        gap.other += len(block[:found].strip(b"\0"))
         if found is not None:
-            at += 1 + found
+            at += found
         elif len(block) < BLOCK:
-            return None, False
+            return None, gap
         else:
             at += BLOCK - 3
         most -= len(block)
-    return None, False
+    return None, gap
 
 
 def _is_run(stream: BinaryIO, at: int, size: int) -> bool:

@@ -260,7 +260,7 @@ def _nist(stream: BinaryIO, begin: int) -> Layout:
     start = read_at(stream, begin, 1024)
     if b"shorten" in start:
         raise BadAudio("is a NIST file compressed by shorten, which is not read; convert it to WAV (sph2pipe)")
-    told = dict(re.findall(rb"^(\w+) -[ir] ([\d.]+)\s*$", start, re.M))
+    told = dict(re.findall(rb"^(\w+) -(?:[ir]|s\d+) ([\d.]+)\s*$", start, re.M))
     offset = int(start[8:16]) if start[8:16].strip().isdigit() else 1024
     channels, width = (int(float(told.get(key, one))) for key, one in ((b"channel_count", 1), (b"sample_n_bytes", 2)))
     step = max(1, channels * width)

@@ -43,6 +43,21 @@ def test_whole_files_are_left_to_libsndfile(tmp_path, data):
         assert found_in(tmp_path / "a.mp3", whole) == (64000, [])
 
 
+@pytest.mark.parametrize("zeros", [3000, 100000])
+def test_filling_before_the_frames_is_no_news(tmp_path, zeros):
+    for data in (ID3 + bytes(zeros) + VARIABLE, bytes(zeros) + VARIABLE):
+        assert found_in(tmp_path / "a.mp3", data) == (64000, [])
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_cover_that_is_larger_than_the_sound(tmp_path, behind):
+    """Frames of a file that begins with them are counted, whatever else is in it."""
+    picture = np.random.default_rng(0).bytes(200000)
+    length = bytes(len(picture) >> shift & 127 for shift in (21, 14, 7, 0))
+    data = bare(VARIABLE) + picture if behind else b"ID3\3\0\0" + length + picture + bare(VARIABLE)
+    assert found_in(tmp_path / "a.mp3", data) == found_in(tmp_path / "b.mp3", bare(VARIABLE))
+
+
 @pytest.mark.parametrize("samples", [tone(2), QUIET_LOUD, QUIET_LOUD[::-1]], ids=["tone", "quiet-loud", "loud-quiet"])
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_without_a_first_frame_all_frames_are_read(tmp_path, samples, rate):

@@ -98,6 +98,12 @@ def test_a_second_chunk_of_sound_is_read(tmp_path):
     assert np.array_equal(decode(data, 16000).pcm, decode(WAV, 16000).pcm)
 
 
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_16", "PCM_24"])
+def test_a_whole_nist_file_of_any_coding(tmp_path, subtype):
+    """libsndfile itself writes a number as text, `-s1 1`."""
+    assert found_in(tmp_path / "a.sph", content(noise(), form="NIST", subtype=subtype)) == (16000, [])
+
+
 @pytest.mark.parametrize(("missing", "read"), [(2, 15999), (3000, 14500), (3300, None), (16000, None)])
 def test_a_tenth_of_a_second_may_be_missing_and_no_more(tmp_path, missing, read):
     """16 kHz, 16 bits: 3,200 bytes."""
