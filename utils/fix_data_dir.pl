@@ -4,13 +4,13 @@ use strict;
 use warnings;
 
 my $USAGE = <<'END';
-Usage: fix_data_dir.sh DIR
+Usage: fix_data_dir.sh [--utt-extra-files "FILE FILE"] [--spk-extra-files "FILE FILE"] DIR
  e.g.: utils/fix_data_dir.sh data/train
 
 Fixes what can be fixed without knowing the corpus, in wav.scp (required), utt2spk, text, captions, feats.scp,
-segments and every utt2* of DIR (with segments, wav.scp has recordings, and those that none needs are dropped): a UTF-8 byte order mark, CRLF, empty lines, order of lines (byte order of ids). Drops
+segments, every utt2* of DIR, and those of --utt-extra-files that are there (with segments, wav.scp has recordings, and those that none needs are dropped): a UTF-8 byte order mark, CRLF, empty lines, order of lines (byte order of ids). Drops
 lines without a value, repeated lines for an id, and ids that are not in all of these files. Creates spk2utt
-and emo2utt from utt2spk and utt2emo. Prints what it dropped and why; the complete list is
+and emo2utt from utt2spk and utt2emo; of --spk-extra-files (and spk2gender) speakers that are left keep their lines. Prints what it dropped and why; the complete list is
 DIR/.backup/dropped.tsv (id, reason), next to the original files (older ones: .1, .2, ...). Files are changed
 only if something is wrong, and never if no id would remain. The values (whether audio exists, whether
 captions are JSON) are checked by validate_data_dir.sh.
@@ -85,9 +85,16 @@ sub keep_older {
     rename $path, "$path.$n" or fail("cannot rename '$path': $!");
 }
 
-if (@ARGV && $ARGV[0] =~ /^(-h|--help)$/) {
-    print $USAGE;
-    exit 0;
+my %extra = (utt => [], spk => ['spk2gender']);    # files that lose the lines of others, and need not have all
+while (@ARGV && $ARGV[0] =~ /^-/) {
+    my $option = shift @ARGV;
+    if ($option =~ /^(-h|--help)$/) {
+        print $USAGE;
+        exit 0;
+    }
+    $option =~ /^--(utt|spk)[-_]extra[-_]files(?:=(.*))?\z/s or fail("unknown option $option (--help)");
+    my $files = $2 // shift @ARGV // fail("$option needs names of files");
+    push @{ $extra{$1} }, split ' ', $files;
 }
 @ARGV == 1 && $ARGV[0] !~ /^-/ or fail('one data directory is needed (--help)');
 my $dir = $ARGV[0];
@@ -137,6 +144,15 @@ if ($recordings) {
 for my $name (grep { $table{$_} } @names) {
     $after{$name} = join '', map { "$table{$name}{$_}\n" } sort keys %all;
     delete $table{$name}{$_} for grep { !$all{$_} } keys %{ $table{$name} };
+}
+my %left = (utt => \%all, spk => { map { (split ' ')[1] => 1 } values %{ $table{utt2spk} // {} } });
+for my $kind ($table{utt2spk} ? qw(utt spk) : 'utt') {
+    for my $name (grep { !exists $before{$_} && -f "$dir/$_" } @{ $extra{$kind} }) {
+        $before{$name} = slurp("$dir/$name");
+        my $lines = read_table($name, $before{$name}, \@notes, \@dropped);
+        push @dropped, map { "$_\t$name: not in the other files" } grep { !$left{$kind}{$_} } sort keys %$lines;
+        $after{$name} = join '', map { "$lines->{$_}\n" } grep { $left{$kind}{$_} } sort keys %$lines;
+    }
 }
 $after{spk2utt} = invert($table{utt2spk}) if $table{utt2spk};
 $after{emo2utt} = invert($table{utt2emo}) if $table{utt2emo};

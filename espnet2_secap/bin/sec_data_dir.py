@@ -43,6 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
     copy = verbs.add_parser("copy", help="the same utterances, with other ids or speakers where prefixes are given")
     for name in AFFIXES:
         copy.add_argument(f"--{name}", default="", help=f"{name[4:]} of every {name[:3]}")
+    copy.add_argument("--extra-files", default="", help="accepted: all files with a line per utterance are copied")
     copy.add_argument("--validate-opts", default="", help="options of validate_data_dir.sh for the copy: '--no-text'")
     copy.add_argument("paths", nargs="*", metavar="SRC DEST")
     return parser

@@ -39,7 +39,7 @@ def read_text(path: str | Path) -> str:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
+    if not (path.is_file() or path.is_fifo()):  # a pipe: <(command) of bash
         raise SecError(f"{path}: does not exist; make it, or check the path")
     data = path.read_bytes()
     if is_utf16(data):

@@ -1,7 +1,8 @@
 """What the outputs of a stage were made from, so that a later run sees whether they are still up to date.
 
-FOLDER/logs/made_from.json of an output folder: size, time and a hash of each file that the stage read, written when the
-stage begins, and whether it has ended. Files whose time has changed and whose content has not are no change: a copied
+FOLDER/logs/made_from.json of an output folder: size, time and a hash of each file that the stage read. It is written as
+begun.json when the stage begins and renamed when that has ended well: a stage that was refused or killed leaves the
+record of what is there. Files whose time has changed and whose content has not are no change: a copied
 folder stays up to date.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from espnet2_secap.process.files import atomic_write, make_dir
 
-RECORD = "logs/made_from.json"
+RECORD, BEGUN = "logs/made_from.json", "logs/begun.json"
 WHOLE = 2**26  # bytes; of a larger file, such as a model, this much at its begin and at its end is hashed
 
 
@@ -24,20 +25,22 @@ def begin(folder: str | Path, inputs: Iterable[str]) -> None:
         OSError, SecError: the folder cannot be written.
     """
     files = {path: [*_stat(path), digest(path)] for path in inputs if os.path.isfile(path)}
-    _write(Path(folder), {"ended": False, "files": files})
+    make_dir((Path(folder) / BEGUN).parent)
+    with atomic_write(Path(folder) / BEGUN) as stream:
+        json.dump({"files": files}, stream, ensure_ascii=False, indent=1)
 
 
 def end(folder: str | Path) -> None:
     """Note that the stage has ended well."""
-    content = _read(Path(folder))
-    if content is not None:
-        _write(Path(folder), content | {"ended": True})
+    if (Path(folder) / BEGUN).is_file():
+        os.replace(Path(folder) / BEGUN, Path(folder) / RECORD)
 
 
 def has_ended(folder: str | Path) -> bool | None:
     """Whether the stage that made the folder has ended; None where that was not noted."""
-    content = _read(Path(folder))
-    return None if content is None else bool(content["ended"])
+    if (Path(folder) / BEGUN).is_file():
+        return False
+    return None if _read(Path(folder) / RECORD) is None else True
 
 
 def changed(folder: str | Path, inputs: Iterable[str]) -> list[str] | None:
@@ -46,8 +49,9 @@ def changed(folder: str | Path, inputs: Iterable[str]) -> list[str] | None:
     A file of another path is no new one if a file of its name and content was noted: folders move, and a path may be
     relative or not.
     """
-    content = _read(Path(folder))
-    return None if content is None else [path for path in inputs if _differs(path, content["files"])]
+    files = _read(Path(folder) / RECORD)
+    files = _read(Path(folder) / BEGUN) if files is None else files
+    return None if files is None else [path for path in inputs if _differs(path, files)]
 
 
 def _differs(path: str, noted: Mapping[str, list]) -> bool:
@@ -87,16 +91,10 @@ def _stat(path: str) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _read(folder: Path) -> dict | None:
+def _read(record: Path) -> dict | None:
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        assert isinstance(content["files"], dict) and all(len(noted) == 3 for noted in content["files"].values())
-        return content | {"ended": content["ended"]}
+        files = json.loads(record.read_text(encoding="utf-8"))["files"]
+        assert isinstance(files, dict) and all(len(noted) == 3 for noted in files.values())
+        return files
     except (OSError, ValueError, TypeError, KeyError, AssertionError, RecursionError):
         return None  # by an earlier version, removed, or cut short
-
-
-def _write(folder: Path, content: dict) -> None:
-    make_dir((folder / RECORD).parent)
-    with atomic_write(folder / RECORD) as stream:
-        json.dump(content, stream, ensure_ascii=False, indent=1)

@@ -258,8 +258,8 @@ def _check_up_to_date(folder: str, stage: int, files: list[str], inputs: list[st
     if changed:
         named = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
         found.problems.append(
-            f"{folder}: stage {stage} made it before {named} changed; {again}, or, to go on with it as it is, remove "
-            f"{folder}/{made.RECORD}"
+            f"{folder}: stage {stage} did not make it from {named} as it is now; {again}, or, to go on with it as it"
+            f" is, remove {folder}/{made.RECORD}"
         )
     elif changed is None and (later := made.newer(files, inputs)):
         found.notes.append(f"warning: {files[0]} is older than {later[0]}; if that has changed, {again}")

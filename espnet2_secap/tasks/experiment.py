@@ -14,6 +14,13 @@ from espnet2_secap.values import checked
 FORMAT = 2  # of config.yaml; 1 was that of version 0.1.0
 KEY = "sec_format"
 PATHS = ("path", "init", "stats_file", "prompts", "reference_model")  # keys whose values may be files or folders
+MODEL_FILES = tuple(
+    ".safetensors .bin .pt .pth .ckpt .npz .json .model .vocab .txt .tiktoken .jinja .py .yaml .yml".split()
+)
+LEFT_BY_TRAINING = frozenset(
+    "training_args.bin trainer_state.json optimizer.pt optimizer.bin scheduler.pt scheduler.bin scaler.pt"
+    " all_results.json train_results.json eval_results.json requirements.txt license.txt".split()
+)
 KEPT = {"stats_file": "feats_stats.npz", "prompts": "prompts.txt"}  # small files, copied into the experiment
 
 
@@ -82,6 +89,16 @@ def named_files(conf: dict) -> list[str]:
     """The files and folders that a configuration names: pretrained parts, statistics, prompts."""
     inside = [file for value in conf.values() if isinstance(value, dict) for file in named_files(value)]
     return inside + [value for key, value in conf.items() if key in PATHS and isinstance(value, str)]
+
+
+def model_files(folder: str | Path) -> list[str]:
+    """The files in the folder of a pretrained part that decide what it is: weights, configurations, tokenizer.
+
+    Notes, weights in formats of other libraries, subfolders and what a training left there are none of them.
+    """
+    names = (name for name in sorted(os.listdir(folder)) if not name.startswith("."))
+    names = (name for name in names if name.endswith(MODEL_FILES) and name.lower() not in LEFT_BY_TRAINING)
+    return [path for path in (os.path.join(folder, name) for name in names) if os.path.isfile(path)]
 
 
 def read_config(config_file: str | Path, defaults: dict) -> argparse.Namespace:

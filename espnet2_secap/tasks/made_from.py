@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from espnet2_secap.data.scp import read_matrix
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.model.checkpoint import load_state, split_source
 from espnet2_secap.process.jobs import file_digest, fingerprint
-from espnet2_secap.tasks.experiment import KEY, PATHS, located
+from espnet2_secap.tasks.experiment import KEY, PATHS, located, model_files
 from espnet2_secap.train.divergence import WAY_OUT
 
 NAME = "made_from.json"
@@ -246,7 +246,7 @@ def _stamp(path: str) -> list:
 def _behind(path: str) -> set[str]:
     """The files that a path leads to: those of a folder; a list of recordings or features, and what it names."""
     if os.path.isdir(path):
-        return {str(file) for file in _files(Path(path))}
+        return set(model_files(path))
     files = {path}
     if path.endswith(".scp"):
         files |= {
@@ -255,20 +255,11 @@ def _behind(path: str) -> set[str]:
     return files
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """A model folder's files; notes and hidden files are none of the model."""
-    for top, folders, names in os.walk(folder):
-        folders[:] = sorted(one for one in folders if not one.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and not name.lower().endswith((".md", ".log", ".lock")):
-                yield Path(top) / name
-
-
 def digest_of(path: str) -> tuple[str, int]:
     """Digest and number of tensors, arrays, files: of a model file, an .npz of statistics, any file, a folder."""
     if os.path.isdir(path):
-        files = list(_files(Path(path)))
-        return fingerprint([[str(file.relative_to(path)), file_digest(str(file))] for file in files]), len(files)
+        files = model_files(path)
+        return fingerprint([[os.path.basename(file), file_digest(file)] for file in files]), len(files)
     if path.endswith(".npz"):
         try:
             with np.load(path, allow_pickle=False) as arrays:

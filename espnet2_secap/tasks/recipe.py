@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import SecError
 from espnet2_secap.process import made
-from espnet2_secap.tasks.experiment import named_files
+from espnet2_secap.tasks.experiment import model_files, named_files
 
 STAGES = range(1, 9)
 WORD_END = "\x1f"
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".json", ".model")  # endings of a pretrained part's files
 
 
 @dataclass
@@ -153,6 +152,6 @@ def named(config: str) -> list[str]:
 
 def weights(paths: Iterable[str]) -> list[str]:
     """Those of the paths that are files, and the weights, configurations and tokenizers in those that are folders."""
+    paths = list(paths)
     files = [path for path in paths if os.path.isfile(path)]
-    folders = [path for path in paths if os.path.isdir(path)]
-    return files + sorted(f"{top}/{name}" for top in folders for name in os.listdir(top) if name.endswith(WEIGHTS))
+    return files + [file for path in paths if os.path.isdir(path) for file in model_files(path)]

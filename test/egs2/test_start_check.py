@@ -116,14 +116,17 @@ def test_kind_12_outputs_that_are_older_than_their_inputs_are_refused_with_the_s
     captions = recipe / "data/train/captions"
     captions.write_text(captions.read_text().replace("angry", "sad"))
     (problem,) = refused(recipe, *stage_6)
-    assert "dump/raw/train: stage 2 made it before data/train/captions changed; run stage 2 again" in problem
+    assert "dump/raw/train: stage 2 did not make it from data/train/captions as it is now; run stage 2 again" in problem
     done = run(recipe, "--stage", "2", "--stop-stage", "2")
     assert done.returncode == 0
     assert run(recipe, *stage_6).returncode == 0
     table = recipe / "dump/fbank/train/utt2num_frames"
     table.write_text(table.read_text().replace(" ", " 1"))
     (problem,) = refused(recipe, *stage_6)
-    assert "exp/sec_stats_fbank/train: stage 4 made it before dump/fbank/train/utt2num_frames changed" in problem
+    assert (
+        "exp/sec_stats_fbank/train: stage 4 did not make it from dump/fbank/train/utt2num_frames as it is now"
+        in problem
+    )
     (recipe / "exp/sec_stats_fbank/train/logs/made_from.json").unlink()  # the way out that the message names
     done = run(recipe, *stage_6)
     assert done.returncode == 0 and "speech_shape is older than" in done.stderr

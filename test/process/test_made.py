@@ -29,9 +29,22 @@ def test_a_changed_input_is_named_and_a_touched_or_copied_one_is_not(tmp_path):
     assert made.changed(tmp_path / "copy", [b]) == []
 
 
+def test_a_stage_that_was_refused_or_killed_leaves_the_record_of_what_is_there(tmp_path):
+    a, out = write(tmp_path / "a", "a"), tmp_path / "out"
+    made.begin(out, [a])
+    made.end(out)
+    write(tmp_path / "a", "x")
+    made.begin(out, [a])
+    assert made.changed(out, [a]) == [a] and made.has_ended(out) is False
+    made.end(out)
+    made.end(out)
+    assert made.changed(out, [a]) == [] and made.has_ended(out) is True
+
+
 def test_a_new_input_is_a_change_and_one_that_was_removed_is_not(tmp_path):
     a = write(tmp_path / "a", "a")
     made.begin(tmp_path / "out", [a])
+    made.end(tmp_path / "out")
     b = write(tmp_path / "b", "b")
     assert made.changed(tmp_path / "out", [a, b]) == [b]
     os.unlink(a)
@@ -53,12 +66,11 @@ def test_a_file_in_another_place_with_the_same_name_and_content_is_no_new_input(
 def test_a_record_that_was_cut_short_is_none(tmp_path):
     a = write(tmp_path / "a", "a")
     made.begin(tmp_path, [a])
+    made.end(tmp_path)
     path = tmp_path / made.RECORD
-    for text in ("", path.read_text()[:-4], "[]", '{"ended": true, "files": {"a": [1]}}'):
+    for text in ("", path.read_text()[:-4], "[]", '{"files": {"a": [1]}}'):
         path.write_text(text)
         assert made.changed(tmp_path, [a]) is None and made.has_ended(tmp_path) is None
-        made.end(tmp_path)
-        assert path.read_text() == text
 
 
 def test_of_a_large_file_begin_end_and_size_are_hashed(tmp_path, monkeypatch):

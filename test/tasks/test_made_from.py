@@ -192,13 +192,16 @@ def test_recordings_and_folders_count_by_content(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.wav").write_bytes(b"sound")
-        (tmp_path / name / "README.md").write_text(name)
+        (tmp_path / name / "config.json").write_text("{}")
+        for other in ("README.md", "training_args.bin", "flax_model.msgpack"):
+            (tmp_path / name / other).write_text(name)
         (tmp_path / f"{name}.scp").write_text(f"a {tmp_path}/{name}/a.wav\n")
     one, two = (made_from.audio_digest(f"{tmp_path}/{name}.scp") for name in ("one", "two"))
     assert one == two and one[1] == 1
     assert made_from.digest_of(f"{tmp_path}/one") == made_from.digest_of(f"{tmp_path}/two")
     (tmp_path / "two" / "a.wav").write_bytes(b"Sound")
     assert made_from.audio_digest(f"{tmp_path}/two.scp") != one
+    (tmp_path / "two" / "config.json").write_text("[]")
     assert made_from.digest_of(f"{tmp_path}/one") != made_from.digest_of(f"{tmp_path}/two")
     (tmp_path / "two" / "a.wav").unlink()
     with pytest.raises(SecError, match="a.wav: No such file"):

@@ -49,7 +49,7 @@ def test_the_weights_of_pretrained_parts_are_read_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("hubert", "llama"):
         (tmp_path / name).mkdir()
-        for file in ("model.safetensors", "config.json", "notes.md"):
+        for file in ("model.safetensors", "config.json", "notes.md", "training_args.bin"):
             (tmp_path / name / file).touch()
     (tmp_path / "caption.yaml").write_text("decoder_conf: {path: llama}\nbridge_conf: {init: some/hub-model}\n")
     assert recipe().folders(3)["dump/x/test"][1][2:] == ["hubert/config.json", "hubert/model.safetensors"]

@@ -175,3 +175,30 @@ def test_fix_with_segments(data):
     assert "c\tsegments: its recording is not in wav.scp" in dropped and "r2\twav.scp: no segment needs it" in dropped
     assert run("validate_data_dir.sh", data).returncode == 0
     assert "nothing to fix, 2 utterances" in run("fix_data_dir.sh", data).stdout
+
+
+@pytest.mark.parametrize(
+    "style", ["--utt_extra_files {} --spk-extra-files {}", "--utt-extra-files={} --spk_extra_files={}"]
+)
+def test_kind_17_extra_files_lose_the_lines_of_others_and_need_not_have_all(data, style):
+    more = {"text.en": "b bye\nx who\n", "spk2age": "s1 30\ns9 40\n", "spk2gender": "s1 f\ns2 m\ns9 m\n"}
+    for name, content in more.items():
+        (data / name).write_text(content)
+    words = style.replace("{}", "text.en@none", 1).replace("{}", "spk2age").split()
+    done = run("fix_data_dir.sh", *(word.replace("@", " ") for word in words), data)
+    assert done.returncode == 0 and "3 utterances kept, 0 dropped" in done.stdout, done.stderr
+    wanted = {"text.en": "b bye\n", "spk2age": "s1 30\n", "spk2gender": "s1 f\ns2 m\n"}
+    assert contents(data) == FILES | wanted
+    assert "x: text.en: not in the other files" in done.stdout
+    assert run("fix_data_dir.sh", "--utt_extra", data).returncode == 1
+
+
+def test_kind_17_lists_may_be_pipes_and_copies_take_kaldis_options(data):
+    made = data.parent / "made"
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    program = UTILS / "subset_data_dir.sh"
+    command = 'exec "$0" --utt-list <(echo a; echo c) "$1" "$2"'
+    done = subprocess.run(["bash", "-c", command, program, data, made], env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and (made / "utt2emo").read_text() == "a happy\nc calm\n", done.stderr
+    done = run("copy_data_dir.sh", "--extra-files", "utt2uniq", "--validate_opts", "--non-print", data, made)
+    assert done.returncode == 0 and "made: good" in done.stdout, done.stderr
