@@ -66,6 +66,8 @@ def flac_parts(stream: BinaryIO, start: int, size: int) -> Found:
         said, most, rate = packed & (1 << 36) - 1, int.from_bytes(info[10:12], "big"), packed >> 44
         block_size = most if info[8:10] == info[10:12] else 0
         samples, whole = last_sample(stream, begin + 42, end, block_size, said)
+        if samples is None and said and end - begin > SEARCHED[-1]:
+            samples, whole = said, True  # other bytes lie behind it; decoding tells whether all is there
         if samples is None:
             raise BadAudio("is cut short: no FLAC frame in it; copy it again")
         if said == 0:

@@ -62,6 +62,14 @@ def test_flac_of_any_length(tmp_path, samples):
     assert found_in(tmp_path / "a.flac", says(data, 0)) == (samples, [NO_LENGTH])
 
 
+def test_a_flac_with_much_behind_it(tmp_path):
+    """Room that was set aside before is no sound, and no reason to refuse what stands before it."""
+    whole = content(noise(2), form="FLAC")
+    assert found_in(tmp_path / "a.flac", whole + bytes(1 << 19)) == (32000, [])
+    with pytest.raises(BadAudio, match="cut short"):
+        found_in(tmp_path / "a.flac", whole[:20000] + bytes(1 << 19))
+
+
 @pytest.mark.parametrize("samples", [33600, 0])
 def test_a_cut_flac_is_refused(tmp_path, samples):
     for end in (len(FLAC) // 2, len(FLAC) - 3):
