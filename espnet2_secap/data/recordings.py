@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from espnet2_secap.data.audio import UNKNOWN, BadAudio, Decoded, Header, NotAudio, check_scale, decode, read_header
+from espnet2_secap.data.audio import (
+    CLIPPED,
+    QUIET,
+    UNKNOWN,
+    BadAudio,
+    Decoded,
+    Header,
+    NotAudio,
+    check_scale,
+    decode,
+    read_header,
+)
 from espnet2_secap.data.ffmpeg import ENDINGS, MISSING, decoded, installed
 from espnet2_secap.errors import SecError, shorten
 
@@ -35,6 +46,7 @@ def as_waveform(audio, rate: float, fs: int) -> np.ndarray:
     Raises:
         SecError: wrong shape, type, scale or rate; no samples, NaN, silence.
     """
+    _check_kind(audio)
     rate = _checked_rate(rate)
     samples = as_mono(audio)
     if not samples.any():
@@ -47,6 +59,8 @@ def as_waveform(audio, rate: float, fs: int) -> np.ndarray:
 def as_mono(audio) -> np.ndarray:
     """Samples of any common type and shape, see `as_waveform`, as mono float32 from -1 to 1, (samples,).
 
+    What is clipped, or hardly there, is a warning, as for files.
+
     Raises:
         SecError: wrong shape, type or scale; no samples, NaN.
     """
@@ -57,7 +71,23 @@ def as_mono(audio) -> np.ndarray:
         raise SecError(f"audio has the shape {samples.shape}; give (samples,) or (samples, channels)")
     if not len(samples):
         raise SecError("audio has no samples; check how it was read")
+    loudness = np.abs(samples)
+    if (share := np.count_nonzero(loudness > 1.0) / len(samples)) > CLIPPED:
+        logging.warning(f"audio: clipped at full scale, {100 * share:.1f}% of the samples")
+    if 0 < loudness.max() < QUIET / 2**15:
+        logging.warning("audio: quieter than -60 dB of full scale at its peak; was it divided by 32768 twice?")
     return np.clip(samples, -1.0, 1.0)
+
+
+def _check_kind(audio) -> None:
+    """See that it may be samples."""
+    if isinstance(audio, dict):  # of datasets and transformers
+        hint = 'give a pair, such as (audio["array"], audio["sampling_rate"])'
+    elif hasattr(audio, "shape") or (hasattr(audio, "__len__") and not isinstance(audio, (str, bytes, set))):
+        return
+    else:
+        hint = "give a path (str or Path), samples with their rate, or a pair (samples, rate)"
+    raise SecError(f"audio of the type {type(audio).__name__} is not known; {hint}")
 
 
 def _checked_rate(rate: float) -> float:
@@ -66,7 +96,8 @@ def _checked_rate(rate: float) -> float:
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
         value = None
     if value is None:
-        raise SecError(f"sampling rate {shorten(repr(rate))}: must be a number of Hz, such as 16000")
+        hint = "; give it with the samples" if rate is None else ""
+        raise SecError(f"sampling rate {shorten(repr(rate))}: must be a number of Hz, such as 16000{hint}")
     if not 0 < value < np.inf:
         raise SecError(f"sampling rate {rate!r}: must be a positive number of Hz, such as 16000")
     if not LOWEST <= value <= HIGHEST:

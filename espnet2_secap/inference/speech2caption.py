@@ -67,7 +67,8 @@ class Speech2Caption:
         if prompt is not None and not prompt.strip():
             raise SecError("Speech2Caption: prompt '': is empty; leave it out for the first of the training prompts")
         model_file, train_config = _path(model_file), None if train_config is None else _path(train_config)
-        check_device(str(device))
+        device = str(device)  # or torch.device
+        check_device(device)
         self.model, self.train_args = SECTask.build_model_from_file(train_config, model_file, device, dtype)
         if not self.model.makes:
             raise SecError(

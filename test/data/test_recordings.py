@@ -60,8 +60,16 @@ def test_another_rate_is_resampled():
     assert len(found) == 16000 and peak_hz(found, 16000) == 440
 
 
-def test_a_small_overshoot_is_clipped():
+def test_a_small_overshoot_is_clipped(caplog):
     assert np.abs(as_waveform(3 * tone(), 16000, 16000)).max() == 1.0
+    assert caplog.messages == ["audio: clipped at full scale, 53.5% of the samples"]  # 1 - 2 asin(1/1.5)/pi
+
+
+def test_samples_that_are_hardly_there_are_a_warning(caplog):
+    assert np.abs(as_waveform(tone() / 2**15, 16000, 16000)).max() > 0
+    assert len(caplog.messages) == 1 and "quieter than -60 dB" in caplog.messages[0]
+    as_waveform(tone() / 100, 16000, 16000)
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(

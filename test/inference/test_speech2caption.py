@@ -142,8 +142,10 @@ NAN = np.where(np.arange(8000) == 5, np.nan, 0.1)
         (tone().astype(np.int64), 16000, "type int64"),
         (np.ones((3, 4, 5)), 16000, "shape"),
         (tone()[:20], 16000, "too short"),
-        (None, 16000, "type object"),
-        ({"array": tone()}, 16000, "type object"),
+        (None, 16000, "type NoneType is not known; give a path"),
+        ({"array": tone(), "sampling_rate": 16000}, None, "type dict .* pair"),  # of Hugging Face's datasets
+        ((16000, tone()), None, "recording 1 of 2: .*type int .* pair"),  # as scipy returns it
+        (open, None, "give a path"),
         (b"RIFF", 16000, "type bytes"),
         ("gone.wav", None, "gone.wav: .*(no such|not exist|missing)"),
         (["gone.wav"], None, "recording 1 of 1: gone.wav"),
@@ -215,6 +217,7 @@ def test_python_options_may_be_given_whole_or_by_name(folder):
     assert Speech2Caption.from_pretrained(folder, options=options, max_length=9.0).options == DecodingOptions(
         beam_size=3, max_length=9
     )
+    assert Speech2Caption.from_pretrained(folder, device=torch.device("cpu")).device == "cpu"
 
 
 def test_a_model_is_used_from_any_working_directory(folder, sound, tmp_path, monkeypatch):
