@@ -61,7 +61,7 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
         return
     from espnet2_secap.bin import sec_extract_feats
     from espnet2_secap.encoder.upstream import hub_folder
-    from espnet2_secap.tasks.check_training import check_there
+    from espnet2_secap.tasks.check_training import MODEL, check_there
     from espnet2_secap.tasks.parts import CHOICES
 
     words = ["--sets", "train", "--output", "dump", "--encoder", recipe.encoder, "--dtype", recipe.feats_dtype]
@@ -87,7 +87,7 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
             if not path:
                 raise SecError(f"--upstream {upstream}: needs --upstream_path, a folder or a model hub's name")
             if 1 not in stages or Path(path).is_absolute():
-                check_there("--upstream_path", path)
+                check_there("--upstream_path", path, MODEL)
 
 
 def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
@@ -95,7 +95,7 @@ def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
     if 7 not in stages:
         return
     from espnet2_secap.bin import sec_inference
-    from espnet2_secap.tasks.check_training import check_there
+    from espnet2_secap.tasks.check_training import TEXT_MODEL, check_there
 
     if not Path(recipe.inference_config).is_file():
         found.problems.append(f"--inference_config {recipe.inference_config}: no such configuration; check the path")
@@ -106,7 +106,7 @@ def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
         args = sec_inference.parse([*words, *recipe.arguments("inference_args")], parser)
         options = from_args(sec_inference.SetOptions, args)
         if options.similarity_model and options.keep:
-            check_there("similarity_model", options.similarity_model)
+            check_there("similarity_model", options.similarity_model, TEXT_MODEL)
 
 
 def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:

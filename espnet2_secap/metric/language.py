@@ -16,6 +16,8 @@ NAMES = {"zh": "Chinese", "en": "English", "ja": "Japanese"}
 # How published results of the language are cut. Every other language: CJK by character, other scripts by word.
 SEGMENT = {"zh": "char", "yue": "char", "ja": "char", "en": "ptb"}
 SEGMENT |= dict.fromkeys(("th", "lo", "km", "my", "bo"), "char")  # written without spaces between words
+# Other codes that people give to these languages: they would be languages of which nothing is known.
+OTHER = {"cn": "zh", "chi": "zh", "zho": "zh", "cmn": "zh", "eng": "en", "jp": "ja", "jpn": "ja"}
 # METEOR's stems, synonyms and paraphrases, and SPICE's parser, are English. Chinese keeps METEOR: SECap reports it.
 ENGLISH_METRICS = ("meteor", "spice", "spider")
 KEEP_METEOR = ("en", "zh")
@@ -72,10 +74,11 @@ def language(code: str) -> Language:
     """What follows from a language's code.
 
     Raises:
-        SecError: it is not a code of ISO 639, such as zh, en, ja, fr.
+        SecError: it is not a code of ISO 639, such as zh, en, ja, fr, or not the one that is used here.
     """
-    if not re.fullmatch(r"[a-z]{2,3}", code):
+    if not re.fullmatch(r"[a-z]{2,3}", code) or code in OTHER:
         alike = [known for known, name in NAMES.items() if code.lower()[:2] in (known, name.lower()[:2])]
+        alike = [OTHER[code]] if code in OTHER else alike
         hint = f" (did you mean {alike[0]}?)" if alike else ""
         raise SecError(
             f"--lang {shorten(code)!r}: must be a code of two or three small letters, such as zh, en, ja or fr{hint}"

@@ -284,5 +284,6 @@ def check_recipe(recipe: Recipe, more: Sequence[Check] = ()) -> Findings:
         except Exception as err:  # of a library, or ours: no reason to stop a run that its stages check again
             what = shorten(f"{type(err).__name__}: {err}", 200)
             found.notes.append(f"warning: sec_check: {check.__name__} failed ({what}); the stages check it themselves")
-    found.problems = list(dict.fromkeys(found.problems))
+    whole = tuple(f": {problem}" for problem in found.problems)  # what two checks have found is told once
+    found.problems = [one for one in dict.fromkeys(found.problems) if not one.endswith(whole)]
     return found

@@ -6,7 +6,7 @@ calls `lazy.without_torch` first, and imports them in a third of a second.
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -14,6 +14,7 @@ import yaml
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.language import language
+from espnet2_secap.model_folder import check_model_folder, check_tokenizer_folder
 from espnet2_secap.tasks.check import Findings, check_labels, data_folder, emotion_map
 from espnet2_secap.tasks.recipe import Recipe
 
@@ -80,10 +81,10 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
                     f"{where}prompts: {args.prompts}, while --lang is {recipe.lang}; remove that line, or give "
                     f"--prompts {wanted}"
                 )
-    for option, path in _named_parts(args, model_class):
+    for option, path, holds in _named_parts(args, model_class):
         if not (1 in stages and not os.path.isabs(path)):  # stage 1 may make it
             with found.of(where):
-                check_there(option, path)
+                check_there(option, path, holds)
     for source in args.init_model:
         if not os.path.exists(source):
             found.need(source.rpartition(":")[0] or source, stage)
@@ -119,24 +120,30 @@ def _tables(recipe: Recipe, stages: Sequence[int]) -> dict[str, list[tuple[str, 
     return tables
 
 
-def _named_parts(args: argparse.Namespace, model_class: type) -> Iterator[tuple[str, str]]:
-    """The folders, or names on the model hub, of the pretrained parts that a configuration uses."""
+def _named_parts(args: argparse.Namespace, model_class: type) -> Iterator[tuple[str, str, Sequence[Callable]]]:
+    """Of the pretrained parts that a configuration uses: option, folder or name on the hub, what a folder must hold."""
     for kind in dict.fromkeys(("encoder", *model_class.parts)):
         conf: Mapping = getattr(args, f"{kind}_conf")
         for key in ("path", "init"):
             if isinstance(conf.get(key), str) and not (key == "init" and args.init_model):
-                yield f"{kind}_conf: {key}", conf[key]
+                yield f"{kind}_conf: {key}", conf[key], HOLDS.get((kind, getattr(args, kind)), ())
 
 
-def check_there(option: str, path: str) -> None:
+def check_there(option: str, path: str, holds: Sequence[Callable[[Path, str], None]] = ()) -> None:
     """See that a pretrained part is a folder here, or may be one on the model hub.
 
+    Args:
+        holds: checks of a folder, of model_folder.py.
+
     Raises:
-        SecError: it is neither, or the hub may not be asked and the model is not in its cache.
+        SecError: it is neither, or the hub may not be asked and the model is not in its cache; a folder is not whole.
     """
     from espnet2_secap.pretrained import is_hub_name
 
-    if os.path.exists(os.path.expanduser(path)):
+    folder = Path(path).expanduser()
+    if folder.exists():
+        for check in holds if folder.is_dir() else ():
+            check(folder, option)
         return
     if not is_hub_name(path):
         raise SecError(f"{option}: {path}: no such folder; make it, or give the right path or a name on the model hub")
@@ -150,4 +157,11 @@ def check_there(option: str, path: str) -> None:
         )
 
 
+MODEL, TEXT_MODEL = (check_model_folder,), (check_model_folder, check_tokenizer_folder)
+HOLDS = {  # of the parts here; one of a user's own may name a folder of any kind
+    ("bridge", "qformer"): MODEL,
+    ("decoder", "causal_lm"): TEXT_MODEL,
+    ("text_encoder", "bert"): TEXT_MODEL,
+    ("text_encoder", "embedding"): (check_tokenizer_folder,),
+}
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")

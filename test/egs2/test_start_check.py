@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 
 import numpy as np
@@ -17,7 +18,7 @@ EMOTIONS = ("angry", "calm")
 
 
 @pytest.fixture(scope="module")
-def made(repo, tmp_path_factory):
+def made(repo, tmp_path_factory, tiny_llama):
     """The recipe after stages 2 to 4, with filterbanks."""
     top = tmp_path_factory.mktemp("start") / "corpus"
     subprocess.run([repo / "egs2/TEMPLATE/sec1/setup.sh", top], check=True, stdout=subprocess.DEVNULL)
@@ -36,7 +37,7 @@ def made(repo, tmp_path_factory):
     for name in ("align", "caption"):
         path = folder / "conf" / f"{name}.yaml"
         path.write_text(path.read_text().replace("num_categories: 6", "num_categories: 2"))
-    (folder / "pretrained" / "llama").mkdir(parents=True)
+    shutil.copytree(tiny_llama, folder / "pretrained" / "llama")
     (folder / "trainer").write_text('#!/bin/sh\necho "$@" >> trained\n')
     (folder / "trainer").chmod(0o755)
     done = run(folder, "--stage", "2", "--stop-stage", "4")
@@ -130,6 +131,16 @@ def test_kind_12_outputs_that_are_older_than_their_inputs_are_refused_with_the_s
     (recipe / "exp/sec_stats_fbank/train/logs/made_from.json").unlink()  # the way out that the message names
     done = run(recipe, *stage_6)
     assert done.returncode == 0 and "speech_shape is older than" in done.stderr
+
+
+def test_kind_13_a_download_that_is_not_whole_is_known_at_the_start(recipe):
+    (recipe / "pretrained/llama/model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    shutil.copytree(recipe / "pretrained/llama", recipe / "pretrained/hubert")
+    (recipe / "pretrained/hubert/model.safetensors").unlink()
+    told = refused(recipe, "--stage", "3", "--upstream", "hf_hubert_custom", "--upstream_path", "pretrained/hubert")
+    assert any("stage 3: --upstream_path: pretrained/hubert: has no weights" in problem for problem in told), told
+    assert any("stage 6, conf/caption.yaml: decoder_conf: path: pretrained/llama" in problem for problem in told), told
+    assert len(told) == 2, told
 
 
 def test_kind_12_a_stage_that_did_not_end_is_told(recipe):

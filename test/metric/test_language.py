@@ -41,6 +41,12 @@ def test_what_is_left_out_is_said_with_the_way_to_add_it():
     assert [note.split(": ")[1][:6] for note in language("ja").notes()] == ["METEOR"]
 
 
+def test_another_code_of_a_language_is_not_taken_for_one_without_words():
+    for code, meant in {"cn": "zh", "jp": "ja", "eng": "en", "zho": "zh"}.items():
+        with pytest.raises(SecError, match=rf"--lang '{code}': .* \(did you mean {meant}\?\)"):
+            language(code)
+
+
 @pytest.mark.parametrize("code", ["", "EN", "english", "Chinese", "zh-CN", "x", "../zh", "1"])
 def test_what_is_no_code_of_a_language(code):
     with pytest.raises(SecError, match="--lang .*must be a code of two or three small letters") as err:
