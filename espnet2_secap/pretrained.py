@@ -199,7 +199,8 @@ def load_text_model(path: str, what: str):
 
 def _perceives(config) -> str | None:
     """What a model reads besides text, by its configuration."""
-    kinds = {"vision_config": "images", "audio_config": "audio", "speech_config": "audio", "video_config": "video"}
+    kinds = dict.fromkeys(("audio_config", "audio_encoder_config", "speech_config"), "audio")
+    kinds |= {"vision_config": "images", "video_config": "video"}
     return next((kind for name, kind in kinds.items() if getattr(config, name, None) is not None), None)
 
 

@@ -54,7 +54,7 @@ class CausalLMDecoder(AbsDecoder):
         lm = load_causal_lm(path, "decoder_conf path", dtype=DTYPES[dtype], **options)
         self.tokenizer = build_tokenizer(path)
         self.rows = lm.get_input_embeddings().weight.size(0)
-        check_vocabulary(self.tokenizer, self.rows, path, "decoder_conf path")
+        check_vocabulary(self.tokenizer, self.rows, path, "decoder_conf path", special=False)
         self.end_ids = [
             one for one in _end_ids(lm) if 0 <= one < self.rows
         ]  # some configurations name what is not there

@@ -37,7 +37,7 @@ def sentence_transformer(path: str, device: str) -> Encoder:
         raise MetricUnavailable("needs the package sentence-transformers") from None
     from espnet2_secap.pretrained import check_words, complete_weights
     from espnet2_secap.safe_load import tensors_only
-    from espnet2_secap.text.sentence import prepare_padding
+    from espnet2_secap.text.sentence import prepare_padding, tell_unknown
     from espnet2_secap.text.tokenizer import check_vocabulary, text_limit
 
     try:
@@ -56,7 +56,13 @@ def sentence_transformer(path: str, device: str) -> Encoder:
         prepare_padding(model.tokenizer)
         check_vocabulary(model.tokenizer, inside.get_input_embeddings().weight.size(0), path, "--sim2")
         model.max_seq_length = min(model.max_seq_length or 10**9, text_limit(inside.config, model.tokenizer))
-    return lambda texts: model.encode(texts, batch_size=64, convert_to_tensor=True, show_progress_bar=False).cpu()
+
+    def encode(texts: list[str]):
+        if hasattr(model.tokenizer, "get_vocab"):
+            tell_unknown(model.tokenizer, texts, path)
+        return model.encode(texts, batch_size=64, convert_to_tensor=True, show_progress_bar=False).cpu()
+
+    return encode
 
 
 def similarity(name: str, load: Callable[[str, str], Encoder]) -> Callable[[Context], ScoreFunction]:

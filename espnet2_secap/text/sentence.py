@@ -1,5 +1,6 @@
 """Embeddings of sentences and of their tokens by a BERT: what SIM1, BERTScore and SECap's re-ranking compare."""
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -8,6 +9,8 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.masks import masked_mean
 from espnet2_secap.pretrained import load_pretrained, load_text_model
 from espnet2_secap.text.tokenizer import check_vocabulary, text_limit
+
+UNKNOWN = 0.1  # share of tokens from which on it is told
 
 
 class SentenceEncoder:
@@ -29,6 +32,7 @@ class SentenceEncoder:
         if layer is not None and not 0 <= layer <= layers:
             raise SecError(f"{path}: has the layers 0 to {layers}, not {layer}")
         self.max_length = text_limit(self.model.config, self.tokenizer)
+        self.path, self.told = path, False
         self.device = device
         self.batch_size = batch_size
         self.layer = layer
@@ -53,6 +57,7 @@ class SentenceEncoder:
     def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[str], torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Texts, hidden states (B, L, H), mask (B, L), which tokens are special (B, L)."""
         unique = sorted(set(texts), key=len)
+        self.told = self.told or tell_unknown(self.tokenizer, unique, self.path)
         for start in range(0, len(unique), self.batch_size):
             batch = unique[start : start + self.batch_size]
             inputs = self.tokenizer(
@@ -85,6 +90,21 @@ def prepare_padding(tokenizer) -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     tokenizer.padding_side = "right"
+
+
+def tell_unknown(tokenizer, texts: Sequence[str], path: str) -> bool:
+    """Warn if a tokenizer of transformers does not know the words of texts: what is unknown is embedded alike.
+
+    A model of another language scores captions of equal length as equal.
+    """
+    ids = [one for text in texts for one in tokenizer.encode(text, add_special_tokens=False)]
+    share = ids.count(tokenizer.unk_token_id) / max(1, len(ids))
+    if share > UNKNOWN:
+        logging.warning(
+            f"{path}: {share:.0%} of the tokens of these texts are unknown to its tokenizer, so that it finds different"
+            " texts alike; give a model of their language, with its whole vocabulary"
+        )
+    return share > UNKNOWN
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -46,13 +46,15 @@ def text_limit(config, tokenizer) -> int:
     return min(longest, getattr(tokenizer, "model_max_length", longest))
 
 
-def check_vocabulary(tokenizer, rows: int, path: str, what: str) -> None:
+def check_vocabulary(tokenizer, rows: int, path: str, what: str, special: bool = True) -> None:
     """See that an embedding has a row for every token; one of another model may have too few.
 
     Args:
         tokenizer: one of this module's, or of transformers.
         rows: of the embedding.
         path, what: the model's folder, and the option that named it, for the error.
+        special: special tokens are given to the model. An LM gets those of its template only, which are checked there:
+            many fine-tuned LLaMAs have a [PAD] without a row.
 
     Raises:
         SecError: which token has none.
@@ -60,7 +62,10 @@ def check_vocabulary(tokenizer, rows: int, path: str, what: str) -> None:
     if isinstance(tokenizer, SentencePieceTokenizer):
         name, last = tokenizer.sp.id_to_piece(tokenizer.vocab_size - 1), tokenizer.vocab_size - 1
     else:
-        name, last = max(getattr(tokenizer, "tokenizer", tokenizer).get_vocab().items(), key=lambda pair: pair[1])
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+        never = {"", *([] if special else tokenizer.all_special_tokens)}  # "": of a blank line at the end of vocab.txt
+        tokens = ((number, token) for token, number in tokenizer.get_vocab().items() if token not in never)
+        last, name = max(tokens)
     if last >= rows:
         raise SecError(
             f"{what}: {path}: its tokenizer has the token {name!r} with number {last}, its embedding only {rows} rows"

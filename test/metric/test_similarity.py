@@ -80,3 +80,12 @@ def test_a_tokenizer_without_a_vocabulary_is_refused(tmp_path):
     Qwen2Model(Qwen2Config(**sizes)).save_pretrained(tmp_path)
     with pytest.raises(SecError, match="--sim2: .* has no vocabulary|--sim2 .*cannot load"):
         find_metric("sim2").make(Context(segment_char, models={"sim2": str(tmp_path)}))
+
+
+@pytest.mark.parametrize("metric", ["sim1", "sim2", "bertscore"])
+def test_a_model_of_another_language_is_told(metric, bert, caplog):
+    score = find_metric(metric).make(Context(segment_char, models={metric: str(bert)}))
+    score({"a": ["声音低沉"]}, {"a": "语速较快"})
+    assert "unknown to its tokenizer" not in caplog.text
+    score({"a": ["a calm voice"]}, {"a": "he shouts"})
+    assert "100% of the tokens of these texts are unknown to its tokenizer" in caplog.text

@@ -133,6 +133,20 @@ def test_a_token_without_a_row_in_the_embedding_is_named(tiny_llama, tiny_bert, 
             check_vocabulary(tokenizer, tokenizer.vocab_size - 1, path, "x")
 
 
+def test_tokens_that_no_text_becomes_need_no_row(tiny_bert, tmp_path):
+    """A [PAD] that a fine-tuning added to an LM's tokenizer, and a blank line at the end of vocab.txt."""
+    tokenizer = build_tokenizer(str(make_qwen(tmp_path / "qwen")))
+    rows = tokenizer.vocab_size
+    tokenizer.tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    check_vocabulary(tokenizer, rows, "qwen", "x", special=False)
+    with pytest.raises(SecError, match=r"its tokenizer has the token '\[PAD\]'"):
+        check_vocabulary(tokenizer, rows, "qwen", "x")
+    bert = shutil.copytree(tiny_bert, tmp_path / "bert")
+    vocabulary = (bert / "vocab.txt").read_text(encoding="utf-8")
+    (bert / "vocab.txt").write_text(vocabulary + "\n", encoding="utf-8")
+    check_vocabulary(build_tokenizer(str(bert)), vocabulary.count("\n"), "bert", "x")
+
+
 def test_a_broken_sentencepiece_model_is_named(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(b"\x0a\x0e\x0a\x05<unk")
     with pytest.raises(SecError, match="tokenizer.model: is no sentencepiece model, or cut short"):
