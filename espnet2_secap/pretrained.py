@@ -250,8 +250,12 @@ def position_limit(lm) -> tuple[int | None, bool]:
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether a path that is not there may be a name on the model hub, such as TencentGameMate/chinese-hubert-large."""
-    return bool(re.fullmatch(r"([\w.-]+/)?[\w.-]+", path)) and not Path(path.split("/")[0]).exists()
+    """Whether a path that is not there may be a name on the model hub, such as TencentGameMate/chinese-hubert-large.
+
+    In pretrained/ are the mini parts of a recipe, which stage 1 makes.
+    """
+    first = path.split("/")[0]
+    return bool(re.fullmatch(r"([\w.-]+/)?[\w.-]+", path)) and first != "pretrained" and not Path(first).exists()
 
 
 def _short(err: Exception) -> str:

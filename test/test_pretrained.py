@@ -42,7 +42,7 @@ def says(match, make, *args):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["/no/such/folder", "./llama", "a/b/c", "here/llama", "~/llama"])
+@pytest.mark.parametrize("path", ["/no/such/folder", "./llama", "a/b/c", "here/llama", "~/llama", "pretrained/llama"])
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(path, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)

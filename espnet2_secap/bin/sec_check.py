@@ -60,6 +60,7 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
     if 3 not in stages:
         return
     from espnet2_secap.bin import sec_extract_feats
+    from espnet2_secap.encoder.s3prl import check_layer
     from espnet2_secap.encoder.upstream import hub_folder
     from espnet2_secap.tasks.check_training import MODEL, check_there
     from espnet2_secap.tasks.parts import CHOICES
@@ -82,6 +83,7 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
     upstream, path = str(conf.get("upstream")), conf.get("path")
     with found.of("stage 3: "):
         if args.encoder == "s3prl":
+            check_layer(conf.get("layer", "last"))
             hub_folder(upstream)
         if args.encoder == "s3prl" and upstream.startswith("hf_"):
             if not path:

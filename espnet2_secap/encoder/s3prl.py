@@ -11,6 +11,16 @@ from espnet2_secap.values import Natural, Place
 LAYERS = ("last", "all", "weighted_sum")  # and the numbers
 
 
+def check_layer(layer: int | str) -> None:
+    """See that a value may name a layer of some upstream.
+
+    Raises:
+        SecError: it cannot.
+    """
+    if not (str(layer).isascii() and str(layer).isdigit()) and layer not in LAYERS:
+        raise SecError(f"--layer {layer}: must be a number from 0, {', '.join(LAYERS[:-1])} or {LAYERS[-1]}")
+
+
 class S3PRLEncoder(AbsEncoder):
     """A frozen upstream of S3PRL, and the choice of its layers.
 
@@ -42,8 +52,7 @@ class S3PRLEncoder(AbsEncoder):
         upstream_args: dict | None = None,
     ):
         super().__init__()
-        if not (str(layer).isascii() and str(layer).isdigit()) and layer not in LAYERS:  # before anything is loaded
-            raise SecError(f"--layer {layer}: must be a number from 0, {', '.join(LAYERS[:-1])} or {LAYERS[-1]}")
+        check_layer(layer)  # before anything is loaded
         self.upstream = load_upstream(upstream, path, upstream_args)
         self.layer = layer
         self.layers = self._chosen(layer)

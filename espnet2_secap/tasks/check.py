@@ -130,6 +130,9 @@ def _check_sets(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
 
 def _check_writable(name: str, folder: str, found: Findings) -> None:
     place = Path(folder)
+    if not folder:
+        found.problems.append(f"--{name} '': names no folder; give one, or leave the option out")
+        return
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):

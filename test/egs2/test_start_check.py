@@ -185,6 +185,7 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
             "goals none.json": "none.json: no such goals file",
             "python no_such_python": "--python no_such_python: no such program",
             "dumpdir run.sh/x": "--dumpdir run.sh/x: cannot be written",
+            "expdir ": "--expdir '': names no folder",
             "emotion_map none": "none: does not exist",
             "align_args  --no_such_key 1": "no_such_key",
             "caption_args --decoder_conf path=no/such/lm": "decoder_conf: path: no/such/lm: no such folder",
@@ -200,6 +201,10 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
         (3, {
             "extract_args --encoder_conf layers=1": "unknown key 'layers'",
             "upstream fbanks": "--upstream fbanks: S3PRL has no such upstream; did you mean",
+            "caption_args --decoder_conf path=pretrained/none": "path: pretrained/none: no such folder",
+        }),
+        (3, {
+            "upstream_layer -1": "--layer -1: must be a number from 0, last, all or weighted_sum",
             "align_args --sampler_conf num_categories=9": "num_categories=9, but utt2emo has only 2",
             "score_args --metrics cidre": "no metric 'cidre'",
         }),
