@@ -16,7 +16,7 @@ __all__ = ["atomic_write", "make_dir", "named_os_errors", "read_yaml"]  # of oth
 
 _NO_NAME = re.compile(r"[/\\]|^[-.]|%(?=[0-9A-F]{2})")  # in a file name; the last keeps `a%2Fb` apart from `a/b`
 # A list of captions, in JSON or as people and Python's repr write one; a sentence that begins with [laughter] is none.
-_LIST = re.compile(r"""[\[［【]\s*(?:["'“”‘’＂＇「『]|[\]］】]$)""")
+_LIST = re.compile(r"""(?:[\[［【]\s*){1,2}(?:["'“”‘’＂＇「『]|[\]］】]$)""")
 _HALF = re.compile("[\ud800-\udfff]")
 MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems take 255 bytes
 

@@ -123,6 +123,10 @@ def foreign_format(lines: Sequence[str]) -> str | None:
     with commas; None if nothing speaks against `id value`."""
     top = next((line.strip() for line in lines if line.strip()), "")
     shown = shorten(top, 60)
+    if top.startswith("version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file itself; run `git lfs pull`"
+    if re.match(r"<(!doctype|html|\?xml)\b", top, re.IGNORECASE):
+        return f"looks like a web page or XML ({shown}), expected lines `id value`; get the file again, or convert it"
     if _JSON.match(top):
         return f"looks like JSON ({shown}), expected lines `id value`; convert it"
     first = [field.strip("\"' ").casefold() for field in re.split(r"[,;\t ]", top)]

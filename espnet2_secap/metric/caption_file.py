@@ -102,6 +102,7 @@ def _json(content: str) -> Iterator[tuple[int, str, Any]]:
     except json.JSONDecodeError:
         whole = None
     if isinstance(whole, dict) and "id" not in whole:
+        _check_keys(0, whole)
         yield from ((0, utt, value) for utt, value in whole.items())
     elif isinstance(whole, list):
         yield from (pair for row in whole for pair in _of_row(0, row))
@@ -125,6 +126,7 @@ def _of_row(number: int, row: Any) -> Iterator[tuple[int, str, Any]]:
     if not isinstance(row, dict):
         raise _Fault('is not a JSON object; write {"id": "...", "captions": ["caption", ...]}', number)
     if "id" not in row:
+        _check_keys(number, row)
         yield from ((number, utt, value) for utt, value in row.items())
         return
     utt = str(row["id"])
@@ -136,6 +138,14 @@ def _of_row(number: int, row: Any) -> Iterator[tuple[int, str, Any]]:
     if key is None:
         raise _Fault(f"has none of the keys {', '.join(KEYS)}; add one", number, utt)
     yield number, utt, row[key]
+
+
+def _check_keys(number: int, row: dict) -> None:
+    """Refuse a row whose id stands under another name, so that its keys are no ids."""
+    key = next((key for key in KEYS if key in row), None)
+    if key and len(row) > 1:
+        others = ", ".join(shorten(name, 30) for name in row if name not in KEYS)
+        raise _Fault(f'has the key {key} without the key id (but {others}); name the key of the id "id"', number)
 
 
 def _result_txt(content: str, system: bool) -> Iterator[tuple[int, str, Any]]:
@@ -157,7 +167,7 @@ def _result_txt(content: str, system: bool) -> Iterator[tuple[int, str, Any]]:
             continue
         if start:
             yield start, utt, _of_block(found, system)
-        start, utt, found = number, Path(text.strip()).stem, {}
+        start, utt, found = number, Path(re.split(r"[/\\]", text.strip())[-1]).stem, {}
     yield start, utt, _of_block(found, system)
 
 

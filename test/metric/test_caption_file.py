@@ -127,6 +127,29 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
         read_caption_file(tmp_path / "none", system=True)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"file_name": "a.wav", "text": "x y"}\n', "key text without the key id (but file_name)"),
+        ('{"utt_id": "a", "caption": "x"}\n{"utt_id": "b", "caption": "y"}\n', "key caption without the key id"),
+        ('[{"key": "a", "captions": ["x"]}]', "key captions without the key id"),
+        ('a [["x y"], ["z"]]\n', "is not a list of captions"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n", "git lfs pull"),
+        ("<!DOCTYPE html><html>\n", "web page"),
+    ],
+)
+def test_what_is_no_caption_is_never_scored_as_one(tmp_path, content, said):
+    for system in (True, False):
+        with pytest.raises(SecError) as err:
+            read_caption_file(write(tmp_path / "x", content), system)
+        assert said in str(err.value)
+
+
+def test_result_txt_with_windows_paths(tmp_path):
+    content = "file: C:\\wav\\tx.1.wav\norigin: a\nresult: b\n"
+    assert read_caption_file(write(tmp_path / "x", content), True) == {"tx.1": ["b"]}
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", " \n", "{}\n{}\n"])
 def test_kind_12_a_file_without_captions_is_refused(tmp_path, content):
     (tmp_path / "none.json").write_text(content)
