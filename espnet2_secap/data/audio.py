@@ -236,7 +236,7 @@ def decode(
             scale, silence.
     """
     header = header or read_header(source)
-    output, heard, clipped, notes = [], False, 0, []
+    output, heard, peak, clipped, notes = [], False, 0, 0, []
     try:
         for part in header.found.parts or [None]:
             with open_part(source, part) as sound:
@@ -249,7 +249,6 @@ def decode(
                     if read > longest * sound.samplerate + 1:
                         raise BadAudio(f"is too long: more than {longest:.0f} s; cut it into sentences")
                     mono = to_mono(samples)
-                    heard = heard or bool(samples.any())
                     if sound.subtype in ("FLOAT", "DOUBLE") and len(samples):
                         check_scale(max(float(samples.max()), -float(samples.min())))
                     if sound.samplerate != fs and (more or resampler is not None):
@@ -258,6 +257,9 @@ def decode(
                     elif sound.samplerate != fs and len(mono):
                         mono = soxr.resample(mono, sound.samplerate, fs)
                     output.append(to_pcm(mono))
+                    if len(mono):
+                        peak = max(peak, int(output[-1].max()), -int(output[-1].min()))
+                    heard = heard or peak > 0 or bool(samples.any())
                     if inexact or sound.samplerate != fs:
                         clipped += int(np.count_nonzero(np.abs(mono) > 1.0))
                 check_complete(read, sound, part, notes)
@@ -267,8 +269,9 @@ def decode(
         raise BadAudio("cannot be decoded, it may be cut short; copy it again") from err
     if not heard:
         raise BadAudio("is silent: all samples are zero; record it again or leave it out")
-    pcm = check_heard(output[0] if len(output) == 1 else np.concatenate(output))
-    if max(int(pcm.max()), -int(pcm.min())) < QUIET:
+    pcm = output[0] if len(output) == 1 else np.concatenate(output)
+    if peak < QUIET:
+        check_heard(pcm)
         notes.append("quieter than -60 dB of full scale at its peak, few bits are left of it")
     if clipped > CLIPPED * len(pcm):
         notes.append(f"clipped at full scale{UP_TO}{100 * clipped / len(pcm):.1f}% of the samples")
@@ -315,7 +318,9 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
 
 def to_pcm(mono: np.ndarray) -> np.ndarray:
     """Float samples of full scale 1 as int16, rounded and clipped."""
-    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    scaled = mono * 32768.0
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16)
 
 
 def check_heard(pcm: np.ndarray) -> np.ndarray:
