@@ -38,15 +38,17 @@ def _what_to_do(err: OSError) -> str | None:
     return f"{shorten(str(err.filename or 'output'), 500)}: {err.strerror}; {hints[err.errno]}"
 
 
-def cli(main: Callable) -> Callable:
+def cli(main: Callable, program: str | None = None) -> Callable:
     """Make a program's `main` report bad input in one line and exit with status 1.
+
+    The line begins with the program's name: that of `main`'s module, if none is given.
 
     Other exceptions are bugs of ours and keep their traceback.
     """
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs):
-        program = Path(sys.argv[0]).stem if main.__module__ == "__main__" else main.__module__.rsplit(".", 1)[-1]
+        own = Path(sys.argv[0]).stem if main.__module__ == "__main__" else main.__module__.rsplit(".", 1)[-1]
         try:
             return main(*args, **kwargs)
         except SecError as err:
@@ -62,7 +64,7 @@ def cli(main: Callable) -> Callable:
             if message is None:
                 raise
         message = "".join(char if char.isprintable() else "?" for char in message)  # a file name may contain anything
-        print(f"{program}: error: {message}", file=sys.stderr)
+        print(f"{program or own}: error: {message}", file=sys.stderr)
         sys.exit(1)
 
     return wrapped

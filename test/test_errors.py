@@ -58,3 +58,12 @@ def test_bugs_keep_their_traceback(error):
 
 def test_the_result_is_passed_on():
     assert cli(lambda value: value + 1)(2) == 3
+
+
+def test_a_process_of_a_program_says_its_name(capsys):
+    def main():
+        raise SecError("exp: x")
+
+    with pytest.raises(SystemExit):
+        cli(main, "sec_train")()
+    assert capsys.readouterr().err == "sec_train: error: exp: x\n"

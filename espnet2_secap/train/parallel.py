@@ -73,4 +73,4 @@ def _one(number: int, main_worker: Callable, args: argparse.Namespace, nproc: in
     if args.ngpu == 0:
         torch.set_num_threads(max(1, torch.get_num_threads() // nproc))
     with interrupt.listening():
-        cli(main_worker)(args)
+        cli(main_worker, "sec_train")(args)
