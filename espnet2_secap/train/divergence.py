@@ -15,6 +15,12 @@ TOLD = 3  # skipped steps of an epoch that are told one by one
 WAY_OUT = "train with another --sec_tag, or remove the folder to start again"
 
 
+def lowers_scale(scaler) -> bool:
+    """Whether mixed precision may still find its loss scale: it halves it at each step whose gradients overflow, and an
+    epoch of few steps can end before one fits."""
+    return scaler is not None and scaler.get_scale() > 1
+
+
 class Watch:
     """Looks at each step of an epoch's training and validation; one instance per epoch.
 
@@ -28,9 +34,11 @@ class Watch:
         optimizers: for their learning rates.
         options: SECTrainerOptions.
         distributed: whether there are several processes.
+        scaler: of mixed precision, or None.
     """
 
-    def __init__(self, folder, train: SubReporter, optimizers: Sequence, options, distributed: bool):
+    def __init__(self, folder, train: SubReporter, optimizers: Sequence, options, distributed: bool, scaler=None):
+        self.scaler = scaler
         self.folder, self.sub, self.optimizers, self.options = folder, train, optimizers, options
         self.distributed = distributed
         self.skipped = self.in_a_row = self.valid_steps = self.valid_bad = 0
@@ -65,10 +73,10 @@ class Watch:
             updates: that the epoch should have had, those before an interruption included.
 
         Raises:
-            SecError: not one step had finite gradients.
+            SecError: not one step had finite gradients, and the scale of mixed precision is not the reason.
         """
         norms = [value.value for value in self.sub.stats.get("grad_norm", ())]
-        if self.skipped and not any(map(math.isfinite, norms)):
+        if self.skipped and not any(map(math.isfinite, norms)) and not lowers_scale(self.scaler):
             raise self._diverged(self.first, f"no finite gradients in any of the {updates} steps of this epoch")
         if self.skipped > TOLD:
             logging.warning(f"no update in {self.skipped} of {updates} steps of epoch {self.sub.epoch}")

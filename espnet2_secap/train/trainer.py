@@ -23,7 +23,7 @@ from espnet2_secap.data.io import atomic_write
 from espnet2_secap.errors import SecError
 from espnet2_secap.model.checkpoint import not_finite
 from espnet2_secap.train.batches import Batches, epoch_of
-from espnet2_secap.train.divergence import WAY_OUT, Watch
+from espnet2_secap.train.divergence import WAY_OUT, Watch, lowers_scale
 from espnet2_secap.train.interrupt import interrupt
 from espnet2_secap.train.nbest import average, ranked, update_links
 from espnet2_secap.train.saver import Saver
@@ -145,7 +145,8 @@ class _Training:
         """Raise a SecError if the training had diverged before: an earlier version of this package went on."""
         epoch, bad = self.reporter.get_epoch(), not_finite(self.model.state_dict())
         stats = self.reporter.stats.get(epoch, {})
-        values = {("train", "grad_norm"): stats.get("train", {}).get("grad_norm", math.nan if epoch else 0.0)}
+        norm = 0.0 if not epoch or lowers_scale(self.scaler) else stats.get("train", {}).get("grad_norm", math.nan)
+        values = {("train", "grad_norm"): norm}
         values |= {("valid", "loss"): stats.get("valid", {}).get("loss", 0.0)}
         faults = [
             f"{split} {key} of epoch {epoch} is {v:g}" for (split, key), v in values.items() if not math.isfinite(v)
@@ -193,7 +194,9 @@ class _Training:
             optimizer.zero_grad()
         with self.reporter.observe("train") as sub:
             saver = Saver(self.state, sub, self.folder, **shared)
-            watch = Watch(self.folder, sub, self.optimizers, self.options, self.distributed_option.distributed)
+            watch = Watch(
+                self.folder, sub, self.optimizers, self.options, self.distributed_option.distributed, self.scaler
+            )
             batches = Batches(epoch_of(train_iter_factory, epoch), both(watch.after_step, saver.after_step))
             if self.steps is not None:
                 batches.go_on(self.steps, sub, self.distributed_option.dist_rank or 0)

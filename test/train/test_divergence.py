@@ -2,6 +2,7 @@
 
 import math
 import os
+import types
 
 import pytest
 import tiny_training
@@ -102,6 +103,24 @@ def test_a_single_step_without_an_update_is_a_warning_and_mixed_precision_may_ha
     (told,) = [record.message for record in caplog.records if "no update" in record.message]
     assert "epoch 1, step 2 of 4 (loss nan" in told and "utterances u" in told
     assert (tmp_path / "exp" / "valid.loss.best.pth").exists()
+
+
+def test_an_epoch_in_which_mixed_precision_looks_for_its_scale_has_not_diverged(tmp_path, caplog):
+    """A corpus of few batches: all steps of the first epoch overflow, and each halves the scale."""
+    epoch = types.SimpleNamespace(stats={}, epoch=1)
+    options = types.SimpleNamespace(grad_clip=5.0, accum_grad=1)
+    for scale in (2.0**16, 1.0):
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        assert divergence.lowers_scale(scaler) == (scale > 1)
+        watch = divergence.Watch(tmp_path, epoch, [], options, False, scaler)
+        watch.skipped, watch.first = 4, "step 1 of 4"
+        if scale > 1:
+            watch.after_training(4)
+            assert "no update in 4 of 4 steps of epoch 1" in caplog.text
+        else:
+            with pytest.raises(SecError, match="in any of the 4 steps"):
+                watch.after_training(4)
+    assert not divergence.lowers_scale(None)
 
 
 def test_terms_that_are_not_finite_are_told_from_those_that_are(corpus, confs, tmp_path, capsys):
