@@ -233,9 +233,11 @@ def _union(name: str, tables: Sequence[Table], folders: Sequence[str | Path], on
     for table, folder in zip(tables, folders, strict=True):
         both = sorted(key for key in table.keys() & union.keys() if once or table[key] != union[key])
         if both:
-            raise SecError(
-                f"{folder}/{name}: {len(both)} ids are in an earlier directory too ({', '.join(both[:NAMED])}); rename"
-                " them with utils/copy_data_dir.sh --utt-prefix PREFIX, and speakers with --spk-prefix"
-            )
+            if name in OF_RECORDINGS and not once:  # which copy_data_dir.sh does not rename, as Kaldi's does not
+                how = "rename these recordings in wav.scp and segments"
+            else:
+                how = "rename them with utils/copy_data_dir.sh --utt-prefix PREFIX, and speakers with --spk-prefix"
+            named = ", ".join(both[:NAMED])
+            raise SecError(f"{folder}/{name}: {len(both)} ids are in an earlier directory too ({named}); {how}")
         union |= table
     return union

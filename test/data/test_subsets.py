@@ -125,3 +125,13 @@ def test_writing_over_an_earlier_directory_leaves_none_of_its_files(tmp_path):
     (old / "notes.md").write_text("mine")
     read_data_dir(new).write(old)
     assert not (old / "text").exists() and (old / "notes.md").exists() and validate_data_dir(old) == []
+
+
+def test_kind_3_recordings_of_one_name_in_two_directories_are_told_with_a_way_out_that_works(tmp_path):
+    """copy_data_dir.sh --utt-prefix leaves recordings as they are."""
+    for name in "ab":
+        make(tmp_path / name, [f"s1-{name}", f"s2-{name}"], segments=True)
+    other = (tmp_path / "b" / "wav.scp").read_text().replace("r1 ", "r1 /other")
+    (tmp_path / "b" / "wav.scp").write_text(other)
+    with pytest.raises(SecError, match=r"b/wav.scp: 1 ids are in an earlier directory too \(r1\); rename these rec"):
+        combine_dirs([tmp_path / "a", tmp_path / "b"])
