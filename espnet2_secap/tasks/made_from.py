@@ -5,6 +5,7 @@ Files count by content: a moved recipe, another number of jobs, or stage 2 run a
 
 import argparse
 import hashlib
+import inspect
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.model.checkpoint import load_state, split_source
 from espnet2_secap.process.jobs import file_digest, fingerprint
 from espnet2_secap.tasks.experiment import KEY, PATHS, located, model_files
+from espnet2_secap.tasks.parts import CHOICES
 from espnet2_secap.train.divergence import WAY_OUT
 
 NAME = "made_from.json"
@@ -183,7 +185,7 @@ def differences(earlier: Mapping, now: Mapping) -> tuple[list[str], list[str]]:
     for name in sorted(earlier["options"].keys() | now["options"].keys()):
         if name in files or _unknown(name, earlier, now, partial):
             continue
-        old, new = (record["options"].get(name) for record in (earlier, now))
+        old, new = (_value(record["options"], name) for record in (earlier, now))
         if old != new and not (name in now["files"] and _same_path(old, new)):
             free = name.split(".")[0] in FREE or name.startswith(FREE_PREFIXES)
             (allowed if free else refused).append(f"{name}: {_text(old)} -> {_text(new)}")
@@ -192,6 +194,16 @@ def differences(earlier: Mapping, now: Mapping) -> tuple[list[str], list[str]]:
             refused.append(f"{name}: {'was not there then' if name in now['files'] else 'is not there any more'}")
     quiet = ("output_dir", "config", "log_level", "version", "print_config", "resume", *FREE_PREFIXES)
     return refused, [one for one in allowed if not one.startswith(quiet)]
+
+
+def _value(options: Mapping, name: str) -> object:
+    """An option's value; of a constructor argument that is not given, its default."""
+    kind, _, argument = name.partition("_conf.")
+    if name in options or not argument or not isinstance(options.get(kind), str) or kind not in CHOICES:
+        return options.get(name)
+    parameters = inspect.signature(CHOICES[kind].get_class(options[kind]).__init__).parameters
+    default = parameters[argument].default if argument in parameters else None
+    return None if default is inspect.Parameter.empty else json.loads(json.dumps(default, default=str))
 
 
 def _unknown(name: str, earlier: Mapping, now: Mapping, partial: bool) -> bool:

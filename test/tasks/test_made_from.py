@@ -93,7 +93,7 @@ def line_of(file, old, new):
 @pytest.mark.parametrize(
     "options, change, message",
     [
-        (["--model_conf", "margin=0.9"], None, "model_conf.margin: not given -> 0.9"),
+        (["--model_conf", "margin=0.9"], None, "model_conf.margin: 0.2 -> 0.9"),
         (["--model_conf", "estimator_size=4"], None, "model_conf.estimator_size: 8 -> 4"),
         (["--optim_conf", "lr=0.5"], None, "optim_conf.lr: 0.001 -> 0.5"),
         (["--seed", "7"], None, "seed: 0 -> 7"),
@@ -138,6 +138,12 @@ def test_what_may_change_on_the_way_goes_through_is_told_and_is_in_config_yaml(c
     assert (copy / "exp" / "2epoch.pth").exists()
     sec_train.main(arguments(copy, *start(copy), *free))  # it has ended: nothing to say
     assert "note:" not in capsys.readouterr().err
+
+
+def test_a_default_that_is_written_out_is_no_change(copy):
+    before = state_of(copy)["1epoch.pth"]
+    sec_train.main(arguments(copy, *start(copy), "--model_conf", "margin=0.2", "--bridge_conf", "dropout=0.1"))
+    assert state_of(copy)["1epoch.pth"] == before
 
 
 def test_the_same_content_from_other_files_is_the_same(copy, capsys):
