@@ -20,8 +20,21 @@ from espnet2_secap.progress import progress
 
 
 @torch.no_grad()
-def embed(model, utterances: Utterances, batch_size: int, device: str) -> dict[str, np.ndarray]:
-    """Mean of the bridge's output vectors per utterance, (H,)."""
+def embed(
+    model, utterances: Utterances, batch_size: int, device: str, folder: str = "", front_end: Mapping | None = None
+) -> dict[str, np.ndarray]:
+    """Mean of the bridge's output vectors per utterance, (H,).
+
+    Args:
+        folder, front_end: of the utterances, and of the model's config.yaml: they must fit, where they are given.
+
+    Raises:
+        SecError: the folder holds what the model does not take.
+    """
+    from espnet2_secap.tasks.front_end import check_input
+
+    if front_end is not None:
+        check_input(folder, utterances, model.encoder, front_end)
     output = {}
     batches = list(utterances.batches(utterances.ids, batch_size))
     for batch in progress(batches, desc="embedding for the probes"):
@@ -76,7 +89,6 @@ def probe_model(model_file: str, args: argparse.Namespace) -> dict:
 
     A set that is named twice is tested once; the training set is no test set, and a note says so.
     """
-    from espnet2_secap.tasks.front_end import check_input
     from espnet2_secap.tasks.sec import SECTask
 
     if len(args.label_dirs) != 1 + len(args.test_dirs):
@@ -86,13 +98,12 @@ def probe_model(model_file: str, args: argparse.Namespace) -> dict:
     test_dirs = _other_dirs(args.train_dir, args.test_dirs)
     model, trained = SECTask.build_model_from_file(None, model_file, args.device)
     sets = {folder: Utterances(folder) for folder in (args.train_dir, *test_dirs)}
-    for folder, utterances in sets.items():
-        check_input(folder, utterances, model.encoder, trained.front_end)
+    front_end = getattr(trained, "front_end", None)
     train, test = (
         {
             (folder, utt): vector
             for folder in folders
-            for utt, vector in embed(model, sets[folder], args.batch_size, args.device).items()
+            for utt, vector in embed(model, sets[folder], args.batch_size, args.device, folder, front_end).items()
         }
         for folders in ([args.train_dir], test_dirs)
     )

@@ -4,8 +4,6 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import numpy as np
-
 FORMS = ("nfc", "nfkc", "none")
 SHARE = 0.01  # of the captions: from here on a note says that another form would change the scores
 
@@ -66,6 +64,8 @@ def mixed_forms(captions: Iterable[str]) -> tuple[int, int]:
 
 def characters(text: str) -> list[str]:
     """Each character of a text once, in order of code points; of a long one faster than a set."""
+    import numpy as np  # 0.1 s, which a program's --help need not take
+
     there = np.zeros(0x110000, bool)
     there[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")] = True
     return list(map(chr, np.flatnonzero(there)))
