@@ -86,6 +86,7 @@ class Stream:
     spans: list[tuple[int, int]] = field(default_factory=list)
     frames: int = 0
     bit_rates: set[int] = field(default_factory=set)
+    is_cut: bool = False  # the file ends within a frame
 
     @property
     def said(self) -> int | None:
@@ -195,7 +196,7 @@ def _compare(one: Stream, found: Found) -> bool:
     whole = one.said_bytes is not None and one.said_bytes <= there + one.first.size
     if not whole and missing > max(1, MISSING_SECONDS * one.first.rate / one.first.samples):
         raise BadAudio(f"is cut short: {one.frames} of the {said} frames in its header; copy it again")
-    if missing > 1:
+    if missing > 1 or one.is_cut:
         found.note(MORE)
     return False
 
@@ -226,6 +227,8 @@ def _run(stream: BinaryIO, at: int, size: int, streams: list[Stream]) -> int:
     while at + 4 <= size:
         frame = frame_of(read_at(stream, at, 4))
         if frame is None or at + frame.size > size:
+            if frame is not None and streams:
+                streams[-1].is_cut = streams[-1].first.like(frame)
             break
         content = read_at(stream, at, min(frame.size, 200)) if frame.layer == 3 else b""
         silent = content[frame.side : frame.side + 4] in (b"Xing", b"Info") or content[36:40] == b"VBRI"

@@ -109,6 +109,12 @@ def test_a_cut_file_is_refused(tmp_path):
         found_in(tmp_path / "a.mp3", VARIABLE[: len(VARIABLE) // 2])
 
 
+@pytest.mark.parametrize("data", [VARIABLE, CONSTANT], ids=["variable", "constant"])
+def test_a_file_that_ends_within_its_last_frame_says_so(tmp_path, data):
+    samples, notes = found_in(tmp_path / "a.mp3", data[:-20])
+    assert 64000 - 1200 < samples <= 64000 and notes == [MORE]
+
+
 def test_mp3_in_a_wav(tmp_path):
     head = struct.pack(
         "<4sI4s4sIHHIIHH12s4sI", b"RIFF", 0, b"WAVE", b"fmt ", 28, 0x55, 1, 16000, 4000, 1, 0, bytes(12), b"data",
