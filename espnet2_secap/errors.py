@@ -30,6 +30,7 @@ def _what_to_do(err: OSError) -> str | None:
         errno.ENOENT: "check the path",
         errno.ENAMETOOLONG: "check the path",
         errno.EISDIR: "give the path of a file",
+        errno.EBUSY: "give the path of a file",
         errno.ENOTDIR: "check the path: a file stands where a folder should be",
     }
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from espnet2_secap.data.io import atomic_write
 from espnet2_secap.errors import SecError, cli, shorten
 
 
@@ -67,3 +68,15 @@ def test_a_process_of_a_program_says_its_name(capsys):
     with pytest.raises(SystemExit):
         cli(main, "sec_train")()
     assert capsys.readouterr().err == "sec_train: error: exp: x\n"
+
+
+@pytest.mark.parametrize("path", [".", ".."])
+def test_a_folder_where_a_file_should_be_is_one_line(capsys, path):
+    @cli
+    def main():
+        with atomic_write(path) as stream:
+            stream.write("x")
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1 and "give the path of a file" in capsys.readouterr().err
