@@ -3,13 +3,13 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Annotated
 
 from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import make_dir, read_captions, read_kaldi, write_captions
+from espnet2_secap.decoder.options import Candidates
 from espnet2_secap.errors import cli
 from espnet2_secap.metric.baseline import frequent_caption, random_captions
-from espnet2_secap.values import Range, Seed
+from espnet2_secap.values import Seed
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, help="folder in which the file `captions` is written")
     parser.add_argument(
         "--n_candidates",
-        type=of(Annotated[int, Range(least=1, most=10000)]),
+        type=of(Candidates),
         default=5,
         help="captions drawn per utterance (default: 5); the most frequent caption is written once",
     )

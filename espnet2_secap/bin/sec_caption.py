@@ -9,7 +9,7 @@ from typing import Annotated
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, from_args, of
 from espnet2_secap.data.sources import Recording, find_recordings
-from espnet2_secap.decoder.options import SetOptions
+from espnet2_secap.decoder.options import Candidates, SetOptions
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.inference.caption_output import Captioned, Journal, fingerprint, kind_of, printable, write_output
 from espnet2_secap.progress import progress
@@ -33,9 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("recordings", nargs="+", metavar="FILE_OR_FOLDER_OR_SCP", help="What to caption")
     parser.add_argument("--model", required=True, help="Folder of a trained model (exp/sec_caption_*), or a model file")
     parser.add_argument("--output", help="File to write: .jsonl, .csv, .tsv, or no ending for Kaldi's `captions`")
-    parser.add_argument(
-        "--candidates", type=of(Annotated[int, Range(1, 10000)]), default=1, help="Captions per recording, best first"
-    )
+    parser.add_argument("--candidates", type=of(Candidates), default=1, help="Captions per recording, best first")
     parser.add_argument(
         "--max_seconds",
         type=of(Annotated[float, Range(above=0.5)]),

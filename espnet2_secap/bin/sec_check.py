@@ -73,8 +73,6 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
     conf = None
     with found.of("stage 3: "):
         args = raising(sec_extract_feats.get_parser()).parse_args([*words, *recipe.arguments("extract_args")])
-        if not args.batch_seconds > 0:
-            found.problems.append(f"--batch_seconds {recipe.batch_seconds}: must be above 0")
         conf = sec_extract_feats.encoder_conf(args)
     if conf is None:
         return

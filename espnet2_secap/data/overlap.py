@@ -14,6 +14,7 @@ from pathlib import Path
 from espnet2_secap.data.io import atomic_write, read_kaldi
 from espnet2_secap.data.labels import read_labels, spelling_warnings
 from espnet2_secap.data.utterances import Utterances
+from espnet2_secap.process.jobs import file_digest
 
 NAMED = 3  # in a message
 PROBE = 4096  # bytes from the middle of a file that are compared before the whole of it
@@ -34,7 +35,7 @@ def shared_recordings(first: str | Path, second: str | Path) -> dict[str, str]:
     by_length: dict[int, list[str]] = {}
     for utt_id in there.ids:
         by_length.setdefault(there.lengths[utt_id], []).append(utt_id)
-    middle, whole = cache(_middle), cache(_whole)
+    middle, whole = cache(_middle), cache(file_digest)
     shared = {}
     for utt_id in here.ids:
         path = here.paths[utt_id]
@@ -50,10 +51,6 @@ def _middle(path: str) -> bytes:
     with open(path, "rb") as stream:
         stream.seek(max(0, os.stat(path).st_size // 2 - PROBE // 2))
         return hashlib.sha256(stream.read(PROBE)).digest()
-
-
-def _whole(path: str) -> bytes:
-    return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
 def shared_speakers(first: str | Path, second: str | Path) -> list[str]:

@@ -7,6 +7,8 @@ from espnet2_secap.cli_types import check_fields, option
 from espnet2_secap.errors import SecError
 from espnet2_secap.values import Count, Natural, Place, Range, Seed
 
+Candidates = Annotated[int, Range(1, 10000)]  # captions per utterance
+
 
 @dataclass(frozen=True)
 class DecodingOptions:
@@ -16,7 +18,7 @@ class DecodingOptions:
         SecError: a value out of range, or values that exclude each other.
     """
 
-    num_candidates: Annotated[int, Range(1, 10000)] = option("captions per utterance", 1)
+    num_candidates: Candidates = option("captions per utterance", 1)
     beam_size: Annotated[int, Range(1, 1000)] = option(
         "hypotheses kept in beam search; 1: greedy search, or plain sampling", 1
     )

@@ -34,9 +34,9 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
         found.problems.append(f"--{model}_config {config}: no such configuration; check the path")
         return
     from espnet2_secap.sampler.nk import NKSampler
-    from espnet2_secap.tasks.parts import CHOICES, check_keys
+    from espnet2_secap.tasks.parts import CHOICES
     from espnet2_secap.tasks.sec import SECTask
-    from espnet2_secap.tasks.training_options import checks_of
+    from espnet2_secap.tasks.training_options import check_sampler, checks_of
     from espnet2_secap.text.prompts import read_prompts
     from espnet2_secap.train.trainer import check_options
 
@@ -68,9 +68,8 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
             check_labels(train.get("emotion", ""), valid.get("emotion", ""), renamed, found)
         if args.iterator_type == "task" and "emotion" in train:
             with found.of(where):
-                check_keys("sampler_conf", args.sampler_conf, {"num_categories", "per_category"})
                 labels = {utt: renamed.get(label, label) for utt, label in read_kaldi(train["emotion"]).items()}
-                NKSampler(labels, seed=0, **args.sampler_conf)
+                NKSampler(labels, seed=0, **check_sampler(args.sampler_conf))
     if "instruction" in model_class.texts:
         with found.of(where):
             read_prompts(args.prompts)

@@ -13,9 +13,7 @@ from functools import cache
 from typing import Annotated, Literal
 
 from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.values import ORDERED, Count, Natural, Place, Positive, Share, check_conf, check_keys, parameters_of
-
-__all__ = ["check_keys"]  # of values.py, from here too
+from espnet2_secap.values import ORDERED, Count, Natural, Place, Positive, Share, check_conf, parameters_of
 
 
 @dataclass(frozen=True)

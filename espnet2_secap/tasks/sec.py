@@ -37,7 +37,7 @@ from espnet2_secap.text.prompts import read_prompts
 from espnet2_secap.text.template import build_template
 from espnet2_secap.train.cache import CachedLoader
 from espnet2_secap.train.config_file import config_written_by
-from espnet2_secap.train.optimizer import build_optimizer, check_scheduler
+from espnet2_secap.train.optimizer import build_optimizer
 from espnet2_secap.train.parallel import name_init_file, processes_per_node, run_processes
 from espnet2_secap.train.trainer import SECTrainer, check_options
 
@@ -90,7 +90,6 @@ class SECTask(AbsTask):
         args = args or cls.get_parser().parse_args(cmd)
         check_options(args)
         check_training(args)
-        check_scheduler(args)
         check_training_data(args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type)
         name_init_file(args)
         nproc = processes_per_node(args)

@@ -207,7 +207,7 @@ def checks_of(args: argparse.Namespace, computes: bool = True) -> list[Callable[
         _check_ways,
     ]
     if computes:
-        checks += [_try_out, _check_machine]
+        checks += [try_building, _check_machine]
     return [*(partial(_check_part, args, kind) for kind in kinds), *(partial(check, args) for check in checks)]
 
 
@@ -265,8 +265,12 @@ def _checked_library(kind: str, name: str, classes: Mapping, conf: Mapping, give
     return conf if function is None else check_conf(f"{kind}_conf of {kind}: {name}", function, conf, given, LIBRARY)
 
 
-def _try_out(args: argparse.Namespace) -> None:
-    """Build optimiser and scheduler for one number: what the libraries refuse is known before weights are loaded."""
+def try_building(args: argparse.Namespace) -> None:
+    """Build optimiser and scheduler for one number: what the libraries refuse is known before weights are loaded.
+
+    Raises:
+        SecError: what they refuse.
+    """
     try:
         what = f"optim_conf of optim: {args.optim}"
         optimizer = optim_classes[args.optim]([torch.nn.Parameter(torch.zeros(1))], **args.optim_conf)

@@ -191,8 +191,7 @@ def _room(max_length: int, special: int) -> int:
 def build_tokenizer(path: str) -> SentencePieceTokenizer | TransformersTokenizer:
     """The tokenizer of a transformers folder or hub name."""
     folder = Path(path)
-    if folder.is_dir():
-        check_tokenizer_folder(folder, "tokenizer")
     if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
+        check_tokenizer_folder(folder, "tokenizer")
         return SentencePieceTokenizer(path)
-    return TransformersTokenizer(path)
+    return TransformersTokenizer(path)  # load_pretrained checks its folder

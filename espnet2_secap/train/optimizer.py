@@ -1,10 +1,9 @@
 """The optimiser of a training: the groups that the model declares, and what weight decay leaves out."""
 
 import argparse
-import warnings
 
 import torch
-from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+from espnet2.tasks.abs_task import optim_classes
 
 from espnet2_secap.errors import SecError
 
@@ -28,24 +27,6 @@ def build_optimizer(args: argparse.Namespace, model) -> torch.optim.Optimizer:
         return optim_class(groups, **args.optim_conf)
     except (TypeError, ValueError) as err:
         raise SecError(f"optim_conf of optim: {args.optim}: {err}") from err
-
-
-def check_scheduler(args: argparse.Namespace) -> None:
-    """See that `--scheduler` takes `--scheduler_conf`, before anything is loaded.
-
-    Raises:
-        SecError: an unknown option, or a value that it does not take.
-    """
-    scheduler_class = scheduler_classes.get(args.scheduler)
-    if scheduler_class is None:
-        return
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.5)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            scheduler_class(optimizer, **args.scheduler_conf)
-    except (TypeError, ValueError, AssertionError, ZeroDivisionError) as err:
-        raise SecError(f"scheduler_conf of scheduler: {args.scheduler}: {err}") from err
 
 
 def without_decay(model: torch.nn.Module, groups: list[dict], conf: dict) -> list[dict]:

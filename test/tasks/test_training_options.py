@@ -2,6 +2,7 @@
 
 import re
 import typing
+from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import pytest
@@ -11,7 +12,7 @@ from espnet2_secap.data.conf import dump_yaml
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.parts import CHOICES, KINDS, LIBRARY, PARTS
 from espnet2_secap.tasks.sec import SECTask
-from espnet2_secap.tasks.training_options import HINTS, check_training
+from espnet2_secap.tasks.training_options import HINTS, check_training, try_building
 from espnet2_secap.values import Range, parameters_of
 
 CONF = {
@@ -195,3 +196,16 @@ def test_every_argument_of_every_part_has_a_type_and_a_range(kind, name, target,
 @pytest.mark.parametrize("name", sorted(HINTS))
 def test_every_number_of_espnets_options_refuses_what_is_no_number(tmp_path, name):
     assert refused(tmp_path, {name: {"a": 1}}).count(name)
+
+
+def with_adamw(**other):
+    return SimpleNamespace(optim="adamw", optim_conf={"lr": 0.1, "weight_decay": 0.01}, **other)
+
+
+def test_a_schedule_s_options_are_tried_before_anything_is_loaded():
+    try_building(with_adamw(scheduler=None, scheduler_conf={}))
+    try_building(with_adamw(scheduler="warmuplr", scheduler_conf={"warmup_steps": 5}))
+    try_building(with_adamw(scheduler="cycliclr", scheduler_conf={"base_lr": 1e-4, "max_lr": 1e-3}))
+    for conf in ({"steps": 5}, {"warmup_steps": "five"}):
+        with pytest.raises(SecError, match="scheduler_conf of scheduler: warmuplr"):
+            try_building(with_adamw(scheduler="warmuplr", scheduler_conf=conf))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.train.optimizer import build_optimizer, check_scheduler, without_decay
+from espnet2_secap.train.optimizer import build_optimizer, without_decay
 
 
 class Model(torch.nn.Module):
@@ -53,12 +53,3 @@ def test_bad_options():
         build_optimizer(options(optim_conf={"lrr": 1}), Model())
     with pytest.raises(SecError, match="exclude_weight_decay_conf: unknown key bias"):
         build_optimizer(options(exclude_weight_decay=True, exclude_weight_decay_conf={"bias": 1}), Model())
-
-
-def test_a_schedule_s_options_are_tried_before_anything_is_loaded():
-    check_scheduler(options(scheduler=None, scheduler_conf={}))
-    check_scheduler(options(scheduler="warmuplr", scheduler_conf={"warmup_steps": 5}))
-    check_scheduler(options(scheduler="cycliclr", scheduler_conf={"base_lr": 1e-4, "max_lr": 1e-3}))
-    for conf in ({"steps": 5}, {"warmup_steps": "five"}):
-        with pytest.raises(SecError, match="scheduler_conf of scheduler: warmuplr"):
-            check_scheduler(options(scheduler="warmuplr", scheduler_conf=conf))
