@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -17,6 +17,11 @@ def shorten(text: str, limit: int = 80) -> str:
     """Text for a message, on one line of at most `limit` characters."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def listed(names: Sequence[str], most: int = 4, between: str = ", ") -> str:
+    """Names for a message: the first ones, and how many more."""
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _what_to_do(err: OSError) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, listed
 from espnet2_secap.lora import from_folder, with_lora
 from espnet2_secap.model_folder import check_config, check_model_folder, check_tokenizer_folder
 from espnet2_secap.safe_load import tensors_only
@@ -144,11 +144,6 @@ def _check_tensors(path, model, info: dict) -> None:
 
 def _size(shape) -> str:
     return "x".join(map(str, shape))
-
-
-def listed(names: list[str], most: int = 4) -> str:
-    """Names for a message: the first ones, and how many more."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def load_causal_lm(path: str, what: str, **kwargs):

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import torch
 
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, listed
 from espnet2_secap.model_folder import check_model_folder
-from espnet2_secap.pretrained import complete_weights, is_hub_name, listed
+from espnet2_secap.pretrained import complete_weights, is_hub_name
 from espnet2_secap.safe_load import UnsafeFile, tensors_only
 
 FS = 16000  # samples per second of every upstream

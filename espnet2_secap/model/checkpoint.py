@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, listed
 from espnet2_secap.safe_load import reason
 
 
@@ -78,7 +78,7 @@ def load_state(path: str | Path) -> dict[str, torch.Tensor]:
 def not_finite(state: Mapping[str, torch.Tensor]) -> str:
     """The tensors with values that are not finite, for a message; empty if there are none."""
     bad = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    return ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
+    return listed(bad, 3)
 
 
 def init_model(model: torch.nn.Module, source: str) -> list[str]:

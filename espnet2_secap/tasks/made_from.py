@@ -62,9 +62,7 @@ def made_from(args: argparse.Namespace, earlier: Mapping | None = None) -> dict:
     for name, value in vars(args).items():
         if name not in DATA:
             options |= _flat(name, value)
-    for name, value in list(options.items()):
-        if name.rsplit(".", 1)[-1] in PATHS and isinstance(value, str):
-            files |= _named(name, value, known.get(name))
+    files |= _named_files(options, known)
     for name in LISTS:
         for number, source in enumerate(options.pop(name, None) or [], 1):
             path, parts = split_source(source) if name == "init_model" else (source.split(":")[0], source)
@@ -83,7 +81,16 @@ def made_from(args: argparse.Namespace, earlier: Mapping | None = None) -> dict:
     return json.loads(json.dumps({"options": options, "files": files}, default=str))
 
 
-def _named(label: str, value: str, known: Mapping | None = None) -> dict:
+def _named_files(options: Mapping, known: Mapping) -> dict:
+    """The entries of all files, folders and models that options name."""
+    files = {}
+    for name, value in options.items():
+        if name.rsplit(".", 1)[-1] in PATHS and isinstance(value, str):
+            files |= _named(name, value, known.get(name))
+    return files
+
+
+def _named(label: str, value: str, known: Mapping | None) -> dict:
     """The entry of a file or folder, or of a model of the hub that has been fetched; nothing for other names."""
     if os.path.exists(value):
         return {label: _entry(value, known, digest_of)}
@@ -167,10 +174,7 @@ def of_config(folder: Path) -> dict | None:
         if name not in (*DATA, *LISTS):
             options |= _flat(name, value)
     options = {name: value for name, value in options.items() if not _is_filled(name)}
-    files = {}
-    for name, value in options.items():
-        if name.rsplit(".", 1)[-1] in PATHS and isinstance(value, str):
-            files |= _named(name, value)
+    files = _named_files(options, {})
     return json.loads(json.dumps({"options": options, "files": files, "partial": True}, default=str))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi, read_lengths
-from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.errors import SecError, listed, shorten
 
 SHOWN = 3  # ids that a message lists
 
@@ -103,5 +103,4 @@ def check_categories(path: str, table: Mapping[str, str], known: set[str]) -> No
 
 
 def _ids(some: list[str], of: Mapping) -> str:
-    more = f" and {len(some) - SHOWN} more" if len(some) > SHOWN else ""
-    return f"{', '.join(map(shorten, some[:SHOWN]))}{more}" + (f" ({len(some)} of {len(of)})" if more else "")
+    return listed(list(map(shorten, some)), SHOWN) + (f" ({len(some)} of {len(of)})" if len(some) > SHOWN else "")

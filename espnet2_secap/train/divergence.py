@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from espnet2.train.reporter import SubReporter, WeightedAverage
 
-from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.errors import SecError, listed, shorten
 from espnet2_secap.model.checkpoint import not_finite
 
 LIMIT = 30  # steps in a row without an update; the loss scale of mixed precision is found in fewer
@@ -132,11 +132,11 @@ class Watch:
             shares = [None] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(shares, utts)
             utts = sorted(utt for share in shares for utt in share)
-        names = " ".join(utts[:4]) + (f" and {len(utts) - 4} more" if len(utts) > 4 else "")
+        names = shorten(listed(utts, between=" "), 200)
         return (
             f"epoch {sub.epoch}, {step} {batches.done} of {batches.done + len(batches)}"
             f" ({', '.join(text for _, text in sorted(terms, key=lambda term: term[0]))};"
-            f" learning rate {', '.join(rates)}; utterances {shorten(names, 200)})"
+            f" learning rate {', '.join(rates)}; utterances {names})"
         )
 
     def _diverged(self, where: str, what: str) -> SecError:
