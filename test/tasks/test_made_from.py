@@ -161,7 +161,7 @@ def test_the_same_content_from_other_files_is_the_same(copy, capsys):
     sec_train.main(arguments(copy, *start(copy)))
     shutil.rmtree(copy / "start")
     sec_train.main(arguments(copy, *start(copy)))
-    assert "error" not in capsys.readouterr().err
+    assert "error: " not in capsys.readouterr().err
 
 
 def test_an_older_folder_is_compared_with_its_config_yaml(copy, capsys):
@@ -171,7 +171,7 @@ def test_an_older_folder_is_compared_with_its_config_yaml(copy, capsys):
     told = capsys.readouterr().err
     assert "model_conf.estimator_size: 8 -> 4" in told and "its data is not" in told
     sec_train.main(arguments(copy, *start(copy)))
-    assert "error" not in capsys.readouterr().err and (copy / "exp" / "made_from.json").exists()
+    assert "error: " not in capsys.readouterr().err and (copy / "exp" / "made_from.json").exists()
     (copy / "exp" / "made_from.json").write_text("{")
     with pytest.raises(SystemExit):
         sec_train.main(arguments(copy, *start(copy)))
