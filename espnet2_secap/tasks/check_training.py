@@ -38,13 +38,11 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
     from espnet2_secap.tasks.sec import SECTask
     from espnet2_secap.tasks.training_options import check_sampler, checks_of
     from espnet2_secap.text.prompts import read_prompts
-    from espnet2_secap.train.trainer import check_options
 
     where = f"stage {stage}, {config}: "
     args = None
     with found.of(where):
         args = _parsed(recipe, config, model)
-        check_options(args)
     if args is None:
         return
     for check in checks_of(args, computes=False):

@@ -169,6 +169,21 @@ def registry(kinds: Mapping[str, Kind], parts: Iterable[tuple[str, str, str]]) -
     return {name: Choices(name, kind, targets[name]) for name, kind in kinds.items()}
 
 
+def optional_kinds(args: argparse.Namespace) -> list[str]:
+    """The optional kinds of part that a configuration uses."""
+    return [kind for kind in OPTIONAL if getattr(args, kind) is not None]
+
+
+def kinds_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """The kinds of part that a configuration uses, the model first."""
+    return ("model", *CHOICES["model"].get_class(args.model).parts, *optional_kinds(args))
+
+
+def check_part(args: argparse.Namespace, kind: str) -> None:
+    """Check the configuration of one kind of part, and put in place what its values stand for; see `Choices.check`."""
+    setattr(args, f"{kind}_conf", CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf")))
+
+
 @cache
 def _checked_class(target: str, interface: str) -> type:
     part, base = _load(target), _load(interface)

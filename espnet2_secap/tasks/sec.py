@@ -29,7 +29,7 @@ from espnet2_secap.tasks.experiment import portable, read_config
 from espnet2_secap.tasks.front_end import check_start, describe, set_input_size
 from espnet2_secap.tasks.lengths import check_lengths
 from espnet2_secap.tasks.options import TaskOptions
-from espnet2_secap.tasks.parts import CHOICES, OPTIONAL
+from espnet2_secap.tasks.parts import CHOICES, check_part, kinds_of, optional_kinds
 from espnet2_secap.tasks.training_data import check_sets
 from espnet2_secap.tasks.training_options import as_ours, check_distributed, check_sampler, check_training
 from espnet2_secap.text.preprocessor import SECPreprocessor
@@ -39,7 +39,7 @@ from espnet2_secap.train.cache import CachedLoader
 from espnet2_secap.train.config_file import config_written_by
 from espnet2_secap.train.optimizer import build_optimizer
 from espnet2_secap.train.parallel import name_init_file, processes_per_node, run_processes
-from espnet2_secap.train.trainer import SECTrainer, check_options
+from espnet2_secap.train.trainer import SECTrainer
 
 
 class SECTask(AbsTask):
@@ -88,7 +88,6 @@ class SECTask(AbsTask):
     def main(cls, args: argparse.Namespace | None = None, cmd: list[str] | None = None) -> None:
         """Train in this process, or in several on this node and on others."""
         args = args or cls.get_parser().parse_args(cmd)
-        check_options(args)
         check_training(args)
         check_training_data(args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type)
         name_init_file(args)
@@ -179,22 +178,11 @@ class SECTask(AbsTask):
         return dataset
 
     @classmethod
-    def check_parts(cls, args: argparse.Namespace) -> tuple[type, list[str]]:
-        """Check the configurations of all parts; the model's class, and the optional kinds of part that are used.
-
-        Raises:
-            SecError: which part or key is unknown, missing or wrong.
-        """
-        model_class = CHOICES["model"].get_class(args.model)
-        optional = [kind for kind in OPTIONAL if getattr(args, kind) is not None]
-        for kind in ("model", *model_class.parts, *optional):
-            setattr(args, f"{kind}_conf", CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf")))
-        return model_class, optional
-
-    @classmethod
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:
         """Builds the parts that the model declares, hands them over, and starts them from --init_model."""
-        model_class, optional = cls.check_parts(args)
+        model_class, optional = CHOICES["model"].get_class(args.model), optional_kinds(args)
+        for kind in kinds_of(args):
+            check_part(args, kind)
         cls.check_data(args, model_class)
         set_input_size(args)
         resumed = args.output_dir and args.resume and (Path(args.output_dir) / "checkpoint.pth").exists()

@@ -28,7 +28,8 @@ from espnet2_secap.data.conf import parse_yaml, read_yaml
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.lazy import declared
 from espnet2_secap.sampler.nk import NKSampler
-from espnet2_secap.tasks.parts import CHOICES, OPTIONAL, REFUSALS
+from espnet2_secap.tasks.parts import CHOICES, REFUSALS, check_part, kinds_of
+from espnet2_secap.train.trainer import check_options
 from espnet2_secap.values import Amount, Count, Natural, Positive, Range, Seed, check_conf, checked
 
 _PHASE, _MODE = Literal["train", "valid"], Literal["min", "max"]
@@ -195,9 +196,8 @@ def checks_of(args: argparse.Namespace, computes: bool = True) -> list[Callable[
         args: of sec_train's parser.
         computes: whether this is the process, and the machine, that will train, and PyTorch is more than hollow.
     """
-    optional = [kind for kind in OPTIONAL if getattr(args, kind) is not None]
-    kinds = ("model", *CHOICES["model"].get_class(args.model).parts, *optional)
     checks = [
+        check_options,
         _check_sampler,
         _check_decay,
         _check_template,
@@ -208,11 +208,8 @@ def checks_of(args: argparse.Namespace, computes: bool = True) -> list[Callable[
     ]
     if computes:
         checks += [try_building, _check_machine]
-    return [*(partial(_check_part, args, kind) for kind in kinds), *(partial(check, args) for check in checks)]
-
-
-def _check_part(args: argparse.Namespace, kind: str) -> None:
-    setattr(args, f"{kind}_conf", CHOICES[kind].check(getattr(args, kind), getattr(args, f"{kind}_conf")))
+    parts = [partial(check_part, args, kind) for kind in kinds_of(args)]
+    return [*parts, *(partial(check, args) for check in checks)]
 
 
 def _check_sampler(args: argparse.Namespace) -> None:
