@@ -24,6 +24,11 @@ def listed(names: Sequence[str], most: int = 4, between: str = ", ") -> str:
     return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first of the names, for a message that says how many there are."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
 def _what_to_do(err: OSError) -> str | None:
     """The message for a system error that the user can fix; None for any other."""
     hints = {

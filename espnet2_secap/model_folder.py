@@ -5,7 +5,7 @@ import re
 import struct
 from pathlib import Path
 
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, few
 
 LFS = b"version https://git-lfs"  # how the file begins that stands for another one in a git-LFS checkout
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -121,7 +121,7 @@ def _check_shards(folder: Path, index: Path, what: str) -> None:
     if missing:
         raise SecError(
             f"{what}: {folder}: {len(missing)} of {len(files)} files of weights are missing"
-            f" ({', '.join(missing[:5])}{', ...' * (len(missing) > 5)}){_unfinished(folder)}; fetch the model again"
+            f" ({few(missing, 5)}){_unfinished(folder)}; fetch the model again"
         )
     for file in files:
         _check_weights(folder / file, what)

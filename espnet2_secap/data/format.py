@@ -28,7 +28,7 @@ from espnet2_secap.data.audio import (
 )
 from espnet2_secap.data.io import atomic_write, file_name, make_dir, write_kaldi
 from espnet2_secap.data.parts import NO_LENGTH
-from espnet2_secap.data.pieces import Recordings, cut
+from espnet2_secap.data.pieces import PIPED, Recordings, cut
 from espnet2_secap.data.pipe import run_command, stamp
 from espnet2_secap.data.scp import is_command
 from espnet2_secap.data.segments import Segment
@@ -40,7 +40,6 @@ from espnet2_secap.progress import progress
 
 NAMED = 3  # ids named in a message; the list has all
 NAME = "format"  # of the journals
-PIPED = "made by commands"
 PART = re.compile(r"\.tmp\.\d+$")  # of atomic_write
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from espnet2_secap.data.conf import read_yaml
@@ -198,6 +198,11 @@ def good_lines(path: str | Path, may_be_empty: bool = False, strict: bool = True
         more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
         raise SecError(problems[0] + more)
     return entries
+
+
+def only(table: Mapping[str, object], ids: Container[str]) -> dict:
+    """The lines of these ids, in the table's order."""
+    return {utt_id: value for utt_id, value in table.items() if utt_id in ids}
 
 
 def read_kaldi(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:

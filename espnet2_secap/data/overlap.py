@@ -14,9 +14,9 @@ from pathlib import Path
 from espnet2_secap.data.io import atomic_write, read_kaldi
 from espnet2_secap.data.labels import read_labels, spelling_warnings
 from espnet2_secap.data.utterances import Utterances
+from espnet2_secap.errors import few
 from espnet2_secap.process.jobs import file_digest
 
-NAMED = 3  # in a message
 PROBE = 4096  # bytes from the middle of a file that are compared before the whole of it
 HEADER = "what\tset\tname\tother_set\tother_name\n"
 Row = tuple[str, str, str, str, str]  # "recording", "id" or "speaker"; set and name here, set and name there
@@ -120,17 +120,13 @@ def _compare(first: str, second: str, folders: dict[str, str], output: str | Pat
         pairs = [f"{utt} is {recordings[utt]}" for utt in sorted(recordings)]
         lines.append(
             f"warning: {len(recordings)} of {len(ids[second])} recordings of {second} are in {first} too"
-            f" ({_some(pairs)}); remove them from one of the sets; all are listed in {output}"
+            f" ({few(pairs)}); remove them from one of the sets; all are listed in {output}"
         )
     if same_ids:
         lines.append(
-            f"note: {len(same_ids)} ids of {second} are in {first} too, for other recordings ({_some(same_ids)}):"
+            f"note: {len(same_ids)} ids of {second} are in {first} too, for other recordings ({few(same_ids)}):"
             " ids are told apart by set"
         )
     if speakers:
-        lines.append(f"note: {len(speakers)} speakers of {second} are in {first} too ({_some(speakers)}); see {output}")
+        lines.append(f"note: {len(speakers)} speakers of {second} are in {first} too ({few(speakers)}); see {output}")
     return rows, lines
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

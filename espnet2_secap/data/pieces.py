@@ -8,6 +8,7 @@ from espnet2_secap.data.recordings import check_recording, decode_recording
 from espnet2_secap.data.scp import is_command
 from espnet2_secap.data.segments import TO_THE_END, Segment
 
+PIPED = "made by commands"  # a note
 OVERSHOOT = 0.5  # seconds that an end may lie beyond its recording's, as in Kaldi's extract-segments
 
 
@@ -53,7 +54,7 @@ class Recordings:
             BadAudio: why it cannot be used, as far as its header tells.
         """
         if is_command(source):
-            return ["made by commands"]
+            return [PIPED]
         if self.noted[0] != source:  # to count the frames of an MP3 takes a while
             header = check_recording(source)
             self.noted = source, header.notes(self.fs) if header else []

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from espnet2_secap.data.io import parse_captions, scan_lines
-from espnet2_secap.errors import shorten
+from espnet2_secap.errors import few, shorten
 
-SHOWN = 3  # ids in a line
 _KINDS: list[tuple[str, Callable[[str], object]]] = [
     # not U+200C and U+200D, which Persian, Indic scripts and emoji need
     (
@@ -47,7 +46,7 @@ def remarks(folder: str | Path, names: tuple[str, ...] = ("captions", "text")) -
         for what, holds in _KINDS:
             ids = [utt_id for utt_id, each in texts.items() if any(map(holds, each))]
             if ids:
-                shown = ", ".join(map(shorten, ids[:SHOWN])) + (", ..." if len(ids) > SHOWN else "")
+                shown = few(list(map(shorten, ids)))
                 found.append(f"{path}: {len(ids)} of {len(texts)} utterances ({shown}) have {what}")
     return found
 

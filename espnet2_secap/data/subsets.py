@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write, invert, make_dir, read_kaldi
+from espnet2_secap.data.io import atomic_write, invert, make_dir, only, read_kaldi
 from espnet2_secap.data.segments import read_segments
 from espnet2_secap.data.validate import INVERSE, utterance_files
 from espnet2_secap.errors import SecError, shorten
@@ -44,13 +44,13 @@ class DataDir:
     def subset(self, ids: Iterable[str]) -> "DataDir":
         """The lines of these utterances, of their recordings and speakers."""
         ids = set(ids)
-        utterances = {name: _only(table, ids) for name, table in self.utterances.items()}
+        utterances = {name: only(table, ids) for name, table in self.utterances.items()}
         used = {value.split()[0] for value in utterances["segments"].values()} if "segments" in utterances else ids
         speakers = set(utterances.get("utt2spk", {}).values())
         return DataDir(
             utterances,
-            {name: _only(table, used) for name, table in self.recordings.items()},
-            {name: _only(table, speakers) for name, table in self.speakers.items()},
+            {name: only(table, used) for name, table in self.recordings.items()},
+            {name: only(table, speakers) for name, table in self.speakers.items()},
             self.inverse,
         )
 
@@ -87,10 +87,6 @@ def _known(folder: Path) -> list[str]:
     """Names of the files in a folder that belong to a data directory."""
     others = (*MORE, "segments", *OF_RECORDINGS, *OF_SPEAKERS, *INVERSE.values())
     return list(dict.fromkeys([*utterance_files(folder), *(name for name in others if (folder / name).is_file())]))
-
-
-def _only(table: Mapping[str, str], ids: set[str]) -> Table:
-    return {key: value for key, value in table.items() if key in ids}
 
 
 def _renamed(name: str, table: Mapping[str, str], new: Callable[[str], str]) -> Table:

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_secap.data.io import invert, read_captions, read_kaldi, write_captions, write_kaldi
+from espnet2_secap.data.io import invert, only, read_captions, read_kaldi, write_captions, write_kaldi
 from espnet2_secap.data.labels import read_emotion_map, read_labels, spelling_warnings
 from espnet2_secap.data.segments import Segment, read_segments
 from espnet2_secap.data.validate import INVERSE, Leniency, require_good_data_dir, utterance_files
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, few
 
 OURS = ("wav.scp", "utt2num_samples")  # files of dump/raw/<set> that are not copied
-NAMED = 3  # ids in a message
 
 
 @dataclass
@@ -58,9 +57,8 @@ def about_text(task: Task, kept: dict[str, str]) -> list[str]:
     ids = sorted(task.wordless & kept.keys())
     if not ids:
         return []
-    named = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
     return [
-        f"warning: {len(ids)} of {len(kept)} utterances have no transcription ({named}): kept as nothing said;"
+        f"warning: {len(ids)} of {len(kept)} utterances have no transcription ({few(ids)}): kept as nothing said;"
         " --missing_text skip leaves them out of training"
     ]
 
@@ -89,18 +87,14 @@ def copy_tables(data_dir: Path, output_dir: Path, keep: dict[str, str], emotions
             (output_dir / name).unlink(missing_ok=True)
     for name in names:
         if name == "captions":
-            write_captions(output_dir / name, _only(read_captions(data_dir / name), keep))
+            write_captions(output_dir / name, only(read_captions(data_dir / name), keep))
             continue
         table = read_kaldi(data_dir / name, may_be_empty=name == "text")
         if name == "text":
             table = {utt_id: table.get(utt_id, "") for utt_id in keep}
-        table = _only(table, keep)
+        table = only(table, keep)
         if name == "utt2emo":
             table = {utt_id: emotions.get(label, label) for utt_id, label in table.items()}
         write_kaldi(output_dir / name, table, may_be_empty=name == "text")
         if name in INVERSE and INVERSE[name] in inverse:
             write_kaldi(output_dir / INVERSE[name], invert(table))
-
-
-def _only(table: dict, keep: dict) -> dict:
-    return {utt_id: value for utt_id, value in table.items() if utt_id in keep}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, same_but_for_form, write_json
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, few
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable, Scores
 from espnet2_secap.metric.caption_file import read_caption_file
 from espnet2_secap.metric.normalize import SHARE, compared, mixed_forms, normalizer, says_something, spoken
@@ -58,9 +58,9 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
     problems = []
     if missing := references.keys() - candidates:
         of_all = f"{len(missing)} of the {len(references)} utterances"
-        problems.append(f"{of_all} in {reference_file} have no candidate ({_first(missing)})")
+        problems.append(f"{of_all} in {reference_file} have no candidate ({few(sorted(missing))})")
     if unknown := candidates.keys() - references:
-        problems.append(f"{len(unknown)} of its ids are not in {reference_file} ({_first(unknown)})")
+        problems.append(f"{len(unknown)} of its ids are not in {reference_file} ({few(sorted(unknown))})")
     if alike := same_but_for_form(missing, unknown):
         problems.append(f"{len(alike)} are the same but for their Unicode form (NFC, NFD): write all ids in one")
     if problems:
@@ -72,7 +72,7 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
     notes = []
     if n < max(counts):
         more = [utt for utt, captions in candidates.items() if len(captions) > n]
-        which = f"{len(more)} of {len(counts)} utterances have more than {n} candidates ({_first(more)})"
+        which = f"{len(more)} of {len(counts)} utterances have more than {n} candidates ({few(sorted(more))})"
         notes.append(f"{which}: the first {n} of each utterance are scored")
     normalize = normalizer(form)
     pairs = Pairs(
@@ -80,7 +80,7 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
         candidates=[{utt: spoken(candidates[utt][at], normalize) for utt in sorted(references)} for at in range(n)],
     )
     if mute := [utt for utt, texts in pairs.references.items() if not says_something(texts[0])]:
-        what = f"{len(mute)} of {len(references)} utterances have references without any word ({_first(mute)})"
+        what = f"{len(mute)} of {len(references)} utterances have references without any word ({few(sorted(mute))})"
         notes.append(f"{what}: no caption can match them")
     differ, captions = mixed_forms(pairs.texts())
     if differ > SHARE * captions:
@@ -116,7 +116,7 @@ def read_truth(
         missing = [utt for utt in ids if utt not in labels]
         if missing:
             of_all = f"{len(missing)} of {len(ids)} utterances"
-            raise SecError(f"{path}: no label for {of_all} ({_first(missing)}); add them or remove the file")
+            raise SecError(f"{path}: no label for {of_all} ({few(sorted(missing))}); add them or remove the file")
         meaning = {
             label: [label] if label in categories else named(label, categories) for label in set(labels.values())
         }
@@ -167,7 +167,7 @@ def _not_finite(scored: list[Scores]) -> str | None:
     """Why values cannot be reported as numbers, or None."""
     bad = {utt for _, each in scored for utt, value in each.items() if value is not None and not math.isfinite(value)}
     if bad:
-        return f"is not a number for {len(bad)} utterances ({_first(bad)})"
+        return f"is not a number for {len(bad)} utterances ({few(sorted(bad))})"
     return None if all(math.isfinite(corpus) for corpus, _ in scored) else "is not a number"
 
 
@@ -188,8 +188,3 @@ def write_scores(output: str | Path, results: dict, tables: dict, pairs: Pairs, 
                 print(utt, at + 1, *cells, sep="\t", file=stream)
     write_json(output.parent / "score_meta.json", meta)
     write_json(output, results)
-
-
-def _first(ids, limit: int = 3) -> str:
-    ids = sorted(ids)
-    return ", ".join(ids[:limit]) + (", ..." if len(ids) > limit else "")

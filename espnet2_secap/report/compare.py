@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, few
 from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.registry import column_order
 from espnet2_secap.report.collect import Score, differing_references
@@ -133,7 +133,7 @@ def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparis
     pair = Utterances(first), Utterances(second)
     if pair[0].ids != pair[1].ids:
         other = sorted(set(pair[0].ids) ^ set(pair[1].ids))
-        shown = ", ".join(other[:3]) + (", ..." if len(other) > 3 else "")
+        shown = few(other)
         raise SecError(
             f"--compare: {' and '.join(names)} have different utterances of {first.dset}: {len(other)} are in only "
             f"one of them ({shown}); score both on the same utterances"

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+from espnet2_secap.errors import few
 from espnet2_secap.metric.registry import column_order
 from espnet2_secap.report.audio import Players, find_audio
 from espnet2_secap.report.collect import Score, is_sanity, read_examples
@@ -98,7 +99,7 @@ def _captions(scores: list[Score], players: Players) -> dict:
 def _about_audio(players: Players) -> str:
     outside = ""
     if players.outside:
-        named = ", ".join([utt for _, utt in players.outside][:5]) + (", ..." if len(players.outside) > 5 else "")
+        named = few([utt for _, utt in players.outside], 5)
         outside = (
             f" {len(players.outside)} recordings are not embedded because they are not in the folder of their wav.scp"
             f" ({named})."

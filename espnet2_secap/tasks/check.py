@@ -14,7 +14,7 @@ from pathlib import Path
 from espnet2_secap.data.io import scan_lines
 from espnet2_secap.data.labels import read_emotion_map
 from espnet2_secap.data.validate import Leniency, validate_data_dir
-from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.errors import SecError, few, shorten
 from espnet2_secap.metric.language import language
 from espnet2_secap.process import made
 from espnet2_secap.tasks.recipe import STAGES, Recipe
@@ -259,10 +259,9 @@ def _check_up_to_date(folder: str, stage: int, files: list[str], inputs: list[st
     again = f"run stage {stage} again (--stage {stage})"
     changed = made.changed(folder, inputs)
     if changed:
-        named = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
         found.problems.append(
-            f"{folder}: stage {stage} did not make it from {named} as it is now; {again}, or, to go on with it as it"
-            f" is, remove {folder}/{made.RECORD}"
+            f"{folder}: stage {stage} did not make it from {few(changed)} as it is now; {again}, or, to go on with it"
+            f" as it is, remove {folder}/{made.RECORD}"
         )
     elif changed is None and (later := made.newer(files, inputs)):
         found.notes.append(f"warning: {files[0]} is older than {later[0]}; if that has changed, {again}")
