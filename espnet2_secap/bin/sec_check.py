@@ -116,7 +116,7 @@ def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> Non
     from espnet2_secap.bin import sec_score
     from espnet2_secap.metric.abs_metric import MetricUnavailable
     from espnet2_secap.metric.java import find_java
-    from espnet2_secap.metric.registry import find_metric
+    from espnet2_secap.metric.registry import attribute_of, find_metric
     from espnet2_secap.report.goals import read_goals
     from espnet2_secap.report.quoted import quotable
 
@@ -127,8 +127,8 @@ def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> Non
         args = raising(sec_score.get_parser()).parse_args([*words, *recipe.arguments("score_args")])
         names, attributes = sec_score.choices(args)
         for name in names:
-            attribute = name.removesuffix("_recall").removesuffix("_hallucination")
-            if attribute != name and attribute not in attributes:
+            attribute = attribute_of(name)
+            if attribute and attribute not in attributes:
                 found.notes.append(f"stage 8: {name}: {args.words} has no attribute {attribute!r}, so it will be n/a")
             if name in sec_score.MODELS and not getattr(args, name):
                 found.notes.append(f'stage 8: {name} needs a model, --score_args "... --{name} MODEL", or will be n/a')

@@ -11,8 +11,8 @@ from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.language import language
 from espnet2_secap.metric.normalize import FORMS
-from espnet2_secap.metric.registry import DEFAULT, column_order, find_metric
-from espnet2_secap.metric.score import read_pairs, read_truth, score_metrics, write_scores
+from espnet2_secap.metric.registry import DEFAULT, WITH_GROUPS, WITH_TRAIN, attribute_of, column_order, find_metric
+from espnet2_secap.metric.score import read_pairs, read_train, read_truth, score_metrics, write_scores
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.metric.words import NO_WORDS, load_words
 from espnet2_secap.process.jobs import file_digest
@@ -58,8 +58,9 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="NAME",
         help=f"metrics to compute (default: {' '.join(DEFAULT)}; without METEOR, which is English, and recall where "
-        "--lang has none of it); <attribute>_recall and "
-        "<attribute>_hallucination for any attribute of the words file; spice, spider (these take minutes and need "
+        "--lang has none of it, and without groups of emotions that --words has not; with --train_captions also "
+        f"{' '.join(WITH_TRAIN)}); <attribute>_recall, <attribute>_hallucination and <attribute>_accuracy (unweighted, "
+        "of the first category named) for any attribute of the words file; spice, spider (these take minutes and need "
         "`make -C tools spice`); sim1, sim2, bertscore, distinct_1, distinct_2, different_captions",
     )
     parser.add_argument(
@@ -88,6 +89,12 @@ def get_parser() -> argparse.ArgumentParser:
         help="data directory with utt2emo, utt2rate, ...: the true labels of the audio. Attributes without such a file "
         "use the categories that the references name",
     )
+    parser.add_argument(
+        "--train_captions",
+        metavar="FILE",
+        help="captions of the training set, in any of these formats: for cider_unseen (CIDEr of the utterances none of "
+        "whose references occurs more than once in FILE) and copies (share of captions that equal one in FILE)",
+    )
     for name, what in MODELS.items():
         parser.add_argument(f"--{name}", metavar="MODEL", help=f"for the metric {name}: folder or hub name of {what}")
     parser.add_argument("--device", default="cpu", help="where these models run: cpu, cuda or cuda:N (default: cpu)")
@@ -103,12 +110,15 @@ def choices(args: argparse.Namespace) -> tuple[list[str], dict]:
     chosen = language(args.lang)
     args.segment = args.segment or chosen.segment
     args.words = args.words or chosen.words
+    known = None
     if args.metrics is None:
-        args.metrics = chosen.metrics(recall=args.words != NO_WORDS)
+        known = load_words(args.words)
+        args.metrics = chosen.metrics(recall=args.words != NO_WORDS) + (WITH_TRAIN if args.train_captions else [])
+        args.metrics = [name for name in args.metrics if name not in WITH_GROUPS or attribute_of(name) in known]
     names = column_order(args.metrics)
     for name in names:
         find_metric(name)
-    return names, load_words(args.words)
+    return names, load_words(args.words) if known is None else known
 
 
 @cli
@@ -118,9 +128,10 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     names, words = choices(args)
     pairs = read_pairs(args.ref, args.hyp, args.normalize)
+    train = read_train(args.train_captions, args.normalize) if args.train_captions else None
     truth, about_truth = read_truth(args.truth_dir, words, pairs.references) if args.truth_dir else ({}, {})
     notes = [pairs.note] if pairs.note else []
-    notes += [note for attribute, note in about_truth.items() if f"{attribute}_recall" in names]
+    notes += [note for name, note in about_truth.items() if any(one.startswith(f"{name}_") for one in names)]
     for note in notes:
         print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
     if Path(args.output).is_dir():
@@ -131,11 +142,13 @@ def main(argv: list[str] | None = None) -> None:
         segment = segmenter(args.segment, pairs.texts())
     except MetricUnavailable as err:
         raise SecError(f"--segment {args.segment}: {err}; choose another segmentation") from None
-    context = Context(segment, words, truth, models, device=args.device)
+    context = Context(segment, words, truth, models, device=args.device, train=train)
     results, tables = score_metrics(pairs, names, context)
     if not tables:
         reasons = dict.fromkeys(str(results[name]["reason"]) for name in names)
         raise SecError(f"{args.hyp}: none of {', '.join(names)} could be computed: {'; '.join(reasons)}")
+    made_from = {"ref": args.ref, "hyp": args.hyp}
+    made_from |= {"train_captions": args.train_captions} if args.train_captions else {}
     meta = {
         "command": shlex.join(["sec_score", *argv]),
         "lang": args.lang,
@@ -145,9 +158,9 @@ def main(argv: list[str] | None = None) -> None:
         "models": models,
         "device": args.device,
         "truth": {name: "label" if name in truth else "references" for name in words},
-        "ref": args.ref,
-        "hyp": args.hyp,
-        "made_from": {"ref": file_digest(args.ref), "hyp": file_digest(args.hyp)},
+        "truth_dir": args.truth_dir or "",
+        **made_from,
+        "made_from": {name: file_digest(path) for name, path in made_from.items()},
         "utterances": len(pairs.references),
         "candidates": len(pairs.candidates),
         "note": "; ".join(notes),

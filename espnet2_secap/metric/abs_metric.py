@@ -1,6 +1,6 @@
 """What a metric is: a name for files, a label for tables, and a function that scores one caption per utterance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ class Context:
         models: metric -> folder or hub name of the model that it needs (sim1, sim2, bertscore).
         shared: objects that several metrics use, such as SPICE's program, which SPIDEr needs too.
         device: of these models: cpu, cuda or cuda:N.
+        train: the training captions, in the Unicode form of the references; None if they are not given.
     """
 
     segment: Callable[[str], str]
@@ -37,6 +38,7 @@ class Context:
     models: dict[str, str] = field(default_factory=dict)
     shared: dict[str, object] = field(default_factory=dict)
     device: str = "cpu"
+    train: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ class Sums:
     Args:
         numbers: context, references, hypotheses -> id -> the numbers to be summed over the utterances.
         value: arrays with these sums in the last axis -> per cent, without that axis.
+        needs_words: whether `numbers` reads the context's words and truth.
     """
 
     numbers: Callable[[Context, References, Hypotheses], dict[str, list[float]]]
     value: Callable[["np.ndarray"], "np.ndarray"]
+    needs_words: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Metric:
         sums: needed for resampling if the corpus value is not the mean of the utterances' values.
         counts_distinct: whether it counts distinct items in the whole set. It cannot be resampled: a resampled set
             contains utterances several times.
+        neutral: whether neither a high nor a low value is the better one.
     """
 
     name: str
@@ -73,3 +78,4 @@ class Metric:
     lower_is_better: bool = False
     sums: Sums | None = None
     counts_distinct: bool = False
+    neutral: bool = False

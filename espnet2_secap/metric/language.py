@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.metric.registry import DEFAULT
+from espnet2_secap.metric.registry import DEFAULT, attribute_of
 from espnet2_secap.metric.words import NO_WORDS, word_languages
 from espnet2_secap.text.prompts import prompt_languages
 
@@ -41,8 +41,8 @@ class Language:
     prompts: str
 
     def metrics(self, recall: bool) -> list[str]:
-        """What is computed by default, with or without the rows of recall."""
-        names = [name for name in DEFAULT if recall or not name.endswith("_recall")]
+        """What is computed by default, with or without what the words files give (recall, accuracy)."""
+        names = [name for name in DEFAULT if recall or attribute_of(name) is None]
         return [name for name in names if self.code in KEEP_METEOR or name not in ENGLISH_METRICS]
 
     def notes(self, words: bool = True, prompts: bool = True) -> list[str]:

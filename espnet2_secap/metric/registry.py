@@ -4,25 +4,42 @@ To add a metric, write a module with a list METRICS of `Metric` (abs_metric.py) 
 transformers) belong in `make` or in the function that it returns.
 """
 
+from functools import cache
+
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric import bertscore, diversity, meteor, ngram, similarity, spice
+from espnet2_secap.metric import bertscore, diversity, meteor, ngram, similarity, spice, stock
 from espnet2_secap.metric.abs_metric import Metric
+from espnet2_secap.metric.accuracy import accuracy, accuracy_sums
 from espnet2_secap.metric.recall import hallucination, recall
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for module in (ngram, meteor, spice, similarity, bertscore, diversity)
+    for module in (ngram, meteor, spice, similarity, bertscore, diversity, stock)
     for metric in module.METRICS
 }
 # The order of the columns. For each attribute of the words file there are
-# <attribute>_recall and <attribute>_hallucination.
-ORDER = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice", "spider"]
-ORDER += ["sim1", "sim2", "bertscore", "emotion_recall", "rate_recall", "volume_recall"]
+# <attribute>_recall, <attribute>_hallucination and <attribute>_accuracy.
+ORDER = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "cider_unseen", "copies"]
+ORDER += ["spice", "spider", "sim1", "sim2", "bertscore"]
+ORDER += ["emotion_recall", "emotion_quadrant_accuracy", "emotion_ser6_recall", "rate_recall", "volume_recall"]
+WITH_TRAIN = ["cider_unseen", "copies"]  # computed by default where the training captions are given
+WITH_GROUPS = ["emotion_quadrant_accuracy", "emotion_ser6_recall"]  # ... where the words file has these groups
 # The others take minutes and a parser, or need a model: they run only on request.
-DEFAULT = [name for name in ORDER if name not in ("spice", "spider", "sim1", "sim2", "bertscore")]
-BY_ATTRIBUTE = {"recall": (recall, False), "hallucination": (hallucination, True)}  # True: lower is better
+DEFAULT = [name for name in ORDER if name not in ("spice", "spider", "sim1", "sim2", "bertscore", *WITH_TRAIN)]
+_BY_ATTRIBUTE = {
+    "recall": lambda attribute: {"make": recall(attribute)},
+    "hallucination": lambda attribute: {"make": hallucination(attribute), "lower_is_better": True},
+    "accuracy": lambda attribute: {"make": accuracy(attribute), "sums": accuracy_sums(attribute)},
+}
 
 
+def attribute_of(name: str) -> str | None:
+    """The attribute that a metric is about (`emotion` of `emotion_recall`), or None."""
+    attribute, _, kind = name.rpartition("_")
+    return attribute if attribute and kind in _BY_ATTRIBUTE and name not in METRICS else None
+
+
+@cache
 def find_metric(name: str) -> Metric:
     """The metric of this name.
 
@@ -31,11 +48,10 @@ def find_metric(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    for kind, (make, lower_is_better) in BY_ATTRIBUTE.items():
-        attribute = name.removesuffix(f"_{kind}")
-        if attribute not in ("", name):
-            return Metric(name, f"{attribute} {kind}", make(attribute), lower_is_better)
-    known = ", ".join([*METRICS, *(f"<attribute>_{kind}" for kind in BY_ATTRIBUTE)])
+    if attribute := attribute_of(name):
+        kind = name.rpartition("_")[2]
+        return Metric(name, f"{attribute} {kind}".replace("_", " "), **_BY_ATTRIBUTE[kind](attribute))
+    known = ", ".join([*METRICS, *(f"<attribute>_{kind}" for kind in _BY_ATTRIBUTE)])
     raise SecError(f"--metrics: no metric {name!r}; choose from: {known}")
 
 

@@ -12,7 +12,7 @@ from espnet2_secap.metric.abs_metric import Context, MetricUnavailable, Scores
 from espnet2_secap.metric.caption_file import read_caption_file
 from espnet2_secap.metric.normalize import SHARE, compared, mixed_forms, normalizer, says_something, spoken
 from espnet2_secap.metric.registry import find_metric
-from espnet2_secap.metric.words import Categories, named
+from espnet2_secap.metric.words import Categories
 from espnet2_secap.progress import progress
 
 TRUTH_FILES = {"emotion": "utt2emo"}  # the other attributes: utt2<attribute>
@@ -89,13 +89,24 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
     return replace(pairs, note="; ".join(notes))
 
 
+def read_train(file: str | Path, form: str = "nfc") -> list[str]:
+    """All training captions of a file, in the form in which captions are scored.
+
+    Raises:
+        SecError: a bad line.
+    """
+    normalize = normalizer(form)
+    return [normalize(text) for texts in read_caption_file(file, system=False).values() for text in texts]
+
+
 def read_truth(
     folder: str | Path, words: dict[str, Categories], ids: dict[str, object]
 ) -> tuple[dict[str, dict[str, list[str]]], dict[str, str]]:
     """Read the true categories of each attribute for which `folder` has a file (utt2emo, utt2rate, ...).
 
     A label is a category of the words file or a word that names one. The truth of an utterance with any other label
-    (such as "other") is not known.
+    (such as "other") is not known. An attribute that joins categories of another one (emotion_quadrant) has the other's
+    label, if it has no file of its own.
 
     Returns:
         attribute -> id -> categories; attribute -> a note, if there are such other labels.
@@ -109,7 +120,9 @@ def read_truth(
         )
     truth, notes = {}, {}
     for attribute, categories in words.items():
-        path = Path(folder) / TRUTH_FILES.get(attribute, f"utt2{attribute}")
+        path = Path(folder) / _truth_file(attribute)
+        joins = not path.is_file() and bool(categories.parent)
+        path = Path(folder) / _truth_file(categories.parent) if joins else path
         if not path.is_file():
             continue
         labels = read_kaldi(path)
@@ -117,16 +130,18 @@ def read_truth(
         if missing:
             of_all = f"{len(missing)} of {len(ids)} utterances"
             raise SecError(f"{path}: no label for {of_all} ({few(sorted(missing))}); add them or remove the file")
-        meaning = {
-            label: [label] if label in categories else named(label, categories) for label in set(labels.values())
-        }
+        meaning = {label: categories.of_label(label) for label in set(labels.values())}
         truth[attribute] = {utt: meaning[labels[utt]] for utt in ids}
         unknown = [utt for utt in ids if not truth[attribute][utt]]
-        if unknown:
+        if unknown and not joins:  # of the joined ones the parent's note says it, and a category may be in no group
             which = ", ".join(sorted({labels[utt] for utt in unknown}))
             of_all = f"{len(unknown)} of {len(ids)} labels name no category of the words file ({which})"
-            notes[attribute] = f"{path.name}: {of_all}; excluded from {attribute}_recall"
+            notes[attribute] = f"{path.name}: {of_all}; excluded from the metrics of {attribute}"
     return truth, notes
+
+
+def _truth_file(attribute: str) -> str:
+    return TRUTH_FILES.get(attribute, f"utt2{attribute}")
 
 
 def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dict, dict]:

@@ -5,6 +5,9 @@ recipe that needs others has its own conf/words.json. To extend a file, add a wo
 contains a word without its meaning to the attribute's "_not" list, and a new category or attribute as a new key. A
 word belongs to one category; only blends of two (惊喜, bittersweet) are listed in both.
 
+"_groups": {"emotion": {"quadrant": {"positive_active": ["happy", ...], ...}}} joins categories to coarser ones: it adds
+the attribute emotion_quadrant, whose categories have the words of all that they join. A category may be in no group.
+
 Three rules keep the lists short:
 - "{degree}" inside a word stands for each entry of "_lists": {"degree": ["", "很", ...]};
 - a word directly after an entry of "_negations" does not count (没有愤怒), unless the negated phrase is itself in a
@@ -16,7 +19,7 @@ Three rules keep the lists short:
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet2_secap.data.text_file import read_json
@@ -34,10 +37,21 @@ class Categories(dict):
         words: category -> words that name it.
         hidden: phrases that name no category although they may contain a word of one.
         negations: strings directly before a word that cancel it.
+        parent: the attribute whose categories these join, or "".
+        joined: category of `parent` -> the one of these that it belongs to, or None.
     """
 
-    def __init__(self, words: dict[str, Iterable[str]], hidden: Iterable[str] = (), negations: Iterable[str] = ()):
+    def __init__(
+        self,
+        words: dict[str, Iterable[str]],
+        hidden: Iterable[str] = (),
+        negations: Iterable[str] = (),
+        parent: str = "",
+        joined: dict[str, str | None] | None = None,
+    ):
         super().__init__({category: list(items) for category, items in words.items()})
+        self.parent = parent
+        self.joined = joined or {}
         self.negations = tuple(unicodedata.normalize("NFKC", negation).casefold() for negation in negations)
         self.table: dict[str, list[str]] = {_plain(phrase): [] for phrase in hidden}
         for category, items in self.items():
@@ -49,6 +63,14 @@ class Categories(dict):
         for word in self.table:
             lengths.setdefault(word[0], set()).add(len(word))
         self.lengths = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
+
+    def of_label(self, label: str) -> list[str]:
+        """The categories that a label means: a category, a category of the parent, or words that name some."""
+        if label in self:
+            return [label]
+        if label in self.joined:
+            return [category for category in [self.joined[label]] if category]
+        return named(label, self)
 
     def longest(self, text: str, start: int) -> str | None:
         """The longest word or hidden phrase at `start` of a plain text (lower case, single spaces)."""
@@ -122,7 +144,7 @@ def _read(content, path: Path) -> dict[str, Categories]:
     for what, words in [("_negations", negations), *lists.items()]:
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise SecError(f"{path}: {what}: must be a list of strings; {hint}")
-    attributes = {}
+    attributes, hidden = {}, {}
     for attribute, categories in content.items():
         if attribute.startswith("_"):
             continue
@@ -133,11 +155,57 @@ def _read(content, path: Path) -> dict[str, Categories]:
             if not isinstance(items, list) or not all(isinstance(word, str) and word.strip() for word in items):
                 raise SecError(f"{path}: {attribute}: {category}: must be a list of non-empty strings; {hint}")
             words[category] = [word for item in items for word in _expand(item, lists, path)]
-        hidden = words.pop("_not", [])
-        attributes[attribute] = Categories(words, hidden, negations)
+        hidden[attribute] = words.pop("_not", [])
+        attributes[attribute] = Categories(words, hidden[attribute], negations)
     if not attributes:
         raise SecError(f"{path}: names no attribute; {hint}")
-    return attributes
+    return attributes | {
+        name: _joined_categories(attributes[attribute], attribute, groups, hidden[attribute], negations)
+        for name, attribute, groups in _groups(content.get("_groups", {}), attributes, path)
+    }
+
+
+def _groups(content, attributes: dict[str, Categories], path: Path) -> Iterator[tuple[str, str, dict[str, list[str]]]]:
+    """The checked "_groups": name of the new attribute, attribute, group -> its categories."""
+    form = 'must be an object such as {"emotion": {"quadrant": {"positive_active": ["happy", "excited"]}}}'
+    if not isinstance(content, dict) or not all(isinstance(kinds, dict) for kinds in content.values()):
+        raise SecError(f"{path}: _groups: {form}")
+    for attribute, kinds in content.items():
+        if attribute not in attributes:
+            known = ", ".join(attributes)
+            raise SecError(f"{path}: _groups: the file has no attribute {attribute!r}; choose from: {known}")
+        for kind, groups in kinds.items():
+            where = f"{path}: _groups: {attribute}: {kind}"
+            if not isinstance(groups, dict) or not groups:
+                raise SecError(f"{where}: {form}")
+            if f"{attribute}_{kind}" in attributes:
+                raise SecError(f"{where}: the file has an attribute {attribute}_{kind} already; rename one of them")
+            seen: dict[str, str] = {}
+            for group, categories in groups.items():
+                if not isinstance(categories, list) or not categories:
+                    raise SecError(f"{where}: {group}: must be a list of categories of {attribute}")
+                for category in categories:
+                    if not isinstance(category, str) or category not in attributes[attribute]:
+                        known = ", ".join(attributes[attribute])
+                        raise SecError(
+                            f"{where}: {group}: {category!r} is not a category of {attribute}; choose from: {known}"
+                        )
+                    if category in seen:
+                        twice = group if seen[category] == group else f"{seen[category]} and {group}"
+                        raise SecError(f"{where}: {category!r} is listed twice ({twice}); keep one")
+                    seen[category] = group
+            yield f"{attribute}_{kind}", attribute, groups
+
+
+def _joined_categories(
+    fine: Categories, attribute: str, groups: dict[str, list[str]], hidden: list[str], negations: list[str]
+) -> Categories:
+    """One category per group, with the words of all its categories."""
+    joined = dict.fromkeys(fine) | {category: group for group, found in groups.items() for category in found}
+    words = {group: list(dict.fromkeys(w for one in found for w in fine[one])) for group, found in groups.items()}
+    # A word of no group still hides the words within it (the angry 不高兴 is not 高兴)
+    others = [word for category, group in joined.items() if group is None for word in fine[category]]
+    return Categories(words, [*hidden, *others], negations, attribute, joined)
 
 
 def _expand(word: str, lists: dict[str, list[str]], path: Path) -> list[str]:

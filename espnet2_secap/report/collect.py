@@ -11,6 +11,7 @@ from espnet2_secap.process.jobs import file_digest
 
 BASELINES = ("random_caption", "frequent_caption")
 SHUFFLED = "_shuffled_audio"
+MADE_FROM = ("ref", "hyp", "train_captions")  # files in score_meta.json whose digests are compared
 # Types in score_meta.json
 META = {
     "command": str,
@@ -19,6 +20,9 @@ META = {
     "note": str,
     "ref": str,
     "hyp": str,
+    "words": str,
+    "truth_dir": str,
+    "train_captions": str,
     "models": dict,
     "made_from": dict,
 }
@@ -80,7 +84,7 @@ def without_stale(scores: list[Score]) -> tuple[list[Score], list[str]]:
     kept, left_out = [], []
     for score in scores:
         recorded = score.meta.get("made_from", {})
-        files = {name: Path(score.meta[name]) for name in ("ref", "hyp") if name in recorded and name in score.meta}
+        files = {name: Path(score.meta[name]) for name in MADE_FROM if name in recorded and name in score.meta}
         if "hyp" in files:
             beside = score.folder / files["hyp"].name
             files["hyp"] = beside if beside.is_file() else files["hyp"]

@@ -8,7 +8,7 @@ from espnet2_secap.errors import SecError, few
 from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.registry import column_order
 from espnet2_secap.report.collect import Score, differing_references
-from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Utterances, bootstrap, interval, p_value
+from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Resampled, Utterances, interval, p_value
 from espnet2_secap.report.table import Cell, Table, one_line
 from espnet2_secap.report.tables import label
 
@@ -16,10 +16,10 @@ SAME_SETTINGS = ("segment", "normalize", "words", "truth")  # settings of sec_sc
 EARLIER = {"normalize": "nfc"}  # what scores of earlier versions, which do not say it, are compared as
 HOW = (
     f"Paired bootstrap over the utterances (Koehn, EMNLP 2004), {RESAMPLES} resamples, seed {SEED}; an utterance's "
-    "candidates are resampled together, and values are means over the candidates. BLEU is recomputed on each "
-    "resample from its n-gram counts; the other metrics are means of the utterances' values (CIDEr with the document "
-    "frequencies of the whole set). 95%: percentile interval of the difference. p: two-sided, twice the share of "
-    "resamples in which the difference is zero or changes sign."
+    "candidates are resampled together, and values are means over the candidates. BLEU and unweighted accuracy are "
+    "recomputed on each resample from their counts; the other metrics are means of the utterances' values (CIDEr with "
+    "the document frequencies of the whole set). 95%: percentile interval of the difference. p: two-sided, twice the "
+    "share of resamples in which the difference is zero or changes sign."
 )
 
 
@@ -96,7 +96,11 @@ class Comparison:
 
 
 def compare(
-    scores: list[Score], systems: tuple[str, str], dsets: list[str] | None = None, metrics: list[str] | None = None
+    scores: list[Score],
+    systems: tuple[str, str],
+    dsets: list[str] | None = None,
+    metrics: list[str] | None = None,
+    resampled: Resampled | None = None,
 ) -> list[Comparison]:
     """Compare two systems on sets (all that both have) by metrics (all that both have).
 
@@ -118,10 +122,16 @@ def compare(
         raise SecError(
             f"--compare: {' and '.join(systems)} have no set in common; decode and score both on the same set"
         )
-    return [_compare(first[dset], second[dset], metrics) for dset in dsets or common]
+    known = resampled or Resampled()
+    return [_compare(first[dset], second[dset], metrics, known) for dset in dsets or common]
 
 
-def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparison:
+def check_comparable(first: Score, second: Score, resampled: Resampled) -> tuple[Utterances, Utterances]:
+    """The utterances of two systems on one set.
+
+    Raises:
+        SecError: they differ in settings, utterances or references.
+    """
     names = (first.system, second.system)
     for key in SAME_SETTINGS:
         own = [score.meta.get(key, EARLIER.get(key)) for score in (first, second)]
@@ -130,7 +140,7 @@ def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparis
                 f"--compare: on {first.dset} {' and '.join(names)} were scored with different {key} "
                 f"({own[0]}, {own[1]}); score both with the same options of sec_score"
             )
-    pair = Utterances(first), Utterances(second)
+    pair = resampled.of(first), resampled.of(second)
     if pair[0].ids != pair[1].ids:
         other = sorted(set(pair[0].ids) ^ set(pair[1].ids))
         shown = few(other)
@@ -144,6 +154,12 @@ def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparis
             f" ({first.meta['ref']}, {second.meta['ref']}): their ids are equal, their utterances are not; compare"
             " systems of one set"
         )
+    return pair
+
+
+def _compare(first: Score, second: Score, metrics: list[str] | None, resampled: Resampled) -> Comparison:
+    names = (first.system, second.system)
+    pair = check_comparable(first, second, resampled)
     notes, parts = [], {}
     for name in column_order(metrics or first.metrics.keys() & second.metrics.keys()):
         try:
@@ -154,12 +170,11 @@ def _compare(first: Score, second: Score, metrics: list[str] | None) -> Comparis
             notes.append(f"{label(name)} is omitted: it {err}")
     if not parts:
         raise SecError(f"--compare: {' and '.join(names)} have no metric in common on {first.dset} to compare")
-    sampled = bootstrap([part for both in parts.values() for part in both]).reshape(len(parts), 2, -1)
     differences = []
-    for (name, both), values in zip(parts.items(), sampled, strict=True):
+    for name, both in parts.items():
         # rounding errors, which depend on the order of summation, are not a difference
         a, b = (part.observed() for part in both)
-        drawn = np.round(values[0] - values[1], 9)
+        drawn = np.round(pair[0].sampled[name] - pair[1].sampled[name], 9)
         differences.append(Difference(name, a, b, round(a - b, 9), *interval(drawn), p_value(drawn)))
         notes += _about_mean(name, (a, b), (first, second), both)
     return Comparison(names, first.dset, first.meta.get("segment", "not known"), len(pair[0].ids), differences, notes)

@@ -11,7 +11,6 @@ from espnet2_secap.errors import few
 from espnet2_secap.metric.registry import column_order
 from espnet2_secap.report.audio import Players, find_audio
 from espnet2_secap.report.collect import Score, is_sanity, read_examples
-from espnet2_secap.report.resample import intervals
 from espnet2_secap.report.tables import label, score_table
 from espnet2_secap.report.write import Report, commands, legend, title
 
@@ -58,7 +57,7 @@ def _data(scores: list[Score], report: Report, players: Players) -> dict:
     """The data that the script shows for a set: values of its systems, and their captions."""
     systems = []
     for score in scores:
-        spans = intervals(score)
+        spans = report.resampled.intervals(score)
         values = {
             name: [value["mean"], *spans.get(name, ())]
             for name, value in score.metrics.items()

@@ -7,6 +7,8 @@ Systems with equally many utterances get the same resamples, so that differences
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +17,9 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.normalize import FORMS, compared, normalizer, spoken
 from espnet2_secap.metric.registry import find_metric
+from espnet2_secap.metric.score import read_truth
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
+from espnet2_secap.metric.words import load_words
 from espnet2_secap.report.collect import Score, read_examples
 
 RESAMPLES = 10_000
@@ -49,7 +53,7 @@ class Addends:
 
 
 class Utterances:
-    """A system's values per utterance: sorted `ids`, and `values`: metric -> (candidates, utterances), NaN for none.
+    """A system's values per utterance: `ids`, and `values`: metric -> (candidates, utterances), NaN for none.
 
     Raises:
         SecError: scores.tsv is missing or was not written by sec_score.
@@ -72,14 +76,53 @@ class Utterances:
         if metric.counts_distinct:
             raise MetricUnavailable("counts distinct items, but a resampled set contains utterances several times")
         if metric.sums:
-            return Addends(self._count(metric.sums.numbers), metric.sums.value, mean=False)
+            counted = self._count(metric.sums.numbers, metric.sums.needs_words)
+            return Addends(counted, metric.sums.value, mean=False)
         values = self.values[name]
         known = np.isfinite(values)
         if not known.any(axis=1).all():
             raise MetricUnavailable("has no values per utterance")
         return Addends(np.stack([np.where(known, values, 0.0), known], -1), lambda sums: sums[..., 0] / sums[..., 1])
 
-    def _count(self, numbers: Callable) -> np.ndarray:
+    @cached_property
+    def sampled(self) -> dict[str, np.ndarray]:
+        """metric -> its values (RESAMPLES,), for the metrics that can be resampled.
+
+        Systems with equally many utterances have the same resamples, so that differences of these values are paired.
+        """
+        parts = {}
+        for name, value in self.score.metrics.items():
+            if value["mean"] is not None:
+                try:
+                    parts[name] = self.addends(name)
+                except (MetricUnavailable, SecError):
+                    continue
+        return dict(zip(parts, bootstrap(list(parts.values())), strict=True)) if parts else {}
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95% intervals of the system's values.
+
+        If the mean over the utterances approximates the corpus value (METEOR), the interval is shifted to the latter.
+        """
+        means = {name: self.score.metrics[name]["mean"] for name in self.sampled}
+        return {
+            name: interval(values + means[name] - self.addends(name).observed())
+            for name, values in self.sampled.items()
+        }
+
+    @cached_property
+    def _words(self) -> tuple[dict, dict]:
+        """The words and the truth with which sec_score scored."""
+        meta = self.score.meta
+        try:
+            words = load_words(meta["words"])
+            labelled = [name for name, source in meta.get("truth", {}).items() if source == "label" and name in words]
+            found = read_truth(meta["truth_dir"], words, dict.fromkeys(self.ids))[0] if labelled else {}
+            return words, {name: found[name] for name in labelled}
+        except (KeyError, SecError):
+            raise MetricUnavailable("is counted from captions, but their words or labels no longer exist") from None
+
+    def _count(self, numbers: Callable, needs_words: bool) -> np.ndarray:
         """`numbers` of the captions, which BLEU-1 to 4 share."""
         if numbers not in self._counted:
             examples = read_examples(self.score)
@@ -97,11 +140,12 @@ class Utterances:
             captions = {utt: [spoken(text, normalize) for text in texts] for utt, texts in examples[1].items()}
             examples = references, captions
             segment = segmenter(name, (text for part in examples for texts in part.values() for text in texts))
+            context = Context(segment, *(self._words if needs_words else ()))
             rows = []
             for at in range(next(iter(self.values.values())).shape[0]):
                 if any(len(captions[utt]) <= at for utt in self.ids):
                     raise MetricUnavailable("is counted from captions, but the scored captions no longer exist")
-                counts = numbers(Context(segment), references, {utt: captions[utt][at] for utt in self.ids})
+                counts = numbers(context, references, {utt: captions[utt][at] for utt in self.ids})
                 rows.append([counts[utt] for utt in self.ids])
             self._counted[numbers] = np.array(rows, dtype=float)
         return self._counted[numbers]
@@ -134,28 +178,28 @@ def p_value(differences: np.ndarray) -> float:
     return min(1.0, 2 * (1 + int(rarer)) / (1 + len(differences)))
 
 
-def intervals(score: Score) -> dict[str, tuple[float, float]]:
-    """95% intervals of a system's values, for the metrics that can be resampled.
+class Resampled:
+    """The utterances of the scores of one report, each read and resampled once."""
 
-    If the mean over the utterances approximates the corpus value (METEOR), the interval is shifted to the latter.
-    """
-    try:
-        utterances = Utterances(score)
-    except SecError:
-        return {}
-    parts = {}
-    for name, value in score.metrics.items():
-        if value["mean"] is not None:
-            try:
-                parts[name] = utterances.addends(name)
-            except (MetricUnavailable, SecError):
-                continue
-    if not parts:
-        return {}
-    found = {}
-    for (name, part), values in zip(parts.items(), bootstrap(list(parts.values()), 1000), strict=True):
-        found[name] = interval(values + score.metrics[name]["mean"] - part.observed())
-    return found
+    def __init__(self):
+        self._known: dict[Path, Utterances] = {}
+
+    def of(self, score: Score) -> Utterances:
+        """The score's utterances.
+
+        Raises:
+            SecError: scores.tsv is missing or was not written by sec_score.
+        """
+        if score.folder not in self._known:
+            self._known[score.folder] = Utterances(score)
+        return self._known[score.folder]
+
+    def intervals(self, score: Score) -> dict[str, tuple[float, float]]:
+        """95% intervals of a system's values; none if they are not known by utterance."""
+        try:
+            return self.of(score).intervals()
+        except SecError:
+            return {}
 
 
 def _read_scores(score: Score) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from espnet2_secap.report.collect import Score
 from espnet2_secap.report.quoted import Quoted
+from espnet2_secap.report.resample import Resampled
 from espnet2_secap.report.table import Cell, Table, latex, one_line
 from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation
 
@@ -22,6 +23,7 @@ class Report:
         picture: path of the training curves relative to the report, if there are any.
         examples: number of utterances shown per set.
         quoted: published results, shown below ours.
+        resampled: the values of the scores by utterance.
     """
 
     scores: list[Score]
@@ -31,6 +33,7 @@ class Report:
     picture: str | None = None
     examples: int = 10
     quoted: Quoted | None = None
+    resampled: Resampled = field(default_factory=Resampled)
 
     def sets(self) -> dict[str, list[Score]]:
         """set -> its scores."""

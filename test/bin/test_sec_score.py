@@ -132,3 +132,32 @@ def test_the_unicode_form_is_an_option_and_named_in_the_tables(files):
     text = (files / "exp" / "RESULTS.md").read_text(encoding="utf-8")
     assert "char, captions in NFKC (nfkc); char (plain)" in text or "char (plain)" in text and "in NFKC (nfkc)" in text
     assert "1 of 3 captions differ under NFKC" in text
+
+
+def test_training_captions_add_two_metrics(files):
+    (files / "train").write_text('x ["语速较快，悲伤", "开心"]\ny ["语速较快，悲伤"]\n', encoding="utf-8")
+    done = run(files, "--train_captions", "train", path=files)
+    assert done.returncode == 0, done.stderr
+    score = json.loads((files / "out" / "score.json").read_text())
+    assert score["copies"]["values"] == [50, 0]  # 开心 of the first candidates
+    rows = [line.split("\t") for line in (files / "out" / "scores.tsv").read_text().splitlines()]
+    whole, unseen = rows[0].index("cider"), rows[0].index("cider_unseen")
+    assert [row[unseen] for row in rows[1:]] == [rows[1][whole], rows[2][whole], "", ""]  # b's reference is a stock one
+    meta = json.loads((files / "out" / "score_meta.json").read_text())
+    assert meta["train_captions"] == "train" and set(meta["made_from"]) == {"ref", "hyp", "train_captions"}
+
+
+def test_training_captions_are_asked_for(files):
+    done = run(files, "--metrics", "copies", "bleu_1")
+    assert done.returncode == 0 and "n/a: needs the training captions (--train_captions)" in done.stdout
+    done = run(files, "--train_captions", "gone")
+    assert done.returncode == 1 and "gone" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_coarse_emotions_are_scored_where_the_words_file_has_them(files):
+    (files / "words.json").write_text('{"emotion": {"happy": ["开心"]}}', encoding="utf-8")
+    for words, there in (("zh", True), ("words.json", False)):
+        done = run(files, "--words", words, path=files)
+        assert done.returncode == 0, done.stderr
+        score = json.loads((files / "out" / "score.json").read_text())
+        assert ("emotion_quadrant_accuracy" in score) is ("emotion_ser6_recall" in score) is there

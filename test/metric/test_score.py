@@ -8,6 +8,7 @@ from espnet2_secap.metric.abs_metric import Context
 from espnet2_secap.metric.score import (
     Pairs,
     read_pairs,
+    read_train,
     read_truth,
     score_metrics,
     write_scores,
@@ -115,6 +116,8 @@ def test_truth_is_what_the_data_directory_knows(tmp_path):
     assert notes == {} and truth == {
         "emotion": {"a": ["happy"], "b": ["sad"]},
         "rate": {"a": ["fast"], "b": ["slow"]},
+        "emotion_quadrant": {"a": ["positive_active"], "b": ["negative_calm"]},
+        "emotion_ser6": {"a": ["happy"], "b": ["sad"]},
     }
     with pytest.raises(SecError, match="utt2rate: no label for 1 of 2 utterances .c."):
         read_truth(tmp_path, words, {"a": 0, "c": 0})
@@ -122,7 +125,20 @@ def test_truth_is_what_the_data_directory_knows(tmp_path):
     truth, notes = read_truth(tmp_path, words, {"a": 0, "b": 0})
     assert truth["rate"] == {"a": ["fast"], "b": []}
     assert notes == {
-        "rate": "utt2rate: 1 of 2 labels name no category of the words file (other); excluded from rate_recall"
+        "rate": "utt2rate: 1 of 2 labels name no category of the words file (other); excluded from the metrics of rate"
     }
+    (tmp_path / "utt2emo").write_text("a puzzled\nb other\n")
+    truth, notes = read_truth(tmp_path, words, {"a": 0, "b": 0})
+    assert truth["emotion_quadrant"] == {"a": ["negative_active"], "b": []} and not any(truth["emotion_ser6"].values())
+    assert set(notes) == {"rate", "emotion"}  # puzzled is in none of the six, and that is no mistake
+    (tmp_path / "utt2emotion_quadrant").write_text("a positive_calm\nb negative_calm\n")
+    truth, _ = read_truth(tmp_path, words, {"a": 0, "b": 0})
+    assert truth["emotion_quadrant"] == {"a": ["positive_calm"], "b": ["negative_calm"]}
     with pytest.raises(SecError, match="no such folder"):
         read_truth(tmp_path / "nowhere", words, {})
+
+
+def test_training_captions_have_the_form_of_the_references(tmp_path):
+    (tmp_path / "train").write_text('a ["很高兴，", "caf\u0065\u0301"]\nb ["很高兴,"]\n', encoding="utf-8")
+    assert read_train(tmp_path / "train") == ["很高兴，", "caf\u00e9", "很高兴,"]
+    assert read_train(tmp_path / "train", "nfkc") == ["很高兴,", "caf\u00e9", "很高兴,"]

@@ -191,3 +191,78 @@ def test_words_are_found_in_any_width_and_unicode_form():
     for text, found in [("ｇｌａｄ", ["up"]), ("cafe\u0301", ["up"]), ("sad", ["down"]), ("clich\u00e9", ["down"]),
                         ("not glad", []), ("ｎｏｔ　ｇｌａｄ", [])]:  # fmt: skip
         assert named(text, words) == found, text
+
+
+GROUPS = {
+    "_groups": {"mood": {"sign": {"good": ["up", "odd"], "bad": ["down"]}, "two": {"any": ["up"]}}},
+    "_negations": ["not "],
+    "mood": {"up": ["glad"], "down": ["sad", "not amused"], "odd": ["amused", "sadly glad"], "_not": ["glad tidings"]},
+}
+
+
+def words_of(tmp_path, content):
+    (tmp_path / "words.json").write_text(json.dumps(content))
+    return load_words(tmp_path / "words.json")
+
+
+def test_groups_join_categories(tmp_path):
+    words = words_of(tmp_path, GROUPS)
+    assert list(words) == ["mood", "mood_sign", "mood_two"]
+    assert words["mood_sign"] == {"good": ["glad", "amused", "sadly glad"], "bad": ["sad", "not amused"]}
+    for text, found in [("glad", ["good"]), ("sad, amused", ["bad", "good"]), ("not glad", []), ("glad tidings", []),
+                        ("not amused", ["bad"]), ("sadly glad, glad", ["good"])]:  # fmt: skip
+        assert named(text, words["mood_sign"]) == found, text
+    # of the categories in no group the words still hide what they contain: "sadly glad" is not glad
+    for text, found in [("glad", ["any"]), ("sadly glad", []), ("amused", []), ("not glad", [])]:
+        assert named(text, words["mood_two"]) == found, text
+
+
+def test_labels_of_categories_and_of_groups(tmp_path):
+    words = words_of(tmp_path, GROUPS)
+    for label, sign, two in [("up", ["good"], ["any"]), ("odd", ["good"], []), ("bad", ["bad"], []), ("glad", ["good"],
+                             ["any"]), ("other", [], [])]:  # fmt: skip
+        assert words["mood_sign"].of_label(label) == sign and words["mood_two"].of_label(label) == two
+
+
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        ([], "_groups: must be an object such as"),
+        ({"mood": []}, "_groups: must be an object such as"),
+        ({"weather": {}}, "_groups: the file has no attribute 'weather'; choose from: mood"),
+        ({"mood": {"sign": []}}, "mood: sign: must be an object such as"),
+        ({"mood": {"sign": {}}}, "mood: sign: must be an object such as"),
+        ({"mood": {"sign": {"good": "up"}}}, "mood: sign: good: must be a list of categories of mood"),
+        ({"mood": {"sign": {"good": []}}}, "mood: sign: good: must be a list of categories of mood"),
+        ({"mood": {"sign": {"good": ["upp"]}}}, "good: 'upp' is not a category of mood; choose from: up, down, odd"),
+        ({"mood": {"sign": {"good": [["up"]]}}}, "is not a category of mood"),
+        ({"mood": {"sign": {"good": ["up"], "bad": ["up"]}}}, r"sign: 'up' is listed twice \(good and bad\); keep one"),
+        ({"mood": {"sign": {"good": ["up", "up"]}}}, r"sign: 'up' is listed twice \(good\); keep one"),
+    ],
+)
+def test_bad_groups_are_one_line(tmp_path, groups, message):
+    with pytest.raises(SecError, match=message) as caught:
+        words_of(tmp_path, GROUPS | {"_groups": groups})
+    assert str(tmp_path / "words.json") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_group_that_has_the_name_of_an_attribute(tmp_path):
+    with pytest.raises(SecError, match="the file has an attribute mood_sign already; rename one of them"):
+        words_of(tmp_path, GROUPS | {"mood_sign": {"good": ["fine"]}})
+
+
+@pytest.mark.parametrize("language", ["zh", "en", "ja"])
+def test_every_emotion_is_in_one_quadrant(language):
+    words = load_words(language)
+    assert set(words["emotion_quadrant"].joined) == set(words["emotion"])
+    assert set(words["emotion_quadrant"].joined.values()) == set(words["emotion_quadrant"])
+    assert list(words["emotion_ser6"]) == ["happy", "angry", "sad", "afraid", "surprised", "neutral"]
+
+
+def test_quadrants_of_captions(zh, en):
+    for caption, quadrants in [("语气里满是高兴", ["positive_active"]), ("听得出他很不高兴", ["negative_active"]),
+                               ("先悲后怒", ["negative_calm", "negative_active"]),
+                               ("情绪平静", ["positive_calm"])]:  # fmt: skip
+        assert named(caption, zh["emotion_quadrant"]) == quadrants
+    assert named("not angry but calm and tender", en["emotion_quadrant"]) == ["positive_calm"]
+    assert named("困惑，平静", zh["emotion_ser6"]) == ["neutral"]  # puzzled is in no group

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import MetricUnavailable
-from espnet2_secap.report.resample import Addends, Utterances, bootstrap, interval, intervals, p_value
+from espnet2_secap.report.resample import Addends, Resampled, Utterances, bootstrap, interval, p_value
 
 
 def means(values):
@@ -113,12 +115,12 @@ def test_bleu_needs_the_captions_that_were_scored(scored, content):
 
 def test_intervals_lie_around_the_value(scored):
     score = scored("x", CAPTIONS, REFERENCES, ["bleu_1", "rouge_l", "distinct_1", "emotion_recall", "pitch_recall"])
-    found = intervals(score)
+    found = Resampled().intervals(score)
     assert list(found) == ["bleu_1", "rouge_l", "emotion_recall"]
     for name, (low, high) in found.items():
         assert low < score.metrics[name]["mean"] < high <= 100, name
     (score.folder / "scores.tsv").unlink()
-    assert intervals(score) == {}
+    assert Resampled().intervals(score) == {}
 
 
 @pytest.mark.parametrize(
@@ -143,3 +145,28 @@ def test_bleu_is_counted_on_the_text_that_was_scored(scored):
     wide.meta["normalize"] = "nfkc"
     # 11 of 11 characters, 14 in the references
     assert Utterances(wide).addends("bleu_1").observed() == pytest.approx(100 * np.exp(1 - 14 / 11))
+
+
+EMOTIONS = {"a": ["愤怒"], "b": ["生气"], "c": ["悲伤"], "d": ["声音有点远"]}
+NAMED = {"a": ["生气", "高兴"], "b": ["平静", "愤怒"], "c": ["难过", "悲伤"], "d": ["高兴", "高兴"]}
+
+
+def test_unweighted_accuracy_is_counted_anew(scored):
+    """First candidates: angry 1 of 2, sad 1 of 1; on a resample a, a, d, d: angry 2 of 2, nothing else."""
+    score = scored("x", NAMED, EMOTIONS, ["emotion_accuracy", "emotion_quadrant_accuracy"])
+    part = Utterances(score).addends("emotion_accuracy")
+    assert part.observed() == score.metrics["emotion_accuracy"]["mean"] == 75 and not part.mean
+    assert part.of(np.array([[2, 0, 0, 2], [1, 2, 1, 0]])).tolist() == [(100 + 0) / 2, ((1 / 3 + 1) + (2 / 3 + 1)) * 25]
+    assert set(Utterances(score).sampled) == {"emotion_accuracy", "emotion_quadrant_accuracy"}
+
+
+def test_unweighted_accuracy_needs_the_words_and_labels_that_were_scored(scored, tmp_path):
+    score = scored("x", NAMED, EMOTIONS, ["emotion_accuracy"])
+    truth = {"truth": {"emotion": "label"}, "truth_dir": str(tmp_path)}
+    (tmp_path / "utt2emo").write_text("a sad\nb angry\nc sad\nd sad\n")
+    part = Utterances(replace(score, meta=score.meta | truth)).addends("emotion_accuracy")
+    assert part.observed() == pytest.approx(((1 / 3 + 0) + (1 / 3 + 1)) * 25)
+    (tmp_path / "utt2emo").unlink()
+    for meta in (truth, {"words": str(tmp_path / "gone.json")}):
+        with pytest.raises(MetricUnavailable, match="words or labels no longer exist"):
+            Utterances(replace(score, meta=score.meta | meta)).addends("emotion_accuracy")

@@ -216,6 +216,7 @@ if runs 8 "${skip_eval}"; then
             job "${train_cmd}" "${system}/logs/score.log" \
                 sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --lang "${lang}" \
                 --output "${system}/score.json" --truth_dir "${dumpdir}/raw/${dset}" \
+                --train_captions "${dumpdir}/raw/${train_set}/captions" \
                 ${segment:+--segment "${segment}"} ${words:+--words "${words}"} "${parts[@]}"
         done
     done
