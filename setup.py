@@ -49,6 +49,7 @@ setup(
         "kaldiio>=2.18",
         "humanfriendly>=10",
         "pycocoevalcap>=1.2",
+        "pyworld>=0.3.4",
         "soundfile>=0.12",
         "soxr>=0.3",
         "scikit-learn>=1.3",

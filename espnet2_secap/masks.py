@@ -20,6 +20,28 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (values * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
+def means_of_frames(values: torch.Tensor, lengths: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means over each `count` frames of (B, T, D), the last one over those that are left: (B, ceil(T / count), D).
+
+    Args:
+        values: padded frames.
+        lengths: real frames, (B,); what is beyond them does not count.
+        count: frames that become one.
+
+    Returns:
+        the means, zero beyond their lengths; their lengths (B,).
+    """
+    if count == 1:
+        return values, lengths
+    mask = lengths_to_mask(lengths, values.size(1))[..., None]  # (B, T, 1)
+    over = -values.size(1) % count
+    groups, real = (
+        torch.nn.functional.pad(one, (0, 0, 0, over)).unflatten(1, (-1, count)).sum(2)
+        for one in (values * mask, mask.to(values.dtype))
+    )
+    return groups / real.clamp(min=1), (lengths + count - 1).div(count, rounding_mode="floor")
+
+
 def to_the_left(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Values (B, L, D) and mask (B, L) with what is real on the right, in its order, and all padding on the left of it.
 

@@ -1,6 +1,6 @@
 import torch
 
-from espnet2_secap.masks import lengths_to_mask, masked_mean, positions, to_the_left
+from espnet2_secap.masks import lengths_to_mask, masked_mean, means_of_frames, positions, to_the_left
 
 
 def test_lengths_to_mask():
@@ -26,3 +26,12 @@ def test_padding_goes_to_the_left_and_no_column_is_padding_alone():
     values = torch.tensor([[1, 0, 2, 0, 3, 0], [0, 0, 4, 5, 0, 0]])[..., None]
     moved, mask = to_the_left(values, values[..., 0] > 0)
     assert moved[..., 0].tolist() == [[1, 2, 3], [0, 4, 5]] and mask.tolist() == [[True] * 3, [False, True, True]]
+
+
+def test_means_of_frames():
+    values = torch.arange(12.0).view(2, 6, 1)
+    means, lengths = means_of_frames(values, torch.tensor([6, 3]), 4)
+    assert lengths.tolist() == [2, 1]
+    assert means.flatten(1).tolist() == [[1.5, 4.5], [7.0, 0.0]]  # 0..3, 4 and 5; 6..8, what is beyond does not count
+    same, lengths = means_of_frames(values, torch.tensor([6, 3]), 1)
+    assert same is values and lengths.tolist() == [6, 3]

@@ -24,6 +24,7 @@ OPTIONAL = {
     "jieba": "all but sec_score --segment jieba",
     "sentence-transformers": "all but the metric SIM2",
     "espeakng-loader": "all but mini_emospeech, which synthesizes its speech with it (make demo)",
+    "pyworld": "all but the encoder acoustic",
     "tensorboard": "all, with --use_tensorboard false in training",
     "pytest": "all but make test",
     "pytest-xdist": "all but make test",

@@ -124,8 +124,8 @@ def main() -> None:
     if left_out:
         print(
             f"wheels: left out: {' '.join(left_out)}: compiled from source, which needs Python {args.python_version}"
-            " here (BUILD_PYTHON=/path/to/python) and a compiler; captioning, training and decoding work without"
-            " pyworld"
+            " here (BUILD_PYTHON=/path/to/python) and a compiler; without pyworld all works but the encoder"
+            " acoustic"
         )
     print(
         f"wheels: on the node: python3 -m pip install --no-index --no-deps --target SITE {args.dest.name}/*.whl"

@@ -40,6 +40,7 @@ KINDS = {
 }
 PARTS = (  # kind, name in configurations, module:class
     ("encoder", "s3prl", "espnet2_secap.encoder.s3prl:S3PRLEncoder"),
+    ("encoder", "acoustic", "espnet2_secap.encoder.acoustic:AcousticEncoder"),
     ("encoder", "stored", "espnet2_secap.encoder.stored:StoredEncoder"),
     ("normalize", "global_mvn", "espnet2.layers.global_mvn:GlobalMVN"),
     ("normalize", "utterance_mvn", "espnet2.layers.utterance_mvn:UtteranceMVN"),

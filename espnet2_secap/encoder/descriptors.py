@@ -1,0 +1,96 @@
+"""What the encoders of acoustic descriptors share: values per frame, values per utterance, and both side by side."""
+
+from abc import abstractmethod
+from typing import Annotated
+
+import numpy as np
+import torch
+
+from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.errors import SecError
+from espnet2_secap.masks import lengths_to_mask, means_of_frames
+from espnet2_secap.values import Range
+
+FS = 16000  # Hz
+HOP = 160  # samples from one frame of descriptors to the next: 10 ms
+FrameShift = Annotated[int, Range(least=HOP, most=60 * FS)]
+
+
+class DescriptorEncoder(AbsEncoder):
+    """Encoder without trained weights that computes each utterance by itself, on the CPU.
+
+    Of n samples there are ceil(floor(n / 160) / (frame_shift / 160)) frames. Values per frame are means over the frames
+    of 10 ms within a frame of the output, the last one over those that are left; values per utterance are repeated at
+    every frame, after the values per frame.
+
+    Args:
+        frames: whether the output has the values per frame.
+        utterance: whether it has the values per utterance.
+        frame_shift: samples from one frame of the output to the next, a multiple of 160.
+
+    Raises:
+        SecError: a frame shift that is no multiple of 160.
+    """
+
+    sampling_rate = FS
+    padding_safe = True
+
+    def __init__(self, frames: bool, utterance: bool, frame_shift: int):
+        super().__init__()
+        if frame_shift % HOP:
+            raise SecError(
+                f"encoder_conf: frame_shift {frame_shift}: must be a multiple of {HOP} samples (10 ms); give"
+                f" {max(1, round(frame_shift / HOP)) * HOP}"
+            )
+        self.frames, self.utterance, self.frame_shift = frames, utterance, frame_shift
+
+    @abstractmethod
+    def frame_names(self) -> list[str]:
+        """Names of the values per frame."""
+
+    @abstractmethod
+    def utterance_names(self) -> list[str]:
+        """Names of the values per utterance."""
+
+    @abstractmethod
+    def describe(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of a waveform (samples,) float32 in -1..1, the values (samples // 160, frame names) and (utterance names,).
+
+        What is not part of the output may be left empty.
+        """
+
+    def names(self) -> list[str]:
+        """Names of the output's columns."""
+        return self.frame_names() * self.frames + self.utterance_names() * self.utterance
+
+    def output_size(self) -> int:
+        """D."""
+        return len(self.names())
+
+    def forward(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waveforms (B, samples) at 16 kHz, lengths (B,) in samples -> (B, T, output_size()) float32, frames (B,)."""
+        if speech.dim() != 2:
+            raise SecError(f"encoder: expects waveforms (B, samples), got {tuple(speech.shape)}; give --feats_type raw")
+        samples = speech_lengths.tolist()
+        if min(samples) < self.min_samples:
+            raise SecError(
+                f"encoder: an utterance has {min(samples)} samples, its descriptors need {self.min_samples}; "
+                "leave out such short ones with --min_wav_duration"
+            )
+        waves = speech.detach().float().cpu().numpy()
+        found = [self.describe(wave[:n]) for wave, n in zip(waves, samples, strict=True)]
+        lengths = torch.tensor([n // HOP for n in samples])
+        parts = []
+        if self.frames:
+            rows = [torch.from_numpy(frames) for frames, _ in found]
+            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (B, T of 10 ms, D of frames)
+            feats, lengths = means_of_frames(padded, lengths, self.frame_shift // HOP)
+            parts.append(feats)
+        else:
+            lengths = -(-lengths // (self.frame_shift // HOP))
+        if self.utterance:
+            vectors = torch.from_numpy(np.stack([vector for _, vector in found]))  # (B, D of utterances)
+            parts.append(vectors[:, None].expand(-1, int(lengths.max()), -1))
+        feats = torch.cat(parts, dim=2).float()
+        feats = feats * lengths_to_mask(lengths, feats.size(1))[..., None]
+        return feats.to(speech.device), lengths.to(speech.device)
