@@ -27,7 +27,9 @@ class AbsSECModel(AbsESPnetModel):
     Attributes:
         parts: kinds of parts that it is built from (tasks/parts.py), in the order in which they are built.
         texts: data name -> the part whose tokenizer turns it into ids.
-        measures: statistics of a batch, by which the best epoch can be told; any name is taken if there are none.
+        measures: statistics of a batch, by which the best epoch can be told; any name is taken if there are none. `x_*`
+            stands for all names that begin like this.
+        measured_with: measure -> the key of model_conf without which it is not measured.
         makes: roles of the segments that the decoder reads; with any, the model is given a template.
 
     Args:
@@ -40,6 +42,7 @@ class AbsSECModel(AbsESPnetModel):
     texts: ClassVar[Mapping[str, str]] = {}
     makes: ClassVar[tuple[str, ...]] = ()
     measures: ClassVar[tuple[str, ...]] = ()
+    measured_with: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,

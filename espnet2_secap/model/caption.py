@@ -1,6 +1,6 @@
 """Second stage: captioning by teacher forcing (SECap, Eq. 7)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
@@ -11,10 +11,14 @@ from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.errors import SecError
+from espnet2_secap.masks import masked_mean
 from espnet2_secap.model.abs_model import AbsSECModel, Need
+from espnet2_secap.model.attributes import AttributeHead, Counts
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.model.condition import ids_segment, make_segments
 from espnet2_secap.text.template import Segment, Template
+from espnet2_secap.values import Amount, Place
 
 
 class CaptionModel(AbsSECModel):
@@ -24,13 +28,27 @@ class CaptionModel(AbsSECModel):
         encoder, bridge, decoder: the built parts.
         template: the order of what the decoder reads.
         freeze_bridge: train the projection only (SECap, Table 4, last row).
+        attributes_weight: weight of a second task's loss: to tell from the mean Q-Embedding which emotion, rate, ...
+            the captions name (model/attributes.py); 0: no such task.
+        attributes_words: words file that says so, or a language of the package; read in training only.
+        attributes_only: the attributes of the words file that are predicted; all if empty.
+        attributes_balanced: weight categories inversely to how often training captions name them.
+        attributes_prompt: the decoder reads, behind the queries, one vector for each attribute: the expectation of its
+            categories' embeddings under the prediction.
+        listening: measure in validation how much the speech helps, `shuffled_loss` and `listening`; see `forward`.
+        attributes: of the second task, filled in by the task: attribute -> category -> count in training.
         normalize, specaug: see AbsSECModel.
     """
 
     parts = ("encoder", "decoder", "bridge")
     texts = {"instruction": "decoder", "caption": "decoder"}
     makes = ("queries", "instruction")
-    measures = ("loss", "ppl", "reference_loss")
+    measures = (
+        "loss", "ppl", "reference_loss", "shuffled_loss", "listening", "attributes_loss", "accuracy", "accuracy_*"
+    )  # fmt: skip
+    measured_with = {"shuffled_loss": "listening", "listening": "listening"} | dict.fromkeys(
+        ("attributes_loss", "accuracy", "accuracy_*"), "attributes_weight"
+    )
 
     def __init__(
         self,
@@ -39,6 +57,13 @@ class CaptionModel(AbsSECModel):
         decoder: AbsDecoder,
         template: Template,
         freeze_bridge: bool = False,
+        attributes_weight: Amount = 0.0,
+        attributes_words: Place = "zh",
+        attributes_only: list[str] = (),
+        attributes_balanced: bool = False,
+        attributes_prompt: bool = False,
+        listening: bool = False,
+        attributes: Counts | None = None,
         normalize: AbsNormalize | None = None,
         specaug: AbsSpecAug | None = None,
     ):
@@ -47,6 +72,17 @@ class CaptionModel(AbsSECModel):
         self.decoder = decoder
         self.template = template
         self.freeze_bridge = freeze_bridge
+        self.listening = listening
+        self.attributes_weight = attributes_weight
+        self.attributes_prompt = attributes_prompt
+        self.attributes: AttributeHead | None = None
+        if attributes_weight:
+            if not attributes:
+                raise SecError("model_conf: attributes_weight needs training captions, whose words are the classes")
+            width = decoder.embedding_size() if attributes_prompt else None
+            self.attributes = AttributeHead(attributes, bridge.output_size(), attributes_balanced, width)
+        elif attributes_prompt or attributes_balanced:
+            raise SecError("model_conf: attributes_prompt and attributes_balanced need attributes_weight above 0")
         if freeze_bridge:
             bridge.requires_grad_(False)
         leave_out_frozen(self)
@@ -67,22 +103,13 @@ class CaptionModel(AbsSECModel):
         """In validation, `reference_loss` is the loss of this model on the same batch."""
         self.reference = [reference.requires_grad_(False).eval()]
 
-    def embed_speech(self, speech: torch.Tensor, speech_lengths: torch.Tensor):
-        """Speech as the encoder takes it -> L-Embedding (B, N, H) and mask (B, N)."""
-        vectors, mask = self.q_embedding(speech, speech_lengths)
-        return self.projection(vectors), mask
-
     def segments(self, speech: torch.Tensor, speech_lengths: torch.Tensor, **batch) -> list[Segment]:
         """What the decoder reads before the caption; `batch` has `instruction` (B, P) and its lengths."""
-        vectors = {"queries": self.embed_speech(speech, speech_lengths)}
-        return self.template.arrange(make_segments(self.makes, batch, vectors))
+        return self._segments(self.q_embedding(speech, speech_lengths), batch)
 
-    def caption_loss(self, caption: torch.Tensor, caption_lengths: torch.Tensor, **batch):
+    def caption_loss(self, speech: torch.Tensor, speech_lengths: torch.Tensor, **batch):
         """Mean loss per token in nats, and the number of tokens; arguments as in `forward`."""
-        target = ids_segment(caption, caption_lengths)
-        tokens, segments = target.mask.sum(), self.segments(**batch)
-        self.decoder.check_length([*segments, target])
-        return -self.decoder.log_probs(segments, target).sum() / tokens, tokens
+        return self._caption_loss(self.q_embedding(speech, speech_lengths), batch)
 
     def forward(self, **batch):
         """Cross entropy of every caption token and the end token.
@@ -91,17 +118,50 @@ class CaptionModel(AbsSECModel):
             speech: (B, samples) or (B, T, D), with speech_lengths (B,).
             instruction: (B, P) token ids, with instruction_lengths (B,).
             caption: (B, L) token ids with the end token, with caption_lengths (B,).
+            attributes: (B, C) targets of the second task, where there is one.
 
         Returns:
-            Mean loss per token in nats, statistics, and the number of tokens as weight: averages over batches and
-            processes are then means over tokens, whatever the batching.
+            Mean loss per token in nats, with the second task's; statistics, and the number of tokens as weight:
+            averages over batches and processes are then means over tokens, whatever the batching. `loss` is that of
+            the captions alone. In validation, `shuffled_loss` is the loss with the speech of the next utterance of the
+            batch, and `listening` what it is more than the loss of the same captions with their own; NaN in a batch of
+            one.
         """
-        loss, tokens = self.caption_loss(**batch)
+        embedding = self.q_embedding(batch["speech"], batch["speech_lengths"])
+        loss, tokens = self._caption_loss(embedding, batch)
         stats = {"loss": loss.detach(), "ppl": loss.detach().exp()}
         for reference in self.reference if not self.training else ():
             with torch.no_grad():
                 stats["reference_loss"] = reference.to(loss.device).caption_loss(**batch)[0]
+        if self.listening and not self.training:
+            shuffled = torch.full_like(stats["loss"], torch.nan)
+            if len(batch["caption"]) > 1:
+                with torch.no_grad():
+                    shuffled = self._caption_loss([part.roll(1, 0) for part in embedding], batch)[0]
+            stats |= {"shuffled_loss": shuffled, "listening": shuffled - stats["loss"]}
+        if self.attributes is not None:
+            attributes_loss, more = self.attributes.loss(self._attributes(embedding), batch["attributes"])
+            loss = loss + self.attributes_weight * attributes_loss
+            stats |= more
         return force_gatherable((loss, stats, tokens.to(loss.dtype)), loss.device)
+
+    def _attributes(self, embedding: Sequence[torch.Tensor]) -> torch.Tensor:
+        return self.attributes(masked_mean(*embedding))
+
+    def _segments(self, embedding: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]) -> list[Segment]:
+        """Of Q-Embedding (B, N, H) with mask (B, N): its projection, the L-Embedding, among what else is read."""
+        vectors, mask = self.projection(embedding[0]), embedding[1]
+        if self.attributes_prompt:
+            more = self.attributes.prompt(self._attributes(embedding)).to(vectors.dtype)
+            vectors, mask = torch.cat([vectors, more], dim=1), torch.cat([mask, mask.new_ones(more.shape[:2])], dim=1)
+        return self.template.arrange(make_segments(self.makes, batch, {"queries": (vectors, mask)}))
+
+    def _caption_loss(self, embedding: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]):
+        """Mean loss per token in nats, and the number of tokens, given Q-Embedding (B, N, H) and mask (B, N)."""
+        target = ids_segment(batch["caption"], batch["caption_lengths"])
+        tokens, segments = target.mask.sum(), self._segments(embedding, batch)
+        self.decoder.check_length([*segments, target])
+        return -self.decoder.log_probs(segments, target).sum() / tokens, tokens
 
     @torch.no_grad()
     def generate(self, options: DecodingOptions, **batch):

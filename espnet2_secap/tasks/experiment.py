@@ -8,12 +8,14 @@ from pathlib import Path
 
 from espnet2_secap.data.io import atomic_write, read_yaml
 from espnet2_secap.errors import SecError
+from espnet2_secap.metric.words import word_languages
 from espnet2_secap.text.prompts import prompt_languages
 from espnet2_secap.values import checked
 
 FORMAT = 2  # of config.yaml; 1 was that of version 0.1.0
 KEY = "sec_format"
-PATHS = ("path", "init", "stats_file", "prompts", "reference_model")  # keys whose values may be files or folders
+# Keys whose values may be files or folders.
+PATHS = ("path", "init", "stats_file", "prompts", "reference_model", "attributes_words")
 MODEL_FILES = tuple(
     ".safetensors .bin .pt .pth .ckpt .npz .json .model .vocab .txt .tiktoken .jinja .py .yaml .yml".split()
 )
@@ -21,7 +23,9 @@ LEFT_BY_TRAINING = frozenset(
     "training_args.bin trainer_state.json optimizer.pt optimizer.bin scheduler.pt scheduler.bin scaler.pt"
     " all_results.json train_results.json eval_results.json requirements.txt license.txt".split()
 )
-KEPT = {"stats_file": "feats_stats.npz", "prompts": "prompts.txt"}  # small files, copied into the experiment
+# Small files, copied into the experiment.
+KEPT = {"stats_file": "feats_stats.npz", "prompts": "prompts.txt", "attributes_words": "words.json"}
+OWN = {"prompts": prompt_languages, "attributes_words": word_languages}  # names of files of the package
 
 
 def portable(conf: dict, folder: Path) -> dict:
@@ -80,7 +84,7 @@ def _changed(conf: dict, change) -> dict:
             output[key] = _changed(value, change)
         else:
             named = key in PATHS and isinstance(value, str) and value  # a file or folder, or a name of something
-            own = key == "prompts" and value in prompt_languages()  # also where a folder is called zh
+            own = value in OWN.get(key, list)()  # also where a folder is called zh
             output[key] = change(key, value) if named and not own else value
     return output
 

@@ -37,7 +37,8 @@ FREE = frozenset(
     " distributed".split()
 )
 FREE_PREFIXES = ("dist_", "wandb_")
-FILLED = ("emotions", "front_end", "template_conf", "encoder_conf.input_size", KEY)  # by the task, in config.yaml
+# By the task, in config.yaml.
+FILLED = ("emotions", "attributes", "front_end", "template_conf", "encoder_conf.input_size", KEY)
 DATA = (
     "train_data_path_and_name_and_type",
     "valid_data_path_and_name_and_type",

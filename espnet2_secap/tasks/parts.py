@@ -35,7 +35,7 @@ KINDS = {
     "model": Kind(
         "espnet2_secap.model.abs_model:AbsSECModel",
         "caption",
-        given=("encoder", "normalize", "specaug", "bridge", "decoder", "text_encoder", "template"),
+        given=("encoder", "normalize", "specaug", "bridge", "decoder", "text_encoder", "template", "attributes"),
     ),
 }
 PARTS = (  # kind, name in configurations, module:class

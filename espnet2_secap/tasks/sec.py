@@ -25,6 +25,7 @@ from espnet2_secap.safe_load import tensors_only
 from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.tasks import made_from
+from espnet2_secap.tasks.attributes import DEFAULT_WORDS, attribute_targets, count_attributes
 from espnet2_secap.tasks.experiment import portable, read_config
 from espnet2_secap.tasks.front_end import check_start, describe, set_input_size
 from espnet2_secap.tasks.lengths import check_lengths
@@ -75,6 +76,7 @@ class SECTask(AbsTask):
             help="--iterator_type task: num_categories (N) and per_category (K) of a batch",
         )
         group.add_argument("--emotions", nargs="*", default=None, help="Filled in from the training set's utt2emo")
+        group.add_argument("--attributes", action=NestedDictAction, default={}, help="Filled in: counts of categories")
         group.add_argument("--front_end", action=NestedDictAction, default={}, help="Filled in: how speech is encoded")
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
@@ -143,7 +145,7 @@ class SECTask(AbsTask):
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool):
         """Pads speech with 0.0 and token ids with -1; lengths tell what is real."""
-        return CommonCollateFn(float_pad_value=0.0, int_pad_value=-1, not_sequence=["emotion"])
+        return CommonCollateFn(float_pad_value=0.0, int_pad_value=-1, not_sequence=["emotion", "attributes"])
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool):
@@ -161,7 +163,10 @@ class SECTask(AbsTask):
         if "end" in args.template_conf:  # known once the model is built
             plain, end = encode["caption"], args.template_conf["end"]
             encode["caption"] = lambda text: [*plain(text), end]
-        return SECPreprocessor(train, encode, instructions, args.emotions, seed=args.seed)
+        attributes = None
+        if args.attributes:
+            attributes = attribute_targets(args.attributes, args.model_conf.get("attributes_words", DEFAULT_WORDS))
+        return SECPreprocessor(train, encode, instructions, args.emotions, args.seed, attributes)
 
     @classmethod
     def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None):
@@ -204,7 +209,7 @@ class SECTask(AbsTask):
             )
             args.template_conf, parts["template"] = template.conf(), template
             check_lengths(args, decoder, parts["bridge"], template)
-        model = CHOICES["model"].build(args.model, args.model_conf, **parts)
+        model = CHOICES["model"].build(args.model, args.model_conf, attributes=args.attributes, **parts)
         for source in () if resumed else args.init_model:
             check_start(source, args.front_end)
             loaded = init_model(model, source)
@@ -243,6 +248,10 @@ class SECTask(AbsTask):
                 )
             if split == "train" and "emotion" in paths and "emotion" in needs:
                 args.emotions = sorted(set(read_kaldi(paths["emotion"]).values()))
+            if split == "train" and "caption" in paths and args.model_conf.get("attributes_weight"):
+                words = args.model_conf.get("attributes_words", DEFAULT_WORDS)
+                only = args.model_conf.get("attributes_only", ())
+                args.attributes = count_attributes(paths["caption"], words, only)
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model) -> list:

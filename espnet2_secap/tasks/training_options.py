@@ -9,6 +9,7 @@ import argparse
 import ast
 import copy
 from collections.abc import Callable, Collection, Mapping
+from fnmatch import fnmatchcase
 from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Literal
@@ -334,7 +335,8 @@ def check_distributed(args: argparse.Namespace) -> None:
 
 def _check_criteria(args: argparse.Namespace) -> None:
     """See that what the best epochs, early stopping and the scheduler are judged by is measured."""
-    measured = vars(CHOICES["model"].get_class(args.model)).get("measures")  # its own: a subclass may have more
+    model = CHOICES["model"].get_class(args.model)
+    measured = vars(model).get("measures")  # its own: a subclass may have more
     criteria = {
         "best_model_criterion": args.best_model_criterion,
         "early_stopping_criterion": [args.early_stopping_criterion],
@@ -342,7 +344,11 @@ def _check_criteria(args: argparse.Namespace) -> None:
     }
     for option, triples in criteria.items():
         for phase, name, *_ in triples:
-            if measured and name not in measured and (phase, name, *_) not in UNUSED:
+            known = next((one for one in measured or () if fnmatchcase(name, one)), None)
+            if measured and known is None and (phase, name, *_) not in UNUSED:
                 raise SecError(
                     f"--{option} {phase} {name}: there is no such value; it must be one of {', '.join(measured)}"
                 )
+            switch = model.measured_with.get(known)
+            if switch and not args.model_conf.get(switch):
+                raise SecError(f"--{option} {phase} {name}: is measured only with model_conf {switch}; set it")

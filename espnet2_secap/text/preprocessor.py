@@ -19,7 +19,7 @@ class SECPreprocessor(AbsPreprocessor):
 
     In: `speech` as read, `caption` (JSON list of captions), `text` (transcription), `emotion` (category).
     Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `instruction`, where there are any;
-    `emotion` as a number.
+    `emotion` as a number; `attributes` (C,), what all captions of the utterance name, where there is a function for it.
 
     Raises:
         SecError: when called: captions that are no JSON list, an unknown category, speech that is not finite.
@@ -32,6 +32,7 @@ class SECPreprocessor(AbsPreprocessor):
         instructions: token ids of the instructions to draw from.
         emotions: the categories in order of their numbers; if none, `emotion` is ignored.
         seed: of the draws.
+        attributes: captions of an utterance -> target (C,) of the second task.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class SECPreprocessor(AbsPreprocessor):
         instructions: Sequence[list[int]] = (),
         emotions: list[str] | None = None,
         seed: int = 0,
+        attributes: Callable[[Sequence[str]], np.ndarray] | None = None,
     ):
         super().__init__(train)
         self.seed = seed
+        self.attributes = attributes
         self.epoch = 0
         self.encode = encode
         self.instructions = [np.array(one, dtype=np.int64) for one in instructions]
@@ -67,6 +70,8 @@ class SECPreprocessor(AbsPreprocessor):
             if name in data:
                 text = draw(self._captions(uid, data[name])) if name == "caption" else data[name]
                 output[name] = np.array(encode(text), dtype=np.int64)
+        if self.attributes is not None and "caption" in data:
+            output["attributes"] = self.attributes(self._captions(uid, data["caption"]))
         if "emotion" in data and self.numbers:
             if data["emotion"] not in self.numbers:
                 raise SecError(

@@ -5,6 +5,7 @@ from tiny_models import build
 
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.decoder.options import DecodingOptions
+from espnet2_secap.errors import SecError
 from espnet2_secap.model.condition import ids_segment
 from espnet2_secap.text.template import Template
 
@@ -164,3 +165,58 @@ def test_generation_is_the_decoders_with_the_templates_ends(tiny_llama):
     found = model.generate(options, **inputs)
     assert found == model.decoder.generate(model.segments(**inputs), options, model.template.ends)
     assert not {token for some in found[0] for token in some[0]} & set(range(2, 200))
+
+
+COUNTS = {"emotion": {"angry": 1.0, "sad": 3.0}, "rate": {"fast": 2.0, "slow": 2.0}}
+TARGETS = torch.tensor([[0.0, 1.0, 0.5, 0.5], [1.0, 0.0, 0.0, 0.0]])
+
+
+def test_listening_is_what_the_next_utterances_speech_costs(tiny_llama):
+    model = build(tiny_llama, model={"listening": True})
+    inputs = batch([(9, 5, 7), (4, 8, 3), (6, 2, 5)])
+    _, stats, _ = model(**inputs)
+    others = {**inputs, **{name: inputs[name].roll(1, 0) for name in ("speech", "speech_lengths")}}
+    shuffled = build(tiny_llama)(**others)[0].item()
+    assert stats["shuffled_loss"].item() == pytest.approx(shuffled, rel=1e-5) != stats["loss"].item()
+    assert stats["listening"].item() == pytest.approx(shuffled - stats["loss"].item(), abs=1e-5)
+    assert stats["loss"] == build(tiny_llama)(**inputs)[1]["loss"]
+    assert not {"listening", "shuffled_loss"} & set(model.train()(**inputs)[1])
+    alone = model.eval()(**batch([(9, 5, 7)]))[1]
+    assert alone["listening"].isnan() and alone["shuffled_loss"].isnan() and alone["loss"].isfinite()
+
+
+def test_the_second_task_is_added_and_reported(tiny_llama):
+    model = build(tiny_llama, model={"attributes_weight": 0.5, "attributes": COUNTS})
+    inputs = batch([(9, 5, 7), (4, 8, 3)])
+    loss, stats, _ = model(**inputs, attributes=TARGETS)
+    plain = build(tiny_llama)(**inputs)[0].item()
+    assert stats["loss"].item() == plain
+    embedding = model.q_embedding(inputs["speech"], inputs["speech_lengths"])[0].mean(1)
+    second = model.attributes.loss(model.attributes(embedding), TARGETS)[0].item()
+    assert loss.item() == pytest.approx(plain + 0.5 * second, rel=1e-5)
+    assert stats["attributes_loss"].item() == pytest.approx(second, rel=1e-5)
+    assert {"accuracy", "accuracy_emotion", "accuracy_rate"} <= set(stats)
+    model.train()(**inputs, attributes=TARGETS)[0].backward()
+    assert model.attributes.linear.weight.grad.any() and model.bridge.queries.grad.any()
+
+
+def test_the_decoder_reads_the_prediction_behind_the_queries(tiny_llama):
+    options = {"attributes_weight": 0.5, "attributes_prompt": True, "attributes": COUNTS}
+    model, inputs = build(tiny_llama, model=options), batch([(9, 5, 7), (4, 8, 3)])
+    segments = model.segments(**inputs)
+    plain = build(tiny_llama).segments(**inputs)
+    place = next(i for i, one in enumerate(plain) if not one.is_ids)
+    vectors, mask = segments[place].content, segments[place].mask
+    assert torch.equal(vectors[:, :4], plain[place].content) and vectors.shape == (2, 6, 32) and mask.all()
+    logits = model.attributes(model.q_embedding(inputs["speech"], inputs["speech_lengths"])[0].mean(1))
+    torch.testing.assert_close(vectors[:, 4:], model.attributes.prompt(logits))
+    inputs = {key: value for key, value in inputs.items() if not key.startswith("caption")}
+    assert model.generate(DecodingOptions(max_length=4), **inputs)[0]
+
+
+@pytest.mark.parametrize("name", ["attributes_prompt", "attributes_balanced"])
+def test_options_of_the_second_task_without_it_are_refused(tiny_llama, name):
+    with pytest.raises(SecError, match="need attributes_weight above 0"):
+        build(tiny_llama, model={name: True})
+    with pytest.raises(SecError, match="needs training captions"):
+        build(tiny_llama, model={"attributes_weight": 1.0})

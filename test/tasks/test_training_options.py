@@ -69,6 +69,7 @@ def test_options_of_one_parser_do_not_reach_the_next():
     assert SECTask.get_parser().parse_args([]).optim_conf == {}
 
 
+CAPTIONING = {"model": "caption", "decoder_conf": {"path": "no/such-folder"}}
 BAD = [
     ({"max_epoch": 0}, "max_epoch 0: must be at least 1"),
     ({"max_epoch": "5"}, "max_epoch '5': must be an integer, at least 1"),
@@ -88,6 +89,14 @@ BAD = [
     (
         {"best_model_criterion": [["valid", "los", "min"]]},
         "best_model_criterion valid los: there is no such value; .* loss",
+    ),
+    (
+        {**CAPTIONING, "best_model_criterion": [["valid", "listening", "max"]]},
+        "best_model_criterion valid listening: is measured only with model_conf listening; set it",
+    ),
+    (
+        {**CAPTIONING, "best_model_criterion": [["valid", "accuracy_emotion", "max"]]},
+        "accuracy_emotion: is measured only with model_conf attributes_weight",
     ),
     ({"best_model_criterion": [["dev", "loss", "min"]]}, "best_model_criterion .*'dev'"),
     ({"val_scheduler_criterion": ["valid", "ppl"]}, "val_scheduler_criterion valid ppl: there is no such value"),

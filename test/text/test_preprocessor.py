@@ -74,3 +74,11 @@ def test_emotions_are_ignored_where_no_loss_needs_them():
 def test_bad_lines_are_named(data, message):
     with pytest.raises(SecError, match=message):
         SECPreprocessor(True, TEXT, emotions=["sad"])("u7", {"speech": SPEECH, **data})
+
+
+def test_attributes_are_of_all_captions():
+    heard = []
+    one = SECPreprocessor(True, TEXT, attributes=lambda captions: heard.append(captions) or np.ones(3, np.float32))
+    output = one("u", {"speech": SPEECH, "caption": '["a", "bc"]'})
+    assert heard == [["a", "bc"]] and output["attributes"].tolist() == [1, 1, 1]
+    assert "attributes" not in one("u", {"speech": SPEECH})
