@@ -42,8 +42,18 @@ class AbsDecoder(torch.nn.Module, ABC):
         """Raise a SecError where segments and `more` tokens behind them are longer than what the decoder reads."""
 
     @abstractmethod
-    def log_probs(self, segments: Sequence[Segment], caption: Segment) -> torch.Tensor:
-        """Teacher forcing: (B, L) log-probabilities of the caption's ids in nats, 0 where its mask is false."""
+    def log_probs(
+        self, segments: Sequence[Segment], caption: Segment, read: torch.Tensor | None = None, smoothing: float = 0.0
+    ) -> torch.Tensor:
+        """Teacher forcing: (B, L) log-probabilities of the caption's ids in nats, 0 where its mask is false.
+
+        Args:
+            segments, caption: what is read before, and the caption.
+            read: ids (B, L) that are read in place of the caption's; what is predicted stays. A model gives it, and
+                `smoothing`, only where an option asks for it.
+            smoothing: share e of the mean log-probability of all V tokens in the output, (1 - e) log p(id) + e / V sum
+                log p: label smoothing (Szegedy et al., CVPR 2016, Section 7).
+        """
 
     @abstractmethod
     def logits(self, segments: Sequence[Segment], caption: Segment, block: int | None = None) -> Iterator[torch.Tensor]:

@@ -18,7 +18,7 @@ from espnet2_secap.masks import to_the_left
 from espnet2_secap.pretrained import PretrainedPart, load_causal_lm, position_limit
 from espnet2_secap.text.template import Segment
 from espnet2_secap.text.tokenizer import build_tokenizer, check_vocabulary
-from espnet2_secap.values import Place
+from espnet2_secap.values import Dropout, Place
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BLOCK = 2**24  # logits that are in float32 at once: 64 MB
@@ -34,6 +34,9 @@ class CausalLMDecoder(AbsDecoder):
         freeze: False trains the whole LM, and checkpoints then hold it.
         attn_implementation: eager, sdpa, flash_attention_2 or another of transformers; its own choice if none.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
+        dropout: of all embeddings that the LM reads in training, those of speech too.
+        attention_dropout: of attention weights, instead of what the LM's configuration says (LLaMA: 0); of an LM that
+            is trained (`freeze: false`).
     """
 
     def __init__(
@@ -44,12 +47,17 @@ class CausalLMDecoder(AbsDecoder):
         freeze: bool = True,
         attn_implementation: str | None = None,
         gradient_checkpointing: bool = False,
+        dropout: Dropout = 0.0,
+        attention_dropout: Dropout | None = None,
     ):
         super().__init__()
         if dtype not in DTYPES:
             raise SecError(f"decoder_conf: dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
         if not freeze and (lora is not None or dtype != "float32"):
             raise SecError("decoder_conf: freeze: false trains the whole LM, without lora and in float32 only")
+        if attention_dropout is not None and freeze:
+            raise SecError("decoder_conf: attention_dropout is of an LM that is trained; set freeze: false")
+        self.dropout = dropout
         options = {"attn_implementation": attn_implementation} if attn_implementation else {}
         lm = load_causal_lm(path, "decoder_conf path", dtype=DTYPES[dtype], **options)
         self.tokenizer = build_tokenizer(path)
@@ -65,6 +73,8 @@ class CausalLMDecoder(AbsDecoder):
             self.limit, self.has_table = self.abilities.limit, True
         if gradient_checkpointing:
             lm.gradient_checkpointing_enable({"use_reentrant": False})
+        if attention_dropout is not None:
+            _set_attention_dropout(lm, attention_dropout)
         self.lm = PretrainedPart(lm)
         self.splits: bool | None = None  # whether logits are the output embedding of the body's states, if known
         if lora is not None:
@@ -146,8 +156,10 @@ class CausalLMDecoder(AbsDecoder):
         if tokens_mask is None:
             tokens_mask = torch.ones_like(tokens[..., 0], dtype=torch.bool)
         mask, length = torch.cat([prefix_mask, tokens_mask], dim=1), tokens.size(1)
-        lm = self._plain()
-        inputs = inputs_of(lm, self.abilities, torch.cat([prefix, tokens], dim=1), mask, logits_to_keep=length + 1)
+        lm, vectors = self._plain(), torch.cat([prefix, tokens], dim=1)
+        if self.dropout and self.training:
+            vectors = torch.nn.functional.dropout(vectors, self.dropout)
+        inputs = inputs_of(lm, self.abilities, vectors, mask, logits_to_keep=length + 1)
         if self._is_split():
             inputs.pop("logits_to_keep", None)
             return lm.base_model(**inputs)[0][:, -length - 1 : -1]
@@ -186,14 +198,18 @@ class CausalLMDecoder(AbsDecoder):
         for part in hidden.split(block or hidden.size(1), dim=1):
             yield head(part)
 
-    def log_probs(self, segments: Sequence[Segment], caption: Segment) -> torch.Tensor:
+    def log_probs(
+        self, segments: Sequence[Segment], caption: Segment, read: torch.Tensor | None = None, smoothing: float = 0.0
+    ) -> torch.Tensor:
         """See AbsDecoder. At most BLOCK logits are in float32 at once, in the backward pass too."""
-        hidden, head = self._hidden(segments, caption)
+        hidden, head = self._hidden(segments, caption if read is None else Segment(read, caption.mask))
         vocabulary = self.lm.module.get_output_embeddings().weight.size(0)
         size = max(1, BLOCK // (len(hidden) * vocabulary))
 
         def block(part: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-            return head(part).float().log_softmax(-1).gather(2, ids[..., None]).squeeze(2)
+            log_probs = head(part).float().log_softmax(-1)
+            own = log_probs.gather(2, ids[..., None]).squeeze(2)
+            return (1 - smoothing) * own + smoothing * log_probs.mean(-1) if smoothing else own
 
         if size >= hidden.size(1):
             return block(hidden, caption.content) * caption.mask
@@ -229,6 +245,17 @@ class CausalLMDecoder(AbsDecoder):
             for row, *of_row in zip(range(len(mask)) if together else rows.tolist(), *candidates, strict=True):
                 sequences[row], scores[row] = of_row
         return sequences, scores
+
+
+def _set_attention_dropout(lm, value: float) -> None:
+    layers = [one for one in lm.modules() if isinstance(getattr(one, "attention_dropout", None), (int, float))]
+    if not layers:
+        raise SecError(
+            f"decoder_conf: attention_dropout: {lm.config.model_type} has none of this name; leave it out, or set the"
+            " dropout in the LM's own config.json"
+        )
+    for layer in layers:
+        layer.attention_dropout = value
 
 
 def _end_ids(lm) -> list[int]:

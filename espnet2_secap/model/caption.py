@@ -7,6 +7,7 @@ from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
 
+from espnet2_secap.augment.tokens import drop_tokens
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.options import DecodingOptions
@@ -18,7 +19,7 @@ from espnet2_secap.model.attributes import AttributeHead, Counts
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.model.condition import ids_segment, make_segments
 from espnet2_secap.text.template import Segment, Template
-from espnet2_secap.values import Amount, Place
+from espnet2_secap.values import Amount, Dropout, Place
 
 
 class CaptionModel(AbsSECModel):
@@ -36,6 +37,9 @@ class CaptionModel(AbsSECModel):
         attributes_prompt: the decoder reads, behind the queries, one vector for each attribute: the expectation of its
             categories' embeddings under the prediction.
         listening: measure in validation how much the speech helps, `shuffled_loss` and `listening`; see `forward`.
+        caption_dropout: in training, probability with which a caption's token is not read by the decoder, which reads
+            the tokenizer's unknown token (the end token, if there is none) in its place; see augment/tokens.py.
+        label_smoothing: in training, share of the uniform distribution in what is to be predicted.
         attributes: of the second task, filled in by the task: attribute -> category -> count in training.
         normalize, specaug: see AbsSECModel.
     """
@@ -63,6 +67,8 @@ class CaptionModel(AbsSECModel):
         attributes_balanced: bool = False,
         attributes_prompt: bool = False,
         listening: bool = False,
+        caption_dropout: Dropout = 0.0,
+        label_smoothing: Dropout = 0.0,
         attributes: Counts | None = None,
         normalize: AbsNormalize | None = None,
         specaug: AbsSpecAug | None = None,
@@ -73,6 +79,8 @@ class CaptionModel(AbsSECModel):
         self.template = template
         self.freeze_bridge = freeze_bridge
         self.listening = listening
+        self.caption_dropout = caption_dropout
+        self.label_smoothing = label_smoothing
         self.attributes_weight = attributes_weight
         self.attributes_prompt = attributes_prompt
         self.attributes: AttributeHead | None = None
@@ -161,7 +169,22 @@ class CaptionModel(AbsSECModel):
         target = ids_segment(batch["caption"], batch["caption_lengths"])
         tokens, segments = target.mask.sum(), self._segments(embedding, batch)
         self.decoder.check_length([*segments, target])
-        return -self.decoder.log_probs(segments, target).sum() / tokens, tokens
+        return -self.decoder.log_probs(segments, target, **self._training_options(target)).sum() / tokens, tokens
+
+    def _training_options(self, target: Segment) -> dict:
+        """What makes the decoder's task harder in training."""
+        options = {}
+        if self.training and self.caption_dropout:
+            options["read"] = drop_tokens(target.content, self.caption_dropout, self._blank())
+        if self.training and self.label_smoothing:
+            options["smoothing"] = self.label_smoothing
+        return options
+
+    def _blank(self) -> int:
+        """An id that stands nowhere within a caption."""
+        unknown = self.decoder.tokenizer.unk_id
+        has_row = unknown is not None and (self.decoder.rows is None or unknown < self.decoder.rows)
+        return unknown if has_row else self.template.end
 
     @torch.no_grad()
     def generate(self, options: DecodingOptions, **batch):

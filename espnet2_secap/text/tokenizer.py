@@ -107,7 +107,8 @@ class SentencePieceTokenizer(_Decoding):
             self.sp = sentencepiece.SentencePieceProcessor(model_file=file)
         except (RuntimeError, OSError, ValueError) as err:
             raise SecError(f"{file}: is no sentencepiece model, or cut short; fetch it again") from err
-        self.bos_id, self.eos_id = (i if i >= 0 else None for i in (self.sp.bos_id(), self.sp.eos_id()))
+        ids = (self.sp.bos_id(), self.sp.eos_id(), self.sp.unk_id())
+        self.bos_id, self.eos_id, self.unk_id = (i if i >= 0 else None for i in ids)
         self.vocab_size = self.sp.vocab_size()
 
     def encode(self, text: str) -> list[int]:
@@ -141,6 +142,7 @@ class TransformersTokenizer(_Decoding):
         first, last = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         self.bos_id = first if first is not None else self.tokenizer.cls_token_id
         self.eos_id = last if last is not None else self.tokenizer.sep_token_id
+        self.unk_id = self.tokenizer.unk_token_id
         self.vocab_size = len(self.tokenizer)
         self.keeps_blanks = self.encode("语 速") != self.encode("语速")
 

@@ -220,3 +220,26 @@ def test_options_of_the_second_task_without_it_are_refused(tiny_llama, name):
         build(tiny_llama, model={name: True})
     with pytest.raises(SecError, match="needs training captions"):
         build(tiny_llama, model={"attributes_weight": 1.0})
+
+
+def test_caption_dropout_hides_what_is_read_and_not_what_is_predicted(tiny_llama):
+    model, inputs = build(tiny_llama, dropout=0.0, model={"caption_dropout": 0.5}), batch([(9, 5, 7), (4, 8, 3)])
+    plain = build(tiny_llama)(**inputs)[0].item()
+    assert model(**inputs)[0].item() == plain, "in validation everything is read"
+    torch.manual_seed(3)
+    loss = model.train()(**inputs)[0].item()
+    torch.manual_seed(3)
+    target = ids_segment(inputs["caption"], inputs["caption_lengths"])
+    read = torch.where(torch.rand(2, 7) < 0.5, 0, target.content)  # LLaMA's <unk>
+    assert (read == 0).sum() > 3
+    log_probs = model.decoder.log_probs(model.eval().segments(**inputs), target, read=read)
+    assert loss == pytest.approx(-log_probs.sum().item() / 10, rel=1e-5) != plain
+
+
+def test_label_smoothing_in_training_only(tiny_llama):
+    model, inputs = build(tiny_llama, dropout=0.0, model={"label_smoothing": 0.2}), batch([(9, 5, 7), (4, 8, 3)])
+    assert model(**inputs)[0].item() == build(tiny_llama)(**inputs)[0].item()
+    target = ids_segment(inputs["caption"], inputs["caption_lengths"])
+    logits = torch.cat(list(model.decoder.logits(model.segments(**inputs), target)), dim=1)
+    expected = torch.nn.functional.cross_entropy(logits[target.mask], target.content[target.mask], label_smoothing=0.2)
+    assert model.train()(**inputs)[0].item() == pytest.approx(expected.item(), rel=1e-5)
