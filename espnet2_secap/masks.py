@@ -42,6 +42,17 @@ def means_of_frames(values: torch.Tensor, lengths: torch.Tensor, count: int) -> 
     return groups / real.clamp(min=1), (lengths + count - 1).div(count, rounding_mode="floor")
 
 
+def masked_statistics(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean and standard deviation (denominator n) of (B, L, D) over the real positions of mask (B, L): (B, 2 D).
+
+    Statistics pooling (Snyder et al., ICASSP 2018, x-vectors). Below 0.001 a deviation counts as that: its gradient
+    would not be finite at 0.
+    """
+    mean = masked_mean(values, mask)
+    variance = masked_mean((values - mean[:, None].to(values.dtype)) ** 2, mask)
+    return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=1)
+
+
 def to_the_left(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Values (B, L, D) and mask (B, L) with what is real on the right, in its order, and all padding on the left of it.
 

@@ -1,6 +1,6 @@
 import torch
 
-from espnet2_secap.masks import lengths_to_mask, masked_mean, means_of_frames, positions, to_the_left
+from espnet2_secap.masks import lengths_to_mask, masked_mean, masked_statistics, means_of_frames, positions, to_the_left
 
 
 def test_lengths_to_mask():
@@ -35,3 +35,12 @@ def test_means_of_frames():
     assert means.flatten(1).tolist() == [[1.5, 4.5], [7.0, 0.0]]  # 0..3, 4 and 5; 6..8, what is beyond does not count
     same, lengths = means_of_frames(values, torch.tensor([6, 3]), 1)
     assert same is values and lengths.tolist() == [6, 3]
+
+
+def test_masked_statistics_by_hand():
+    """1 and 3: mean 2, deviation 1; a row of one frame has none, which counts as 0.001."""
+    values = torch.tensor([[[1.0], [3.0], [99.0]], [[5.0], [99.0], [99.0]]], requires_grad=True)
+    output = masked_statistics(values, torch.tensor([[True, True, False], [True, False, False]]))
+    torch.testing.assert_close(output, torch.tensor([[2.0, 1.0], [5.0, 1e-3]]))
+    output.sum().backward()
+    assert values.grad.isfinite().all() and not values.grad[0, 2].any()

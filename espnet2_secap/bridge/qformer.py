@@ -5,6 +5,7 @@ import torch
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.bridge.frames import average_frames
 from espnet2_secap.errors import SecError
+from espnet2_secap.masks import lengths_to_mask, masked_statistics
 from espnet2_secap.values import Count, Dropout, Place, Positive
 
 
@@ -26,6 +27,9 @@ class QFormer(AbsBridge):
         initializer_range: standard deviation of random weights. BERT's 0.02 suits 768 wide; a narrow Q-Former that
             starts at random learns faster with about 1 / sqrt(hidden_size), for it then hears the speech at once.
         stride: the queries read the mean of every so many frames (paper: every frame, 1).
+        statistics: the mean and the standard deviation of each feature over all frames are read too (not in the paper):
+            through a linear layer as one more key and value of the cross-attention, and through another, added to every
+            query.
         text_size: width of the text embeddings; `hidden_size` if none.
         init: folder or hub name of a BERT whose layers start ours (paper: bert-base-chinese); random if none. The
             cross-attention and the queries are always random.
@@ -47,6 +51,7 @@ class QFormer(AbsBridge):
         dropout: Dropout = 0.1,
         initializer_range: Positive = 0.02,
         stride: Count = 1,
+        statistics: bool = False,
         text_size: Count | None = None,
         init: Place | None = None,
     ):
@@ -79,6 +84,14 @@ class QFormer(AbsBridge):
             self.text_projection = torch.nn.Linear(text_size, hidden_size)
         if init is not None:
             self._init_from_bert(init)
+        self.statistics: torch.nn.ModuleDict | None = None
+        if statistics:
+            parts = {"key": torch.nn.Linear(2 * input_size, encoder_width)}
+            parts["queries"] = torch.nn.Linear(2 * input_size, hidden_size)
+            # What is added begins at the queries' own scale for features of unit variance.
+            torch.nn.init.normal_(parts["queries"].weight, std=0.02 / (2 * input_size) ** 0.5)
+            torch.nn.init.zeros_(parts["queries"].bias)
+            self.statistics = torch.nn.ModuleDict(parts)
 
     def output_size(self) -> int:
         """d_q."""
@@ -86,11 +99,16 @@ class QFormer(AbsBridge):
 
     def forward(self, feats: torch.Tensor, feats_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Speech features (B, T, D), lengths (B,) -> Q-Embedding (B, n_q, d_q), mask of ones (B, n_q)."""
-        feats, mask = average_frames(feats, feats_lengths, self.stride)
-        queries = self.queries.expand(len(feats), -1, -1)
+        means, mask = average_frames(feats, feats_lengths, self.stride)
+        queries, keys = self.queries.expand(len(feats), -1, -1), self.input_projection(means)
+        if self.statistics is not None:
+            of_all = masked_statistics(feats, lengths_to_mask(feats_lengths, feats.size(1)))  # (B, 2 D)
+            queries = queries + self.statistics["queries"](of_all)[:, None]
+            keys = torch.cat([keys, self.statistics["key"](of_all)[:, None].to(keys.dtype)], dim=1)
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         output = self.qformer(
             query_embeds=queries,
-            encoder_hidden_states=self.input_projection(feats),
+            encoder_hidden_states=keys,
             encoder_attention_mask=mask.long(),
         ).last_hidden_state
         return output, output.new_ones(output.shape[:2], dtype=torch.bool)

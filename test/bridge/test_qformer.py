@@ -6,6 +6,7 @@ from transformers import AutoModel, Blip2QFormerModel
 
 from espnet2_secap.bridge.qformer import QFormer
 from espnet2_secap.errors import SecError
+from espnet2_secap.masks import masked_statistics
 
 SIZES = dict(num_queries=4, hidden_size=32, num_layers=3, num_heads=4, intermediate_size=64, encoder_width=24)
 
@@ -107,8 +108,8 @@ def test_sizes_are_those_of_the_paper_by_default():
     defaults = {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
     assert defaults == dict(
         num_queries=32, hidden_size=768, num_layers=12, num_heads=12, intermediate_size=3072,
-        cross_attention_frequency=2, encoder_width=768, dropout=0.1, initializer_range=0.02, stride=1, text_size=None,
-        init=None,
+        cross_attention_frequency=2, encoder_width=768, dropout=0.1, initializer_range=0.02, stride=1, statistics=False,
+        text_size=None, init=None,
     )  # fmt: skip
 
 
@@ -137,3 +138,33 @@ def test_a_projection_of_text_only_where_widths_differ():
     assert isinstance(build().text_projection, torch.nn.Identity)
     assert build(text_size=12).text_projection.weight.shape == (32, 12)
     assert build().output_size() == 32
+
+
+def test_statistics_are_one_more_key_and_part_of_every_query():
+    """Those of all real frames, whatever the stride; the same in a batch as alone."""
+    bridge, plain = build(statistics=True, stride=3), build(stride=3)
+    feats, lengths = torch.randn(2, 7, 20), torch.tensor([7, 4])
+    feats[1, 4:] = 1e3
+    real = [feats[0], feats[1, :4]]
+    of_all = torch.stack([torch.cat([one.mean(0), one.std(0, correction=0)]) for one in real])
+    seen = {}
+    bridge.qformer.register_forward_pre_hook(lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True)
+    output, _ = bridge(feats, lengths)
+    torch.testing.assert_close(seen["query_embeds"], bridge.queries + bridge.statistics["queries"](of_all)[:, None])
+    torch.testing.assert_close(seen["encoder_hidden_states"][:, -1], bridge.statistics["key"](of_all))
+    assert seen["encoder_attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 1]]
+    torch.testing.assert_close(output[1:], bridge(feats[1:, :4], lengths[1:])[0], rtol=0, atol=1e-5)
+    assert not torch.allclose(output, plain(feats, lengths)[0])
+    ours, theirs = bridge.state_dict(), plain.state_dict()
+    more = {f"statistics.{part}.{name}" for part in ("key", "queries") for name in ("weight", "bias")}
+    assert set(ours) - set(theirs) == more and all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_statistics_begin_at_the_scale_of_the_queries_and_are_trained():
+    bridge = build(input_size=200, hidden_size=64, statistics=True)
+    feats = torch.randn(30, 50, 200)
+    added = bridge.statistics["queries"](masked_statistics(feats, torch.ones(30, 50, dtype=torch.bool)))
+    assert 0.005 < added.std().item() < 0.04
+    bridge(torch.zeros(2, 5, 200), torch.tensor([5, 3]))[0].sum().backward()  # of no deviation
+    for parameter in bridge.statistics.parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any()
