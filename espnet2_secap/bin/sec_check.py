@@ -141,9 +141,9 @@ def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> Non
             found.notes.append(f"stage 8: METEOR and SPICE: {err}; they will be n/a")
     if recipe.goals:
         with found.of():
-            for system, dset, metric, _, _ in read_goals(recipe.goals):
-                with found.of(f"{recipe.goals}: {system}: {dset}: "):
-                    find_metric(metric)
+            for goal in read_goals(recipe.goals):
+                with found.of(f"{recipe.goals}: {goal.system}: {goal.dset}: "):
+                    find_metric(goal.metric)
     if recipe.quote and recipe.quote not in quotable():
         found.problems.append(f"--quote {recipe.quote}: expected {' or '.join(quotable())}")
 

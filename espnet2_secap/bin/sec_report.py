@@ -13,9 +13,10 @@ from espnet2_secap.report.audio import Players
 from espnet2_secap.report.collect import Score, find_probes, find_scores, results, without_stale
 from espnet2_secap.report.compare import HOW, compare
 from espnet2_secap.report.curves import find_curves, plot_curves
-from espnet2_secap.report.goals import goal_table, read_goals
+from espnet2_secap.report.goals import FORM, goal_table, read_goals
 from espnet2_secap.report.page import page
 from espnet2_secap.report.quoted import quotable, read_quoted
+from espnet2_secap.report.resample import Resampled
 from espnet2_secap.report.write import Report, code
 from espnet2_secap.values import Amount, Natural
 
@@ -28,7 +29,8 @@ def get_parser() -> argparse.ArgumentParser:
         description="""\
 Collect EXPDIR/<system>/<set>/score.json of every system and set (sec_score writes them), probe.json, and the
 curves.tsv of the trainings; print the result tables and write
-  EXPDIR/RESULTS.md                   tables, first captions, training curves, commands
+  EXPDIR/RESULTS.md                   tables ("Does it listen?" first: each system against itself on other audio, and
+                                      against the captions of its nearest neighbours), first captions, curves, commands
   EXPDIR/RESULTS.tex                  the result tables for a paper: \\input{RESULTS}; needs booktabs and graphicx
   EXPDIR/RESULTS.html                 one file for a browser: sortable tables, a chart with 95% intervals, training
                                       curves, all captions with their recordings, and a search; it needs no other file
@@ -55,8 +57,8 @@ table), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report is not 
     )
     parser.add_argument(
         "--goals",
-        help='JSON file of goals: {"<system>": {"<set>": {"<metric>": [">=", 85]}}}; the system may be a '
-        'pattern, and the number may be "2.5 * random_caption"',
+        help=f"JSON file of goals: {FORM}; system and set may be patterns; shuffled_audio and nearest_caption are "
+        'the rows of the system itself; "interval": the 95%% interval of the difference reaches the goal',
     )
     parser.add_argument(
         "--quote",
@@ -118,7 +120,8 @@ def write_report(scores: list[Score], args: argparse.Namespace, command: str, ou
     """Write the report in all formats; print its tables."""
     expdir = Path(args.expdir)
     table = results(scores)
-    goals = goal_table(read_goals(args.goals), table) if args.goals else None
+    resampled = Resampled()
+    goals = goal_table(read_goals(args.goals), scores, resampled) if args.goals else None
     left_out: list[str] = []
     probes, curves = find_probes(expdir, left_out), find_curves(expdir)
     for message in left_out:
@@ -135,6 +138,7 @@ def write_report(scores: list[Score], args: argparse.Namespace, command: str, ou
         picture=Path(os.path.relpath(picture, output.parent)).as_posix() if curves else None,
         examples=args.examples,
         quoted=read_quoted(args.quote) if args.quote else None,
+        resampled=resampled,
     )
     write_json(expdir / "results.json", table)
     make_dir(output.parent)

@@ -11,6 +11,7 @@ from espnet2_secap.process.jobs import file_digest
 
 BASELINES = ("random_caption", "frequent_caption")
 SHUFFLED = "_shuffled_audio"
+NEAREST = "_nearest_caption"
 MADE_FROM = ("ref", "hyp", "train_captions")  # files in score_meta.json whose digests are compared
 # Types in score_meta.json
 META = {
@@ -48,8 +49,8 @@ class Score:
 
 
 def is_sanity(system: str) -> bool:
-    """Whether the system is a baseline without access to the utterance's audio."""
-    return system in BASELINES or system.endswith(SHUFFLED)
+    """Whether the system is a baseline: without the utterance's audio, or without training (nearest_caption)."""
+    return _name(system) in BASELINES or system.endswith((SHUFFLED, NEAREST))
 
 
 def find_scores(expdir: str | Path) -> list[Score]:
@@ -162,7 +163,12 @@ def differing_references(scores: list[Score]) -> list[Score]:
 def _rank(system: str) -> int:
     if not is_sanity(system):
         return 0
-    return 2 + BASELINES.index(system) if system in BASELINES else 1
+    return 2 + BASELINES.index(_name(system)) if _name(system) in BASELINES else 1
+
+
+def _name(system: str) -> str:
+    """The last part: baselines may lie in a folder of their own, such as that of a cross-validation."""
+    return system.rpartition("/")[2]
 
 
 def _read_metrics(path: Path) -> dict[str, dict]:

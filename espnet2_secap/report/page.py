@@ -11,6 +11,7 @@ from espnet2_secap.errors import few
 from espnet2_secap.metric.registry import column_order
 from espnet2_secap.report.audio import Players, find_audio
 from espnet2_secap.report.collect import Score, is_sanity, read_examples
+from espnet2_secap.report.listens import TITLE
 from espnet2_secap.report.tables import label, score_table
 from espnet2_secap.report.write import Report, commands, legend, title
 
@@ -28,6 +29,10 @@ def page(report: Report, picture: bytes | None, players: Players) -> str:
     """
     sections = []
     for dset, scores in report.sets().items():
+        if heard := report.listens[dset]:
+            said = "".join(f"<p class='note'>{html.escape(note)}</p>\n" for note in heard.notes)
+            shown = _scrolled(heard.table.html()) if heard.table else ""
+            sections.append(_section(f"{TITLE} {title(dset, scores)}", shown + said))
         table, notes = score_table(scores, report.quoted)
         below = "".join(f"<p class='note'>{html.escape(note)}</p>\n" for note in [*notes, legend(scores)])
         sections.append(_section(title(dset, scores), _scrolled(table.html()) + below))

@@ -22,12 +22,14 @@ class Cell:
         bold: highlight it (not in plain text).
         code: whether it is a name or a path.
         note: a mark that refers to a note below the table, or "".
+        tone: "good" (green) or "bad" (red) in HTML, or "".
     """
 
     text: str
     bold: bool = False
     code: bool = False
     note: str = ""
+    tone: str = ""
 
     def plain(self) -> str:
         """The text and its note on one line."""
@@ -110,7 +112,10 @@ class Table:
         )
         lines = []
         for first, *row in self.rows:
-            cells = [f'<td class="{kind}">{cell.html()}</td>' for cell, kind in zip(row, kinds[1:], strict=True)]
+            cells = [
+                f'<td class="{f"{kind} {cell.tone}".strip()}">{cell.html()}</td>'
+                for cell, kind in zip(row, kinds[1:], strict=True)
+            ]
             lines.append(f'<tr><th scope="row">{first.html()}</th>{"".join(cells)}</tr>\n')
         own = len(lines) - self.quoted
         bodies = f"<tbody>\n{''.join(lines[:own])}</tbody>\n"

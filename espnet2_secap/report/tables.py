@@ -54,6 +54,11 @@ def label(name: str) -> str:
         return name
 
 
+def between(span: tuple[float, float], sign: str = "") -> str:
+    """An interval: "12.00 to 15.50", with signs "+1.00 to +2.00"."""
+    return f"{span[0]:{sign}.2f} to {span[1]:{sign}.2f}"
+
+
 def segmentation(scores: list[Score]) -> str:
     """The segmentation of the n-gram metrics: "char", or each one with the systems that were scored with it."""
     by_segment: dict[str, list[str]] = {}
@@ -104,7 +109,7 @@ def _probe_cell(value: dict) -> Cell:
 def _best(name: str, scores: list[Score]) -> str | None:
     means = [score.metrics[name]["mean"] for score in scores if name in score.metrics]
     means = [mean for mean in means if mean is not None]
-    if not means:
+    if not means or find_metric(name).neutral:
         return None
     return f"{(min if find_metric(name).lower_is_better else max)(means):.2f}"
 

@@ -2,13 +2,17 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import quote
 
 from espnet2_secap.report.collect import Score
+from espnet2_secap.report.listens import TITLE, Listening, interval_table, listening
 from espnet2_secap.report.quoted import Quoted
-from espnet2_secap.report.resample import Resampled
+from espnet2_secap.report.resample import RESAMPLES, Resampled
 from espnet2_secap.report.table import Cell, Table, latex, one_line
 from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation
+
+INTERVALS = f"Percentiles 2.5 and 97.5 of {RESAMPLES} bootstrap resamples of the utterances."
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,18 @@ class Report:
             sets.setdefault(score.dset, []).append(score)
         return dict(sorted(sets.items()))
 
+    @cached_property
+    def listens(self) -> dict[str, Listening | None]:
+        """set -> whether its systems listen, for the first table of the set."""
+        return {dset: listening(scores, self.resampled) for dset, scores in self.sets().items()}
+
     def text(self) -> str:
         """The numbers as plain text for the terminal."""
         parts = []
         for dset, scores in self.sets().items():
+            if heard := self.listens[dset]:
+                below = "".join(one_line(note) + "\n" for note in heard.notes)
+                parts.append(f"{TITLE} {title(dset, scores)}\n{heard.table.text() if heard.table else ''}{below}")
             table, notes = score_table(scores, self.quoted)
             lines = [title(dset, scores), *notes, legend(scores)]
             above, *below = (one_line(line) + "\n" for line in lines)
@@ -57,9 +69,16 @@ class Report:
         """The complete report."""
         parts = [f"# Results\n\nWritten by {code(self.command)}; manual changes will be lost.\n"]
         for dset, scores in self.sets().items():
+            if heard := self.listens[dset]:
+                said = "".join(Cell(note).markdown() + "  \n" for note in heard.notes)
+                shown = f"{heard.table.markdown()}\n" if heard.table else ""
+                parts.append(f"## {TITLE} {Cell(title(dset, scores)).markdown()}\n\n{shown}{said}")
             table, notes = score_table(scores, self.quoted)
             notes = [Cell(note).markdown() + "  \n" for note in notes] + [Cell(legend(scores)).markdown() + "\n"]
             parts.append(f"## {Cell(title(dset, scores)).markdown()}\n\n{table.markdown()}\n{''.join(notes)}")
+            if spans := interval_table(scores, self.resampled):
+                heading = f"### 95% intervals of {Cell(dset).markdown()}"
+                parts.append(f"{heading}\n\n{spans.markdown()}\n{INTERVALS}\n")
         parts += [f"## {title}\n\n{table.markdown()}" for title, table in self.more_tables()]
         if self.picture:
             parts.append(f"## Training\n\n![training curves]({quote(self.picture)})\n")
@@ -75,15 +94,12 @@ class Report:
         r"""The tables of the sets, for \input; a table that is wider than the line is scaled down."""
         parts = ["% Written by sec_report; needs \\usepackage{booktabs,graphicx}\n"]
         for dset, scores in self.sets().items():
+            tag = re.sub("[^A-Za-z0-9]+", "-", dset)
+            heard = self.listens[dset]
+            if heard and heard.table:
+                parts.append(_floating(heard.table, f"{TITLE} {title(dset, scores)}.", f"{tag}-listens", heard.notes))
             table, notes = score_table(scores, self.quoted)
-            below = "".join(rf"\par\smallskip\footnotesize {latex(note)}" + "\n" for note in notes)
-            parts.append(
-                "\\begin{table}[t]\n\\centering\n"
-                rf"\caption{{Results on {latex(title(dset, scores))}. {latex(legend(scores))}}}" + "\n"
-                rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', dset)}}}" + "\n"
-                "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
-                f"{table.latex()}}}\n{below}\\end{{table}}\n"
-            )
+            parts.append(_floating(table, f"Results on {title(dset, scores)}. {legend(scores)}", tag, notes))
         return "\n".join(parts)
 
     def more_tables(self) -> list[tuple[str, Table]]:
@@ -93,6 +109,18 @@ class Report:
             ("Probes of the frozen embeddings, per cent", probe_table(self.probes)),
         ]
         return [(title, table) for title, table in tables if table]
+
+
+def _floating(table: Table, caption: str, tag: str, notes: list[str]) -> str:
+    """A LaTeX table with its caption, the label tab:`tag`, and notes below it."""
+    below = "".join(rf"\par\smallskip\footnotesize {latex(note)}" + "\n" for note in notes)
+    return (
+        "\\begin{table}[t]\n\\centering\n"
+        rf"\caption{{{latex(caption)}}}" + "\n"
+        rf"\label{{tab:{tag}}}" + "\n"
+        "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+        f"{table.latex()}}}\n{below}\\end{{table}}\n"
+    )
 
 
 def title(dset: str, scores: list[Score]) -> str:

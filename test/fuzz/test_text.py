@@ -176,7 +176,9 @@ def test_broken_tables_are_one_line_or_all_that_is_there(name, tmp_path):
 
 
 GOALS = {"sec_caption_*": {"test": {"emotion_recall": [">=", 85], "cider": [">=", "2.5 * random_caption"]}}}
+GOALS["*"] = {"*": {"rouge_l": [[">", "shuffled_audio + 12"], [">", "shuffled_audio", "interval"]]}}
 WORDS_FILE = {"emotion": {"angry": ["愤怒", "生气"], "sad": ["悲伤"]}}
+WORDS_FILE["_groups"] = {"emotion": {"two": {"active": ["angry"], "calm": ["sad"]}}}
 CONF = {"model": "caption", "decoder_conf": {"path": "llama", "dtype": "float32"}, "lr": 1e-4, "list": [1, [2, "a"]]}
 # name -> a good content; what reads it
 FILES = {

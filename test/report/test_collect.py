@@ -116,3 +116,10 @@ def test_nothing_to_report(tmp_path):
     (tmp_path / "test" / "score.json").write_text("{}")
     with pytest.raises(SecError, match="expected .*<system>/<set>/score.json"):
         find_scores(tmp_path)
+
+
+def test_baselines_and_companions_are_no_systems_of_their_own():
+    for system in ("random_caption", "folds10/frequent_caption", "x/decode_shuffled_audio", "x/decode_nearest_caption"):
+        assert is_sanity(system), system
+    for system in ("x/decode", "random_caption/decode", "x_random_caption", "nearest_caption_x"):
+        assert not is_sanity(system), system

@@ -88,3 +88,9 @@ def test_width(text, columns):
 
 def test_one_line_keeps_no_control_characters():
     assert one_line(" a\tb\r\nc\x1b[31m\x00 ") == "a b c[31m"
+
+
+def test_tones_are_classes_of_html_only():
+    table = Table(["a", "b"], [[Cell("x"), Cell("listens", tone="good")], [Cell("y"), Cell("1", tone="bad")]], {1})
+    assert '<td class="number good">listens</td>' in table.html() and '<td class="number bad">1</td>' in table.html()
+    assert "good" not in table.markdown() + table.latex() + table.text()

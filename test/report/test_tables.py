@@ -69,3 +69,13 @@ def test_probes(exp):
         "n/a: no text",
     ]
     assert probe_table([]) is None
+
+
+def test_neither_a_high_nor_a_low_share_of_copies_is_the_best():
+    def scores(metric):
+        values = {"mean": 30.0, "std": 0.0, "n": 1}, {"mean": 50.0, "std": 0.0, "n": 1}
+        return [Score(system, "test", {metric: value}) for system, value in zip("ab", values, strict=True)]
+
+    for metric, bold in [("copies", [False, False]), ("cider", [False, True]), ("x_hallucination", [True, False])]:
+        table, _ = score_table(scores(metric))
+        assert [row[2].bold for row in table.rows] == bold

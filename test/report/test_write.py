@@ -4,16 +4,15 @@ import subprocess
 import pytest
 
 from espnet2_secap.report.collect import find_probes, find_scores
-from espnet2_secap.report.goals import goal_table
+from espnet2_secap.report.goals import goal_table, read_goals
 from espnet2_secap.report.quoted import read_quoted
 from espnet2_secap.report.table import width
 from espnet2_secap.report.write import Report
 
 
 def test_report_tells_everything(exp):
-    goals = goal_table(
-        [("sec_*", "test", "cider", ">=", 45.0)], {"sec_x/decode_y": {"test": {"cider": {"mean": 50.0}}}}
-    )
+    (exp / "goals.json").write_text('{"sec_*": {"test": {"cider": [">=", 45.0]}}}')
+    goals = goal_table(read_goals(exp / "goals.json"), find_scores(exp))
     report = Report(find_scores(exp), "sec_report --x", find_probes(exp), goals, "images/curves.png", examples=2)
     text = report.markdown()
     wanted = [
