@@ -7,6 +7,7 @@ from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
 
+from espnet2_secap.augment.mixup import draw_shares, mix, nearest
 from espnet2_secap.augment.tokens import drop_tokens
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
@@ -39,6 +40,8 @@ class CaptionModel(AbsSECModel):
         listening: measure in validation how much the speech helps, `shuffled_loss` and `listening`; see `forward`.
         caption_dropout: in training, probability with which a caption's token is not read by the decoder, which reads
             the tokenizer's unknown token (the end token, if there is none) in its place; see augment/tokens.py.
+        mixup: alpha; in training, the Q-Embedding of each utterance is mixed with that of its nearest neighbour in the
+            batch in shares of Beta(alpha, alpha), and the losses of both captions in the same shares; 0: no mixing.
         label_smoothing: in training, share of the uniform distribution in what is to be predicted.
         attributes: of the second task, filled in by the task: attribute -> category -> count in training.
         normalize, specaug: see AbsSECModel.
@@ -69,6 +72,7 @@ class CaptionModel(AbsSECModel):
         listening: bool = False,
         caption_dropout: Dropout = 0.0,
         label_smoothing: Dropout = 0.0,
+        mixup: Amount = 0.0,
         attributes: Counts | None = None,
         normalize: AbsNormalize | None = None,
         specaug: AbsSpecAug | None = None,
@@ -81,6 +85,12 @@ class CaptionModel(AbsSECModel):
         self.listening = listening
         self.caption_dropout = caption_dropout
         self.label_smoothing = label_smoothing
+        self.mixup = mixup
+        if mixup and bridge.num_vectors is None:
+            raise SecError(
+                "model_conf: mixup mixes vectors one by one, so the bridge must give the same number for all"
+                " speech; use bridge: qformer, or mixup: 0"
+            )
         self.attributes_weight = attributes_weight
         self.attributes_prompt = attributes_prompt
         self.attributes: AttributeHead | None = None
@@ -136,7 +146,8 @@ class CaptionModel(AbsSECModel):
             one.
         """
         embedding = self.q_embedding(batch["speech"], batch["speech_lengths"])
-        loss, tokens = self._caption_loss(embedding, batch)
+        mixed = self.training and self.mixup and len(batch["caption"]) > 1
+        loss, tokens = (self._mixed_loss if mixed else self._caption_loss)(embedding, batch)
         stats = {"loss": loss.detach(), "ppl": loss.detach().exp()}
         for reference in self.reference if not self.training else ():
             with torch.no_grad():
@@ -164,12 +175,32 @@ class CaptionModel(AbsSECModel):
             vectors, mask = torch.cat([vectors, more], dim=1), torch.cat([mask, mask.new_ones(more.shape[:2])], dim=1)
         return self.template.arrange(make_segments(self.makes, batch, {"queries": (vectors, mask)}))
 
-    def _caption_loss(self, embedding: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]):
-        """Mean loss per token in nats, and the number of tokens, given Q-Embedding (B, N, H) and mask (B, N)."""
-        target = ids_segment(batch["caption"], batch["caption_lengths"])
-        tokens, segments = target.mask.sum(), self._segments(embedding, batch)
+    def _log_probs(self, embedding: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]):
+        """Log-probabilities of the captions' tokens and mask, each (B, L), of Q-Embedding (B, N, H) and mask (B, N)."""
+        target, segments = ids_segment(batch["caption"], batch["caption_lengths"]), self._segments(embedding, batch)
         self.decoder.check_length([*segments, target])
-        return -self.decoder.log_probs(segments, target, **self._training_options(target)).sum() / tokens, tokens
+        return self.decoder.log_probs(segments, target, **self._training_options(target)), target.mask
+
+    def _caption_loss(self, embedding: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]):
+        """Mean loss per token in nats, and the number of tokens."""
+        log_probs, mask = self._log_probs(embedding, batch)
+        return -log_probs.sum() / mask.sum(), mask.sum()
+
+    def _mixed_loss(self, embedding: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]):
+        """As `_caption_loss`, of mixed neighbours: each token counts by the share of its utterance."""
+        vectors, mask = embedding
+        partner = nearest(masked_mean(vectors, mask).detach())
+        share = draw_shares(self.mixup, len(vectors), vectors.device)
+        mixed = mix(vectors, partner, share)
+        roles = [role for role in self.texts if role in batch]
+        doubled = {}
+        for name in (*roles, *(f"{role}_lengths" for role in roles)):
+            rows = partner if name.startswith("caption") else slice(None)
+            doubled[name] = torch.cat([batch[name], batch[name][rows]])
+        log_probs, mask = self._log_probs([mixed.repeat(2, 1, 1), mask.repeat(2, 1)], doubled)
+        weights = torch.cat([share, 1 - share])[:, None]
+        tokens = (weights * mask).sum()
+        return -(weights * log_probs).sum() / tokens, tokens
 
     def _training_options(self, target: Segment) -> dict:
         """What makes the decoder's task harder in training."""

@@ -3,9 +3,11 @@ import torch
 from espnet2.asr.specaug.specaug import SpecAug
 from tiny_models import build
 
+from espnet2_secap.bridge.linear import LinearBridge
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.errors import SecError
+from espnet2_secap.model.caption import CaptionModel
 from espnet2_secap.model.condition import ids_segment
 from espnet2_secap.text.template import Template
 
@@ -243,3 +245,34 @@ def test_label_smoothing_in_training_only(tiny_llama):
     logits = torch.cat(list(model.decoder.logits(model.segments(**inputs), target)), dim=1)
     expected = torch.nn.functional.cross_entropy(logits[target.mask], target.content[target.mask], label_smoothing=0.2)
     assert model.train()(**inputs)[0].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_mixup_by_hand(tiny_llama, monkeypatch):
+    """Three utterances, of which each is mixed with its nearest; shares as drawn."""
+    model, inputs = build(tiny_llama, dropout=0.0, model={"mixup": 0.4}), batch([(9, 5, 7), (4, 8, 3), (6, 2, 5)])
+    assert model(**inputs)[0].item() == build(tiny_llama)(**inputs)[0].item(), "in training only"
+    vectors, mask = model.q_embedding(inputs["speech"], inputs["speech_lengths"])
+    distances = torch.cdist(vectors.mean(1), vectors.mean(1)) + torch.eye(3) * 1e6
+    torch.manual_seed(5)
+    loss, _, weight = model.train()(**inputs)
+    torch.manual_seed(5)
+    shares = torch.distributions.Beta(0.4, 0.4).sample((3,))
+    total = tokens = 0.0
+    for i, j in enumerate(distances.argmin(1).tolist()):
+        mixed = shares[i] * vectors[i] + (1 - shares[i]) * vectors[j]
+        monkeypatch.setattr(model, "q_embedding", lambda *_, mixed=mixed: (mixed[None], mask[:1]))
+        for one, share in ((i, shares[i]), (j, 1 - shares[i])):
+            words = {key: inputs[key][i : i + 1] for key in ("speech", "speech_lengths")}
+            words |= {key: inputs[key][i : i + 1] for key in ("instruction", "instruction_lengths")}
+            words |= {key: inputs[key][one : one + 1] for key in ("caption", "caption_lengths")}
+            own, count = model.eval().caption_loss(**words)
+            total, tokens = total + share * own * count, tokens + share * count
+    assert loss.item() == pytest.approx((total / tokens).item(), rel=1e-5)
+    assert weight.item() == pytest.approx(tokens.item(), rel=1e-6)
+
+
+def test_mixup_of_one_utterance_and_of_vectors_that_follow_the_frames(tiny_llama):
+    model, alone = build(tiny_llama, dropout=0.0, model={"mixup": 0.4}), batch([(9, 5, 7)])
+    assert model.train()(**alone)[0].item() == pytest.approx(build(tiny_llama)(**alone)[0].item(), rel=1e-6)
+    with pytest.raises(SecError, match="mixup mixes vectors one by one"):
+        CaptionModel(model.encoder, LinearBridge(10), model.decoder, model.template, mixup=0.4)

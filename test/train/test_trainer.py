@@ -96,6 +96,12 @@ class AtForward:
         self.hook.remove()
 
 
+AGAINST_MEMORISING = (
+    *("--model_conf", "{caption_dropout: 0.3, label_smoothing: 0.1, mixup: 0.4, listening: true}"),
+    *("--bridge_conf", "statistics=true", "--best_model_criterion", "valid,listening,max"),
+)
+
+
 def crash():
     raise Crash
 
@@ -115,6 +121,7 @@ def crash():
         ("caption", 11, ("--max_cache_size", "1MB"), "crash"),
         ("align", 9, ("--max_cache_size", "1MB", "--num_workers", "1"), "crash"),
         ("caption", 12, ("--accum_grad", "2"), "crash"),
+        ("caption", 11, AGAINST_MEMORISING, "crash"),
         ("caption", 11, ("--use_amp", "true"), "crash"),
         ("caption", 11, ("--scheduler", "warmuplr", "--scheduler_conf", "warmup_steps=5"), "crash"),
         ("align", 2, (), "SIGUSR1"),
