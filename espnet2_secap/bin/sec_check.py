@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from espnet2_secap.cli_types import Parser, from_args, of
@@ -60,34 +60,46 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
     if 3 not in stages:
         return
     from espnet2_secap.bin import sec_extract_feats
-    from espnet2_secap.encoder.s3prl import check_layer
-    from espnet2_secap.encoder.upstream import hub_folder
-    from espnet2_secap.tasks.check_training import MODEL, check_there
-    from espnet2_secap.tasks.parts import CHOICES
+    from espnet2_secap.encoder.descriptors import DescriptorEncoder
+    from espnet2_secap.tasks.parts import CHOICES, all_within
 
     words = ["--sets", "train", "--output", "dump", "--encoder", recipe.encoder, "--dtype", recipe.feats_dtype]
     words += ["--batch_seconds", recipe.batch_seconds]
     if recipe.encoder == "s3prl":
         words += ["--upstream", recipe.upstream, "--layer", recipe.upstream_layer]
         words += ["--upstream_path", recipe.upstream_path] if recipe.upstream_path else []
-    conf = None
+    encoders = []
     with found.of("stage 3: "):
         args = raising(sec_extract_feats.get_parser()).parse_args([*words, *recipe.arguments("extract_args")])
-        conf = sec_extract_feats.encoder_conf(args)
-    if conf is None:
-        return
-    with found.of("stage 3: "):
-        CHOICES["encoder"].check(args.encoder, conf)
+        encoder, conf = sec_extract_feats.encoder_of(args)
+        encoders = all_within("encoder", encoder, conf)
+    if encoders:
+        with found.of("stage 3: "):
+            CHOICES["encoder"].check(encoder, conf)
+    for name, conf in encoders:
+        with found.of("stage 3: "):
+            if name == "s3prl":
+                _check_upstream(conf, 1 in stages)
+            elif issubclass(CHOICES["encoder"].get_class(name), DescriptorEncoder):
+                CHOICES["encoder"].get_class(name).load_package()
+    if recipe.encoder == "s3prl" and recipe.upstream_path and encoders and "s3prl" not in dict(encoders):
+        found.notes.append(f"--upstream_path {recipe.upstream_path}: is not used by --upstream {recipe.upstream}")
+
+
+def _check_upstream(conf: Mapping, made_by_stage_1: bool) -> None:
+    """The layer, name and weights of an upstream of S3PRL."""
+    from espnet2_secap.encoder.s3prl import check_layer
+    from espnet2_secap.encoder.upstream import hub_folder
+    from espnet2_secap.tasks.check_training import MODEL, check_there
+
     upstream, path = str(conf.get("upstream")), conf.get("path")
-    with found.of("stage 3: "):
-        if args.encoder == "s3prl":
-            check_layer(conf.get("layer", "last"))
-            hub_folder(upstream)
-        if args.encoder == "s3prl" and upstream.startswith("hf_"):
-            if not path:
-                raise SecError(f"--upstream {upstream}: needs --upstream_path, a folder or a model hub's name")
-            if 1 not in stages or Path(path).is_absolute():
-                check_there("--upstream_path", path, MODEL)
+    check_layer(conf.get("layer", "last"))
+    hub_folder(upstream)
+    if upstream.startswith("hf_"):
+        if not path:
+            raise SecError(f"--upstream {upstream}: needs --upstream_path, a folder or a model hub's name")
+        if not made_by_stage_1 or Path(path).is_absolute():
+            check_there("--upstream_path", path, MODEL)
 
 
 def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:

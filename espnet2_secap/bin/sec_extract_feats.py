@@ -35,11 +35,21 @@ def get_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="constructor arguments of the encoder, values in YAML; can be repeated, or one JSON object",
+        help="constructor arguments of the encoder, values in YAML; can be repeated, or one JSON object;"
+        " with several names in --upstream, NAME.KEY=VALUE",
     )
-    add("--upstream", help="encoder_conf upstream: S3PRL's name of it (default with s3prl: hf_hubert_custom)")
-    add("--upstream_path", metavar="PATH", help="encoder_conf path: for hf_hubert_custom a folder or a hub name")
-    add("--layer", help="encoder_conf layer: last, a number from 0 (input of layer 1), or all, side by side")
+    add(
+        "--upstream",
+        metavar="NAME[+NAME]",
+        help="S3PRL's name of an upstream (default: hf_hubert_custom), or an encoder of tasks/parts.py; several "
+        "side by side: acoustic+hf_hubert_custom",
+    )
+    add(
+        "--upstream_path",
+        metavar="PATH",
+        help="of S3PRL's upstream, where one is named: for hf_hubert_custom a folder or a hub name",
+    )
+    add("--layer", help="of S3PRL's upstreams: last, a number from 0 (input of layer 1), or all, side by side")
     add(
         "--allow_pickle",
         type=str2bool,
@@ -70,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     sets = list(dict.fromkeys(" ".join(args.sets).split()))  # one may be named as validation and as test set
     if not sets:
         raise SecError("--sets: must name one or more sets")
-    settings = Settings(args.encoder, encoder_conf(args), args.dtype)
+    settings = Settings(*encoder_of(args), args.dtype)
     shards = plan(args.dumpdir, sets, args.output, settings)
     if args.combine:
         combine(shards, args.nj)
@@ -86,8 +96,10 @@ def main(argv: list[str] | None = None) -> None:
         run_job(shards, args.nj, args.job, args.batch_seconds, args.device, build, args.num_threads)
 
 
-def encoder_conf(args: argparse.Namespace) -> dict:
-    """The encoder's configuration: --encoder_conf, and the options that stand for keys of it."""
+def encoder_of(args: argparse.Namespace) -> tuple[str, dict]:
+    """The encoder and its configuration: --encoder, --encoder_conf, and the options that stand for keys of it."""
+    from espnet2_secap.tasks import upstream
+
     conf = {}
     for text in args.encoder_conf:
         key, sign, value = text.partition("=")
@@ -98,11 +110,11 @@ def encoder_conf(args: argparse.Namespace) -> dict:
         if not isinstance(found, dict):
             raise SecError(f"--encoder_conf {text}: must be KEY=VALUE, or a JSON object such as '{{\"layer\": 6}}'")
         conf |= found
-    if args.encoder == "s3prl":
-        conf.setdefault("upstream", "hf_hubert_custom")
     path = os.path.expanduser(args.upstream_path) if args.upstream_path else None
+    if args.encoder == "s3prl":
+        return upstream.encoder_of(args.upstream, path, args.layer, conf)
     given = {"upstream": args.upstream, "path": path, "layer": args.layer}
-    return conf | {key: value for key, value in given.items() if value is not None}
+    return args.encoder, conf | {key: value for key, value in given.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from espnet2_secap.encoder.descriptors import FS, HOP, DescriptorEncoder, FrameShift
-from espnet2_secap.errors import SecError
 
 WINDOW, N_FFT = 400, 512  # samples: windows of 25 ms
 F0_RANGE = (60.0, 600.0)  # Hz
@@ -48,10 +47,11 @@ class AcousticEncoder(DescriptorEncoder):
     """
 
     min_samples = WINDOW
+    package_name = "pyworld"
+    how_to_install = "install it: pip install pyworld"
 
     def __init__(self, level: Literal["frame", "utterance", "both"] = "both", frame_shift: FrameShift = HOP):
         super().__init__(level != "utterance", level != "frame", frame_shift)
-        pyworld()
 
     def frame_names(self) -> list[str]:
         """Names of the descriptors."""
@@ -67,21 +67,6 @@ class AcousticEncoder(DescriptorEncoder):
         frames, cepstra = descriptors(wave)
         table = np.column_stack([*frames.values(), cepstra])
         return table, statistics(frames, cepstra) if self.utterance else np.empty(0)
-
-
-def pyworld():
-    """The package.
-
-    Raises:
-        SecError: it is not installed.
-    """
-    try:
-        import pyworld
-    except ImportError as err:
-        raise SecError(
-            f"encoder acoustic: the package pyworld cannot be imported ({err}); install it: pip install pyworld"
-        ) from err
-    return pyworld
 
 
 def descriptors(wave: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -109,12 +94,13 @@ def descriptors(wave: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 def f0_of(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """F0 (T,) in semitones above 100 Hz, interpolated where there is no voice, and whether there is, (T,)."""
-    world = pyworld()
+    import pyworld
+
     samples = wave.astype(np.float64)
     longer = np.pad(samples, (0, max(0, FS // 10 - len(samples))))  # 0.1 s: three periods of 60 Hz and more
     low, high = F0_RANGE
-    rough, times = world.dio(longer, FS, f0_floor=low, f0_ceil=high, frame_period=1000 * HOP / FS)
-    hertz = world.stonemask(longer, rough, times, FS)[: len(samples) // HOP]
+    rough, times = pyworld.dio(longer, FS, f0_floor=low, f0_ceil=high, frame_period=1000 * HOP / FS)
+    hertz = pyworld.stonemask(longer, rough, times, FS)[: len(samples) // HOP]
     voiced = hertz > 0
     if not voiced.any():
         return np.zeros(len(hertz)), voiced

@@ -1,6 +1,8 @@
 """What the encoders of acoustic descriptors share: values per frame, values per utterance, and both side by side."""
 
+import importlib
 from abc import abstractmethod
+from types import ModuleType
 from typing import Annotated
 
 import numpy as np
@@ -28,21 +30,43 @@ class DescriptorEncoder(AbsEncoder):
         utterance: whether it has the values per utterance.
         frame_shift: samples from one frame of the output to the next, a multiple of 160.
 
+    Attributes:
+        package_name: the package that it needs.
+        how_to_install: what a message says of that package, where it is missing.
+
     Raises:
-        SecError: a frame shift that is no multiple of 160.
+        SecError: the package is missing; a frame shift that is no multiple of 160.
     """
 
     sampling_rate = FS
     padding_safe = True
+    package_name: str
+    how_to_install: str
 
     def __init__(self, frames: bool, utterance: bool, frame_shift: int):
         super().__init__()
+        self.load_package()
         if frame_shift % HOP:
             raise SecError(
                 f"encoder_conf: frame_shift {frame_shift}: must be a multiple of {HOP} samples (10 ms); give"
                 f" {max(1, round(frame_shift / HOP)) * HOP}"
             )
         self.frames, self.utterance, self.frame_shift = frames, utterance, frame_shift
+
+    @classmethod
+    def load_package(cls) -> ModuleType:
+        """The package.
+
+        Raises:
+            SecError: it is not installed.
+        """
+        try:
+            return importlib.import_module(cls.package_name)
+        except (ImportError, OSError) as err:  # OSError: a shared library is missing
+            raise SecError(
+                f"{cls.__name__}: the package {cls.package_name} cannot be imported ({' '.join(str(err).split())});"
+                f" {cls.how_to_install}"
+            ) from err
 
     @abstractmethod
     def frame_names(self) -> list[str]:

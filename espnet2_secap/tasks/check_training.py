@@ -6,7 +6,7 @@ calls `lazy.without_torch` first, and imports them in a third of a second.
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -119,11 +119,13 @@ def _tables(recipe: Recipe, stages: Sequence[int]) -> dict[str, list[tuple[str, 
 
 def _named_parts(args: argparse.Namespace, model_class: type) -> Iterator[tuple[str, str, Sequence[Callable]]]:
     """Of the pretrained parts that a configuration uses: option, folder or name on the hub, what a folder must hold."""
+    from espnet2_secap.tasks.parts import all_within
+
     for kind in dict.fromkeys(("encoder", *model_class.parts)):
-        conf: Mapping = getattr(args, f"{kind}_conf")
-        for key in ("path", "init"):
-            if isinstance(conf.get(key), str) and not (key == "init" and args.init_model):
-                yield f"{kind}_conf: {key}", conf[key], HOLDS.get((kind, getattr(args, kind)), ())
+        for name, conf in all_within(kind, getattr(args, kind), getattr(args, f"{kind}_conf")):
+            for key in ("path", "init"):
+                if isinstance(conf.get(key), str) and not (key == "init" and args.init_model):
+                    yield f"{kind}_conf: {key}", conf[key], HOLDS.get((kind, name), ())
 
 
 def check_there(option: str, path: str, holds: Sequence[Callable[[Path, str], None]] = ()) -> None:

@@ -16,7 +16,7 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.feats.extract import encode
 from espnet2_secap.model.checkpoint import split_source
 from espnet2_secap.tasks.experiment import located
-from espnet2_secap.tasks.parts import CHOICES
+from espnet2_secap.tasks.parts import CHOICES, nested_parts
 
 LOOKED_AT = 1000  # recordings of a set whose sampling rate is looked at, spread over it
 
@@ -123,14 +123,20 @@ def differences(here: dict, there: dict) -> list[str]:
 def _complete(conf: dict) -> dict:
     if "encoder_conf" not in conf:
         return conf
-    parameters = inspect.signature(CHOICES["encoder"].get_class(conf["encoder"]).__init__).parameters.values()
-    full = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
-    full |= conf["encoder_conf"]
+    return conf | {"encoder_conf": _with_defaults(conf["encoder"], conf["encoder_conf"])}
+
+
+def _with_defaults(encoder: str, conf: dict) -> dict:
+    part = CHOICES["encoder"].get_class(encoder)
+    parameters = inspect.signature(part.__init__).parameters.values()
+    full = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty} | conf
+    for key, inner in nested_parts(part, full).items():
+        full[key] = {one: _with_defaults(name, its) | {"encoder": name} for one, (_, name, its) in inner.items()}
     if isinstance(full.get("path"), str):
         full["path"] = os.path.realpath(os.path.expanduser(full["path"]))
     if str(full.get("layer")).isdigit():
         full["layer"] = int(full["layer"])
-    return conf | {"encoder_conf": full}
+    return full
 
 
 def check_input(data_dir: str | Path, utterances: Utterances, encoder: torch.nn.Module, front_end: dict) -> None:

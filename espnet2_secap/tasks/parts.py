@@ -13,7 +13,7 @@ from functools import cache
 from typing import Annotated, Literal
 
 from espnet2_secap.errors import SecError, shorten
-from espnet2_secap.values import ORDERED, Count, Natural, Place, Positive, Share, check_conf, parameters_of
+from espnet2_secap.values import ORDERED, Count, Natural, Place, Positive, Share, check_conf, checked, parameters_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ KINDS = {
 PARTS = (  # kind, name in configurations, module:class
     ("encoder", "s3prl", "espnet2_secap.encoder.s3prl:S3PRLEncoder"),
     ("encoder", "acoustic", "espnet2_secap.encoder.acoustic:AcousticEncoder"),
+    ("encoder", "joined", "espnet2_secap.encoder.joined:JoinedEncoder"),
+    ("encoder", "opensmile", "espnet2_secap.encoder.opensmile:OpenSmileEncoder"),
     ("encoder", "stored", "espnet2_secap.encoder.stored:StoredEncoder"),
     ("normalize", "global_mvn", "espnet2.layers.global_mvn:GlobalMVN"),
     ("normalize", "utterance_mvn", "espnet2.layers.utterance_mvn:UtteranceMVN"),
@@ -127,7 +129,12 @@ class Choices:
         """
         part = self.get_class(name)
         where, hints = f"{self.name}_conf of {self.name}: {name}", LIBRARY.get(self.targets[name])
-        return check_conf(where, part, conf, self.kind.given, hints, getattr(part, "from_data", ()))
+        conf = check_conf(where, part, conf, self.kind.given, hints, getattr(part, "from_data", ()))
+        for key, inner in nested_parts(part, conf).items():
+            conf[key] = {one: choices.check(name, its) for one, (choices, name, its) in inner.items()}
+            for one, (choices, name, _) in inner.items():
+                conf[key][one][choices.name] = name
+        return conf
 
     def build(self, name: str, conf: Mapping, **given):
         """The part, of its configuration and of those of `given` that its constructor takes.
@@ -138,6 +145,8 @@ class Choices:
         part = self.get_class(name)
         parameters = parameters_of(part)
         conf = self.check(name, {key: value for key, value in conf.items() if key not in self.kind.given})
+        for key, inner in nested_parts(part, conf).items():
+            conf[key] = {one: choices.build(name, its) for one, (choices, name, its) in inner.items()}
         try:
             return part(**{**conf, **{key: value for key, value in given.items() if key in parameters}})
         except SecError:
@@ -150,6 +159,38 @@ class Choices:
             logging.error(f"{self.name}: {name} cannot be built", exc_info=err)
             reason = " ".join(str(err).split()) or type(err).__name__
             raise SecError(f"{self.name}_conf of {self.name}: {name}: {shorten(reason, 500)}") from err
+
+
+def nested_parts(part: type, conf: Mapping) -> dict[str, dict[str, tuple[Choices, str, dict]]]:
+    """The parts that a part is made of, as its class declares in `nested`: argument -> kind.
+
+    Args:
+        part: a class of the registry.
+        conf: its configuration; such an argument is name -> configuration with the key KIND, where the name is not the
+            registry's.
+
+    Returns:
+        argument -> name -> its choices, its name in the registry, its configuration.
+
+    Raises:
+        SecError: a configuration that is none.
+    """
+    found: dict[str, dict[str, tuple[Choices, str, dict]]] = {}
+    for key, kind in getattr(part, "nested", {}).items():
+        found[key] = {}
+        for one, its in conf.get(key, {}).items():
+            its = dict(checked(f"{kind}_conf: {key}: {one}", {} if its is None else its, dict))
+            found[key][one] = (CHOICES[kind], its.pop(kind, one), its)
+    return found
+
+
+def all_within(kind: str, name: str, conf: Mapping) -> list[tuple[str, dict]]:
+    """Name and configuration of a part, or of those that it is made of."""
+    nested = nested_parts(CHOICES[kind].get_class(name), conf)
+    if not nested:
+        return [(name, dict(conf))]
+    inner = [one for parts in nested.values() for one in parts.values()]
+    return [found for choices, other, its in inner for found in all_within(choices.name, other, its)]
 
 
 def registry(kinds: Mapping[str, Kind], parts: Iterable[tuple[str, str, str]]) -> dict[str, Choices]:

@@ -77,6 +77,23 @@ def test_names_of_folders(recipe):
     assert {path.name for path in recipe.iterdir() if path.is_dir()} == {"data", "local", "utils", "x", "y"}
 
 
+@pytest.mark.slow(10)
+def test_several_upstreams_side_by_side(recipe):
+    for dset in ("train", "valid", "test"):
+        make_set(recipe, dset)
+    options = ["--upstream", "acoustic+fbank_no_cmvn", "--feats_normalize", "global_mvn"]
+    options += ["--extract_args", "--encoder_conf acoustic.level=frame"]
+    done = sec(recipe, "--stage", "2", "--stop_stage", "4", *options)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((recipe / "dump/acoustic_fbank_no_cmvn/test/config.json").read_text())
+    assert (config["encoder"], config["dim"], config["frame_shift"]) == ("joined", 22 + 240, 160)
+    assert list(config["encoder_conf"]["encoders"]) == ["acoustic", "fbank_no_cmvn"]
+    stats = np.load(recipe / "exp/sec_stats_acoustic_fbank_no_cmvn/train/feats_stats.npz")
+    assert len(stats["sum"]) == 262 and np.isfinite(stats["sum"]).all()
+    lengths = (recipe / "exp/sec_stats_acoustic_fbank_no_cmvn/train/speech_shape").read_text().splitlines()
+    assert lengths == [f"u{i} 48,262" for i in range(4)]  # of 8000 samples fbank has 48 frames, acoustic 50
+
+
 def test_options_of_the_corpus_are_split_and_not_run(recipe):
     for dset in ("train", "valid", "test"):
         make_set(recipe, dset)

@@ -203,6 +203,11 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
             "upstream fbanks": "--upstream fbanks: S3PRL has no such upstream; did you mean",
             "caption_args --decoder_conf path=pretrained/none": "path: pretrained/none: no such folder",
         }),
+        (3, {"upstream acoustic+fbanks": "--upstream fbanks: S3PRL has no such upstream; did you mean"}),
+        (1, {"upstream acoustic+acoustic": "--upstream acoustic+acoustic: must be different names"}),
+        (3, {"extract_args --encoder_conf level=frame": "must say whose it is", "upstream acoustic+fbank": ""}),
+        (3, {"extract_args --encoder_conf acoustic.level=x": "acoustic: level 'x'", "upstream acoustic+fbank": ""}),
+        (3, {"upstream_path x": "fbank and mfcc would share it", "upstream fbank+mfcc": "give --encoder_conf fbank."}),
         (3, {
             "upstream_layer -1": "--layer -1: must be a number from 0, last, all or weighted_sum",
             "align_args --sampler_conf num_categories=9": "num_categories=9, but utt2emo has only 2",
@@ -228,6 +233,13 @@ def test_kind_13_each_fault_has_its_line(made, stage, options):
     words = [word for option in options for word in (f"--{option.split()[0]}", option.split(" ", 1)[1])]
     told = refused(made, "--stage", str(stage), *words)
     assert not [message for message in options.values() if not any(message in problem for problem in told)], told
+
+
+def test_kind_13_a_path_that_no_upstream_takes_is_told(made):
+    done = run(
+        made, "--stage", "3", "--upstream", "acoustic", "--upstream_path", "pretrained/x", "--words", "none.json"
+    )
+    assert "note: --upstream_path pretrained/x: is not used by --upstream acoustic" in done.stderr, done.stderr
 
 
 @pytest.mark.slow(8)

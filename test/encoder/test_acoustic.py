@@ -167,7 +167,7 @@ def test_too_short_and_missing_package(monkeypatch):
     with pytest.raises(SecError, match="399 samples, its descriptors need 400"):
         run(AcousticEncoder(), np.zeros(399, np.float32))
     monkeypatch.setitem(sys.modules, "pyworld", None)
-    with pytest.raises(SecError, match="package pyworld cannot be imported .*pip install pyworld"):
+    with pytest.raises(SecError, match="AcousticEncoder: the package pyworld cannot be imported .*pip install pyworld"):
         AcousticEncoder()
 
 

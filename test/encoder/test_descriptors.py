@@ -9,6 +9,8 @@ from espnet2_secap.errors import SecError
 class Ramp(DescriptorEncoder):
     """Per frame of 10 ms its number; per utterance its number of samples."""
 
+    package_name, how_to_install = "json", "it is part of Python"
+
     def frame_names(self):
         return ["number"]
 

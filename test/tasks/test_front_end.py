@@ -32,6 +32,12 @@ from espnet2_secap.tasks.front_end import (
 def recipe(tmp_path_factory, make_model, tiny_llama):
     """dump/raw/test, its features from the second layer of a HuBERT in 16 bits, and a random model of them."""
     top = tmp_path_factory.mktemp("recipe")
+    options = ["--upstream_path", str(top / "hubert"), "--layer", "2", "--dtype", "float16"]
+    return make_recipe(top, make_model, tiny_llama, options, 32)
+
+
+def make_recipe(top, make_model, tiny_llama, given, width):
+    """The same, with features of other options of stage 3 and their width."""
     raw = top / "dump" / "raw" / "test"
     raw.mkdir(parents=True)
     noise = np.random.default_rng(0)
@@ -42,12 +48,12 @@ def recipe(tmp_path_factory, make_model, tiny_llama):
     (raw / "utt2num_samples").write_text("".join(f"{utt} {n}\n" for utt, n in lengths.items()))
     make_model(top / "hubert", do_stable_layer_norm=True)
     options = ["--dumpdir", str(top / "dump"), "--sets", "test", "--output", str(top / "dump" / "hubert")]
-    options += ["--upstream_path", str(top / "hubert"), "--layer", "2", "--dtype", "float16"]
+    options += given
     sec_extract_feats.main(options)
     sec_extract_feats.main([*options, "--combine", "true"])
     shutil.copytree(tiny_llama, top / "llama")
     feats = top / "dump" / "hubert" / "test"
-    (top / "shape").write_text("".join(f"{utt} {n},32\n" for utt, n in (("a", 49), ("b", 27), ("c", 74))))
+    (top / "shape").write_text("".join(f"{utt} {n},{width}\n" for utt, n in (("a", 49), ("b", 27), ("c", 74))))
     data = [(str(feats / "feats.scp"), "speech", "kaldi_ark"), (str(raw / "wav.scp"), "caption", "text")]
     folder = top / "exp" / "sec_caption_hubert"
     folder.mkdir(parents=True)
@@ -87,6 +93,38 @@ def test_audio_gets_the_captions_of_its_stored_features_wherever_the_recipe_lies
     for ((text, score),), ((wanted, wanted_score),) in zip(heard, stored, strict=True):
         assert text == wanted and score == pytest.approx(wanted_score, abs=1e-3)
     assert len({round(some[0][1], 5) for some in heard}) > 1
+
+
+def test_joined_features_are_made_from_audio_too(tmp_path, make_model, tiny_llama, monkeypatch):
+    """acoustic+hf_hubert_custom: the paths within encoder_conf follow the experiment."""
+    top = tmp_path / "top"
+    options = ["--upstream", "acoustic+hf_hubert_custom", "--upstream_path", str(top / "hubert")]
+    make_recipe(top, make_model, tiny_llama, [*options, "--encoder_conf", "acoustic.level=utterance"], 60 + 32)
+    moved = top.rename(tmp_path / "moved")
+    exp, feats = moved / "exp" / "sec_caption_hubert", moved / "dump" / "hubert" / "test"
+    assert yaml.safe_load((exp / "config.yaml").read_text())["front_end"] == {
+        "encoder": "joined",
+        "encoder_conf": {
+            "encoders": {
+                "acoustic": {"level": "utterance"},
+                "hf_hubert_custom": {"encoder": "s3prl", "upstream": "hf_hubert_custom", "path": "../../hubert"},
+            }
+        },
+        "sampling_rate": 16000,
+        "frame_shift": 320,
+        "dtype": "float32",
+        "max_seconds": 1.48,
+    }
+    monkeypatch.chdir("/")
+    speech2caption = Speech2Caption.from_pretrained(exp, max_length=6)
+    for utt, shape in {"a": (49, 92), "c": (74, 92)}.items():
+        wave, _ = soundfile.read(moved / "dump" / "raw" / "test" / f"{utt}.wav", dtype="float32")
+        (found,) = speech2caption.front_end([wave])
+        scp = dict(line.split() for line in (feats / "feats.scp").read_text().splitlines())
+        stored = kaldiio.load_mat(scp[utt].replace(str(top), str(moved)))
+        assert found.shape == shape
+        np.testing.assert_allclose(found, stored, atol=1e-4, rtol=1e-4)
+        assert speech2caption(wave, 16000)[0][0] == speech2caption.caption_inputs([stored])[0][0][0]
 
 
 def test_one_file_and_samples_of_any_kind(recipe):
@@ -186,6 +224,19 @@ def test_paths_are_compared_by_what_they_lead_to(tmp_path, monkeypatch):
     ways = ["hubert", "./hubert", str(tmp_path / "hubert"), "hubert/../hubert"]
     confs = [HUBERT | {"encoder_conf": {"upstream": "hf_hubert_custom", "path": path, "layer": "2"}} for path in ways]
     assert all(differences(confs[0], conf) == [] for conf in confs)
+
+
+def test_the_encoders_within_one_are_compared_by_what_they_mean(tmp_path):
+    def of(**encoders):
+        return {"encoder": "joined", "encoder_conf": {"encoders": encoders}}
+
+    fbank = {"encoder": "s3prl", "upstream": "fbank"}
+    (tmp_path / "hubert").mkdir()
+    ours = of(acoustic={}, fbank=fbank | {"path": str(tmp_path / "hubert")})
+    there = fbank | {"path": f"{tmp_path}/hubert/../hubert", "layer": "last"}
+    assert differences(ours, of(fbank=there, acoustic={"encoder": "acoustic", "level": "both"})) == []
+    assert differences(ours, of(fbank=there, acoustic={"level": "frame"})) == ["encoder_conf"]
+    assert differences(ours, of(fbank=fbank, acoustic={})) == ["encoder_conf"]
 
 
 def test_a_start_from_a_model_of_other_features_is_refused(recipe):

@@ -37,12 +37,12 @@ allow_pipes=false     # run the commands (sox ... |) that wav.scp holds: whoever
 # Speech features
 feats_type=extracted  # extracted: stage 3 writes features; raw: the encoder runs in training
 encoder=s3prl         # which encoder of espnet2_secap/tasks/parts.py makes the features
-upstream=hf_hubert_custom # encoder s3prl: S3PRL's name of it
-upstream_path=        # encoder s3prl: folder or hub name of its weights
-upstream_layer=last   # encoder s3prl: last, all (for a learned weighted sum), or a number
+upstream=hf_hubert_custom # encoder s3prl: S3PRL's name of it, or an encoder's; side by side: acoustic+hf_hubert_custom
+upstream_path=        # folder or hub name of the weights of S3PRL's upstream, where upstream names one
+upstream_layer=last   # of S3PRL's upstreams: last, all (for a learned weighted sum), or a number
 feats_dtype=float32   # float32 or float16
 feats_tag=            # name in dump/ and exp/; made from the upstream and the layer if empty
-extract_args=         # further options of sec_extract_feats: "--encoder_conf KEY=VALUE --allow_pickle true"
+extract_args=         # further options of sec_extract_feats: "--encoder_conf acoustic.level=frame --allow_pickle true"
 batch_seconds=60      # seconds of speech in a batch of stage 3
 feats_normalize=      # of stored features: global_mvn or utterance_mvn; none if empty
 # Training
@@ -86,7 +86,7 @@ set -f # what is split at blanks (local_data_opts, align_args, ...) is never mat
 if [ "${feats_type}" = raw ]; then
     feats_tag=raw feats_scp=wav.scp feats_file_type=sound
 else
-    [ -n "${feats_tag}" ] || feats_tag=${encoder_name}$([ "${upstream_layer}" = last ] || echo "_${upstream_layer}")
+    [ -n "${feats_tag}" ] || feats_tag=${encoder_name//+/_}$([ "${upstream_layer}" = last ] || echo "_${upstream_layer}")
     feats_scp=feats.scp feats_file_type=kaldi_ark
 fi
 feats_dir=${dumpdir}/${feats_tag}
