@@ -37,7 +37,8 @@ def stage_of(path: Path) -> int | None:
         return 2 if rest[0] == "raw" else 3
     if top != "exp":
         return None
-    if path.name in SCORES or rest[0] in ("random_caption", "frequent_caption", "images") or len(rest) == 1:
+    nearest = len(rest) > 1 and rest[1].endswith("_nearest_caption")
+    if nearest or path.name in SCORES or rest[0] in ("random_caption", "frequent_caption", "images") or len(rest) == 1:
         return 8
     for start, stage in (("sec_stats_", 4), ("sec_align_", 5)):
         if rest[0].startswith(start):

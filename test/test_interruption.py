@@ -16,6 +16,7 @@ from interruption import differences, outputs, stage_of, stage_seconds
         (8, "exp/sec_align_hubert/probe.json"), (6, "exp/sec_caption_x/1epoch.pth"), (6, "exp/sec_caption_x/images/a"),
         (7, "exp/sec_caption_x/decode_a/test/captions"), (7, "exp/sec_caption_x/decode/test/.jobs/decoded.1of1.jsonl"),
         (8, "exp/sec_caption_x/decode_a/test/score.json"), (8, "exp/random_caption/test/captions"),
+        (8, "exp/sec_caption_x/decode_nearest_caption/test/captions"),
         (8, "exp/RESULTS.md"), (8, "exp/images/training_curves.png"), (2, "dump/raw/train/wav.scp.tmp.12"),
         (None, "dump/raw/train/logs/format.1.log"), (None, "exp/sec_align_hubert/train.log"), (None, "data/train/text"),
         (None, "exp/sec_caption_x/tensorboard/train/events"),

@@ -1,7 +1,9 @@
 """Consensus re-ranking: of several candidates, keep those that are most like all of them.
 
 SECap decodes eight candidates and drops the three least like the rest; the choice of one is minimum Bayes risk
-decoding (Eikema & Aziz, EMNLP 2020): what most samples agree on says more than the single likeliest sequence.
+decoding (Eikema & Aziz, EMNLP 2020): what most samples agree on says more than the single likeliest sequence. With a
+weight for each text, the mean is the expected similarity under these weights, whether they are counts of samples,
+probabilities by a model, or how near other utterances are.
 """
 
 import math
@@ -9,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 
 def ngrams(text: str, order: int = 4) -> Counter:
@@ -48,3 +51,64 @@ def consensus_of(similarity: np.ndarray) -> tuple[list[int], list[float]]:
     """
     means = np.asarray(similarity, dtype=np.float32).mean(1)
     return means.argsort()[::-1].tolist(), means.tolist()
+
+
+class TextSet:
+    """Texts whose n-grams are counted once, for the similarity of many texts to them under many weights.
+
+    An n-gram that occurs twice in a text stands as two items (n-gram, 1) and (n-gram, 2): the items that two texts
+    share are then the size of the intersection of the multisets, which a product of sparse matrices counts.
+
+    Args:
+        texts: R of them, each once.
+
+    Attributes:
+        rows: (R, F), 1 where a text has an item.
+        sizes: number of items of each text, (R,).
+    """
+
+    def __init__(self, texts: Sequence[str]):
+        self.texts = list(texts)
+        self._columns: dict[tuple[str, int], int] = {}
+        counted = [_items(text) for text in self.texts]
+        for items in counted:
+            for item in items:
+                self._columns.setdefault(item, len(self._columns))
+        self.rows, self.sizes = self._matrix(counted)
+
+    def _matrix(self, counted: Sequence[list[tuple[str, int]]]) -> tuple[csr_matrix, np.ndarray]:
+        known = [[self._columns[item] for item in items if item in self._columns] for items in counted]
+        ends = np.cumsum([0, *map(len, known)])
+        columns = np.fromiter((one for row in known for one in row), dtype=np.int32, count=ends[-1])
+        shape = len(known), len(self._columns)
+        matrix = csr_matrix((np.ones(len(columns)), columns, ends), shape=shape)
+        return matrix, np.array([len(items) for items in counted], dtype=np.float64)
+
+    def expected_similarity(
+        self, weights: np.ndarray, of: Sequence[str] | None = None, among: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Weighted mean of `similarity` to the texts, sum_r w_r s(h, r) / sum_r w_r, of each hypothesis h.
+
+        Args:
+            weights: of the texts, (R,), not negative, with a sum above 0.
+            of: the H hypotheses; the texts themselves if none.
+            among: indices (M,) of the texts that count, with weights (M,) then; without `of`, they are the hypotheses.
+
+        Returns:
+            (H,), each 0 to 1. The cost grows with the n-grams and not with H * R: texts of one size share their
+            denominator, so that their weights are added before the product.
+        """
+        rows, sizes = (self.rows, self.sizes) if among is None else (self.rows[among], self.sizes[among])
+        own, own_sizes = (rows, sizes) if of is None else self._matrix([_items(text) for text in of])
+        different, group = np.unique(sizes, return_inverse=True)
+        place = csr_matrix(
+            (weights / weights.sum(), (group, np.arange(len(group)))), shape=(len(different), len(group))
+        )
+        shared = (own @ (place @ rows).T.tocsr()).toarray()  # (H, sizes)
+        return (shared * (2 / (own_sizes[:, None] + different))).sum(1)
+
+
+def _items(text: str) -> list[tuple[str, int]]:
+    """The n-grams of a text, numbered among those that are equal; one item of its own where there are none."""
+    items = [(gram, at) for gram, count in ngrams(text).items() for at in range(count)]
+    return items or [("", 0)]

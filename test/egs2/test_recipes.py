@@ -31,6 +31,7 @@ def test_mini_recipe_leaves_what_the_stages_promise(mini):
     systems = {
         "sec_caption_hubert/decode",
         "sec_caption_hubert/decode_shuffled_audio",
+        "sec_caption_hubert/decode_nearest_caption",
         "random_caption",
         "frequent_caption",
     }

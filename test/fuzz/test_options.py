@@ -84,6 +84,10 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
             *("--kind", "random", "--train_captions", f"{raw}/captions"),
             *("--ids", f"{raw}/captions", "--output", "out"),
         ],
+        "sec_nearest": [
+            *("--train_dir", str(dump / "train"), "--train_captions", f"{raw}/captions"),
+            *("--data_dir", str(dump / "train"), "--output", "out"),
+        ],
         "sec_follow": ["--log", "train.log", "--", "true"],
         "sec_lock": ["--fd", "0", "--file", "lock"],
         "sec_stages begin": ["begin", "--file", "stages.tsv", "--run", "r", "--stage", "1", "--title", "t"],

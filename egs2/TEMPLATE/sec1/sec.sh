@@ -62,6 +62,8 @@ inference_args=                        # further ones
 inference_tag=        # name of the decoding; made from the config's name if empty
 inference_model=valid.loss.best.pth    # model file in the second stage's folder
 shuffled_audio=true   # also caption each utterance from another's audio, as a sanity row
+nearest_caption=true   # also caption each utterance as the training utterances nearest by the model's features
+neighbours=0          # how many of these; 0: all, weighted by how near they are
 probe=true            # linear probes for emotion and sentence on the first stage's embeddings
 lang=zh               # language of the captions (zh, en, ja, ...): sets instructions, words, segmentation, metrics
 prompts=              # instructions to the LM: a file, zh, en or ja; those of caption_config, else of lang, if empty
@@ -206,6 +208,16 @@ if runs 8 "${skip_eval}"; then
         need "${decode_dir}/${dset}/captions" 7
         systems=("${decode_dir}/${dset}")
         ! "${shuffled_audio}" || systems+=("${decode_dir}_shuffled_audio/${dset}")
+        if "${nearest_caption}"; then
+            need "${feats_dir}/${train_set}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
+            system=${decode_dir}_nearest_caption/${dset} nearest_cmd=${train_cmd} encoder_args=()
+            [ "${feats_type}" != raw ] || nearest_cmd=${jobs_cmd}
+            [ "${feats_type}" != raw ] || encoder_args=(--sec_model_file "${sec_exp}/${inference_model}" --device "${device}")
+            jobs "${nearest_cmd}" 1 "${system}/logs/nearest.log" python3 -m espnet2_secap.bin.sec_nearest \
+                --train_dir "${feats_dir}/${train_set}" --train_captions "${dumpdir}/raw/${train_set}/captions" \
+                --data_dir "${feats_dir}/${dset}" --output "${system}" --neighbours "${neighbours}" "${encoder_args[@]}"
+            systems+=("${system}")
+        fi
         for kind in random frequent; do
             sec_baseline --kind "${kind}" --train_captions "${dumpdir}/raw/${train_set}/captions" \
                 --ids "${dumpdir}/raw/${dset}/captions" --output "${expdir}/${kind}_caption/${dset}"
