@@ -105,6 +105,11 @@ WHERE_WE_DIFFER = {
     """,
 }
 OTHER_PROMISES = {
+    "a set of captions is weighted by the model's exact probabilities, and no seed decides": """
+        inference/test_posterior.py::test_log_probabilities_are_those_of_teacher_forcing_in_any_batching
+        inference/test_posterior.py::test_what_is_kept_has_the_highest_expected_similarity
+        inference/test_posterior.py::test_nothing_hangs_on_the_seed
+    """,
     "the released tensors under our names": """
         publish/test_import_secap.py::test_every_tensor_of_the_released_code
         publish/test_import_secap.py::test_greedy_captions

@@ -15,7 +15,10 @@ from espnet2_secap.inference.caption_output import Captioned, Journal, fingerpri
 from espnet2_secap.progress import progress
 from espnet2_secap.values import Range, Seed
 
-NOT_HERE = ("num_candidates", "keep", "similarity_model", "seed")  # of sec_inference's options
+NOT_HERE = (  # of sec_inference's options
+    *("num_candidates", "keep", "similarity_model", "seed", "beams", "weights", "candidates", "choose_from"),
+    *("posterior_temperature", "posterior_per_token"),
+)
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -55,6 +55,19 @@ class AbsDecoder(torch.nn.Module, ABC):
                 log p: label smoothing (Szegedy et al., CVPR 2016, Section 7).
         """
 
+    def caption_log_probs(self, segments: Sequence[Segment], captions: Segment) -> torch.Tensor:
+        """Log-probability of each of C captions behind what one utterance is: (C,) in nats, the end token included.
+
+        Args:
+            segments: of one utterance, (1, .).
+            captions: ids (C, L), padded on the right.
+        """
+        size = len(captions.content)
+        rows = [
+            Segment(one.content.expand(size, *one.content.shape[1:]), one.mask.expand(size, -1)) for one in segments
+        ]
+        return self.log_probs(rows, captions).sum(1)
+
     @abstractmethod
     def logits(self, segments: Sequence[Segment], caption: Segment, block: int | None = None) -> Iterator[torch.Tensor]:
         """Logits (B, up to `block`, V) that predict the caption's ids, in blocks along L; all at once if none."""

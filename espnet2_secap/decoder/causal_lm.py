@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
 
 from espnet2_secap.decoder.abilities import abilities_of, inputs_of, rows_of_one_length
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
@@ -215,6 +216,31 @@ class CausalLMDecoder(AbsDecoder):
             return block(hidden, caption.content) * caption.mask
         parts = zip(hidden.split(size, dim=1), caption.content.split(size, dim=1), strict=True)
         return torch.cat([checkpoint(block, *part, use_reentrant=False) for part in parts], dim=1) * caption.mask
+
+    @torch.no_grad()
+    def caption_log_probs(self, segments: Sequence[Segment], captions: Segment) -> torch.Tensor:
+        """See AbsDecoder. What stands before the captions goes through the LM once, where it may be cached."""
+        prefix, mask = self.join(segments)
+        prefix, (size, length), lm = prefix[:, mask[0]], captions.content.shape, self._plain()
+        if not (self.abilities.cache and self.abilities.free(prefix.size(1) + length)):
+            return super().caption_log_probs(segments, captions)
+        cache = DynamicCache(config=lm.config)
+
+        def logits_of(vectors: torch.Tensor) -> torch.Tensor:
+            seen = cache.get_seq_length()
+            mask = torch.ones(len(vectors), seen + vectors.size(1), dtype=torch.bool, device=vectors.device)
+            inputs = inputs_of(lm, self.abilities, vectors, mask)
+            if "position_ids" in inputs:
+                inputs["position_ids"] = inputs["position_ids"][:, seen:]
+            return lm(**(inputs | {"use_cache": True, "past_key_values": cache})).logits
+
+        logits = logits_of(prefix)[:, -1:].expand(size, -1, -1)
+        if length > 1:
+            cache.batch_repeat_interleave(size)
+            tokens = self.lm.module.get_input_embeddings()(captions.content[:, :-1])
+            logits = torch.cat([logits, logits_of(tokens)], dim=1)
+        found = logits.gather(2, captions.content[..., None]).squeeze(2).float() - logits.float().logsumexp(-1)
+        return (found * captions.mask).sum(1)
 
     @torch.no_grad()
     def generate(self, segments: Sequence[Segment], options: DecodingOptions, ends: Sequence[int]):

@@ -74,6 +74,31 @@ class SetOptions(DecodingOptions):
     keep: Natural = option(
         "keep the N candidates with the highest mean similarity to all candidates (MBR decoding); 0: keep all", 0
     )
+    beams: Annotated[int, Range(0, 1000)] = option(
+        "for --keep: this many hypotheses of beam search besides; they do not depend on the seed", 0
+    )
+    weights: str = option(
+        "for --keep: candidates count equally, or each distinct one by the model's probability of it",
+        "equal",
+        choices=("equal", "probability"),
+    )
+    candidates: Place | None = option(
+        "for --keep: captions file of the training set (`training`: that of the model's config.yaml), never of a test"
+        " set. Its captions, weighted by the model's probability of each, take the place of samples: nothing is drawn",
+        None,
+    )
+    choose_from: str = option(
+        "with --candidates: what is kept comes from these captions, from the --beams, or from both",
+        "candidates",
+        choices=("candidates", "beams", "all"),
+    )
+    posterior_temperature: Annotated[float, Range(0.0001, 1000)] = option(
+        "for weights by probability: divide the captions' log-probabilities by this; above 1 more captions count",
+        1.0,
+    )
+    posterior_per_token: bool = option(
+        "for weights by probability: take the mean log-probability of a caption's tokens instead of the sum", False
+    )
     similarity_model: Place | None = option(
         "for --keep: folder or hub name of a BERT whose embeddings are compared; character n-grams are if none", None
     )
@@ -88,5 +113,29 @@ class SetOptions(DecodingOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 <= self.keep <= self.num_candidates:
-            raise SecError(f"--keep {self.keep}: must be between 0 and --num_candidates {self.num_candidates}")
+        if self.candidates is None:
+            most, said = self.num_candidates + self.beams, f"--num_candidates {self.num_candidates}"
+            said += f" + --beams {self.beams}" if self.beams else ""
+            if not 0 <= self.keep <= most:
+                raise SecError(f"--keep {self.keep}: must be between 0 and {said}")
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Options of the consensus that need or exclude each other."""
+        given = {"--beams": self.beams, "--candidates": self.candidates, "--weights probability": self.by_probability}
+        for name, value in given.items():
+            if value and not self.keep:
+                raise SecError(f"--keep 0: {name} chooses among candidates; give --keep 1 or more")
+        if self.by_probability and self.similarity_model:
+            raise SecError(
+                "--similarity_model: is for candidates of equal weight; leave it out, or --candidates and --weights"
+            )
+        if self.candidates is not None and self.sampling:
+            raise SecError("--candidates: takes the place of samples; give --sampling false")
+        if self.choose_from != "candidates" and (self.candidates is None or not self.beams):
+            raise SecError(f"--choose_from {self.choose_from}: needs --candidates and --beams; give both")
+
+    @property
+    def by_probability(self) -> bool:
+        """Whether candidates are weighted by the model's probability of them."""
+        return self.weights == "probability" or self.candidates is not None

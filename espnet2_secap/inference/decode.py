@@ -4,18 +4,25 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from espnet2_secap import __version__
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.data.utterances import Utterances
-from espnet2_secap.decoder.options import SetOptions
+from espnet2_secap.decoder.options import DecodingOptions, SetOptions
 from espnet2_secap.inference.consensus import consensus, consensus_of
 from espnet2_secap.inference.outputs import NAME
+from espnet2_secap.inference.posterior import (
+    CandidateSet,
+    candidates_file,
+    chosen_by_probability,
+    chosen_from_set,
+)
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.process.jobs import Journal, file_digest, fingerprint, share, stamps
 from espnet2_secap.progress import progress
@@ -74,13 +81,49 @@ def decode_set(job: Job, options: SetOptions) -> None:
         options=options,
     )
     check_input(job.data_dir, utterances, speech2caption.model.encoder, speech2caption.train_args.front_end)
+    if options.beams:
+        speech2caption.model.decoder.check_options(_beams_of(options))
     sentences = SentenceEncoder(options.similarity_model, options.device) if options.similarity_model else None
+    candidates = CandidateSet(candidates_of(job, options), speech2caption) if options.candidates else None
     reading = ahead(lambda number: [utterances.read(utt) for utt in batches[number]], todo)
     for number, speech in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
         torch.manual_seed(random.Random(f"{options.seed} {number}").getrandbits(32))
-        found = speech2caption.caption_inputs(speech)
-        rows = zip(batches[number], ranked(found, options.keep, sentences), strict=True)
+        found = decode_batch(speech2caption, speech, options, candidates, sentences)
+        rows = zip(batches[number], found, strict=True)
         journal.add(number, [{"id": utt, "prompt": speech2caption.prompt} | candidates for utt, candidates in rows])
+
+
+def decode_batch(
+    speech2caption: Speech2Caption,
+    speech: Sequence[np.ndarray],
+    options: SetOptions,
+    candidates: CandidateSet | None = None,
+    sentences: SentenceEncoder | None = None,
+) -> list[dict]:
+    """What candidates.jsonl says of each utterance: its candidates, best first, and how many go into `captions`.
+
+    Args:
+        speech: what the model itself takes, see Speech2Caption.caption_inputs.
+        candidates: of --candidates.
+        sentences: the similarity model.
+    """
+    segments, beams = speech2caption.segments(speech), None
+    if options.beams:
+        beams = speech2caption.generate(segments, _beams_of(options))
+    if candidates is not None:
+        return chosen_from_set(speech2caption, segments, candidates, beams, options)
+    found = speech2caption.generate(segments)
+    if beams is not None:
+        found = [own + further for own, further in zip(found, beams, strict=True)]
+    if options.by_probability:
+        return chosen_by_probability(speech2caption, segments, found, options)
+    return ranked(found, options.keep, sentences)
+
+
+def _beams_of(options: SetOptions) -> DecodingOptions:
+    """Plain beam search for --beams, with the lengths and penalties of the other candidates."""
+    given = {field.name: getattr(options, field.name) for field in fields(DecodingOptions)}
+    return DecodingOptions(**given | {"sampling": False, "beam_size": options.beams, "num_candidates": options.beams})
 
 
 def ahead(read: Callable, keys: Sequence) -> Iterator[tuple]:
@@ -119,6 +162,15 @@ def _config_of(job: Job) -> tuple[Path, dict]:
     return config_file, read_yaml(config_file) if config_file.is_file() else {}
 
 
+def candidates_of(job: Job, options: SetOptions) -> Path:
+    """The file of --candidates.
+
+    Raises:
+        SecError: there is none.
+    """
+    return candidates_file(options.candidates, _config_of(job)[0])
+
+
 def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     """A fingerprint of all that the captions depend on, but for the number of jobs."""
     config_file, config = _config_of(job)
@@ -127,7 +179,8 @@ def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
     files = [options.similarity_model or "", *named_files(config), *sorted(sounds)]
     model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
-    content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths]
+    candidates = file_digest(candidates_of(job, options)) if options.candidates else None
+    content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths, candidates]
     return fingerprint(content)
 
 

@@ -18,6 +18,7 @@ from espnet2_secap.tasks.experiment import absolute, find_model
 from espnet2_secap.tasks.front_end import FrontEnd
 from espnet2_secap.tasks.sec import SECTask
 from espnet2_secap.text.prompts import read_prompts
+from espnet2_secap.text.template import Segment
 
 Captions = list[list[tuple[str, float]]]  # per utterance the candidates with their scores, best first
 
@@ -174,7 +175,6 @@ class Speech2Caption:
         """
         return self.caption_inputs(self.front_end([as_mono(wave) for wave in _several(waves, "waveforms (samples,)")]))
 
-    @torch.no_grad()
     def caption_inputs(self, speech: Sequence[np.ndarray | torch.Tensor]) -> Captions:
         """Caption what the model itself takes, waveforms (samples,) or stored features (T, D), together.
 
@@ -183,17 +183,27 @@ class Speech2Caption:
         Raises:
             SecError: nothing to caption, or something of another shape or type, or with NaN.
         """
+        return self.generate(self.segments(speech))
+
+    @torch.no_grad()
+    def segments(self, speech: Sequence[np.ndarray | torch.Tensor]) -> list[Segment]:
+        """What the decoder reads before the captions, for several ways of decoding; arguments as `caption_inputs`."""
         axes, what = (2, "features (T, D)") if self.model.encoder.sampling_rate is None else (1, "waveforms (samples,)")
         speech = [_input(one, axes, what) for one in _several(speech, what)]
-        lengths = torch.tensor([len(one) for one in speech], device=self.device)
         instruction = self.instruction.expand(len(speech), -1)
-        candidates, scores = self.model.generate(
-            self.options,
+        return self.model.segments(
             speech=torch.nn.utils.rnn.pad_sequence(speech, batch_first=True).to(self.device),
-            speech_lengths=lengths,
+            speech_lengths=torch.tensor([len(one) for one in speech], device=self.device),
             instruction=instruction,
             instruction_lengths=torch.full((len(speech),), instruction.size(1), device=self.device),
         )
+
+    @torch.no_grad()
+    def generate(self, segments: Sequence[Segment], options: DecodingOptions | None = None) -> Captions:
+        """Captions of what `segments` gave, by the options given or this object's own; see `caption_inputs`."""
+        options = options or self.options
+        self.model.decoder.check_length(segments, options.max_length)
+        candidates, scores = self.model.decoder.generate(segments, options, self.model.template.ends)
         return [
             [(self.tokenizer.decode(ids).strip(), score) for ids, score in zip(*pair, strict=True)]
             for pair in zip(candidates, scores, strict=True)

@@ -72,6 +72,13 @@ def check_padded_batches(decoder, lm):
         torch.testing.assert_close(together[i, real], wanted, rtol=1e-5, atol=1e-5)
         (own,) = decoder.logits(alone(segments, i), alone([caption], i)[0])
         torch.testing.assert_close(logits[i, real], own[0], rtol=1e-4, atol=1e-4)
+        # The captions of all three behind this utterance, with a cache where the LM has one.
+        for start in (caption.content.size(1), 1):
+            ids = Segment(caption.content[:, :start], caption.mask[:, :start])
+            sums = decoder.caption_log_probs(alone(segments, i), ids)
+            rows = [ids.content[row, ids.mask[row]].tolist() for row in range(3)]
+            wanted = torch.stack([teacher_forcing(lm, segments, i, row).sum() for row in rows])
+            torch.testing.assert_close(sums, wanted, rtol=1e-5, atol=1e-4)
 
 
 def check_decoding(decoder, lm, **options):

@@ -21,6 +21,19 @@ from espnet2_secap.errors import SecError
         ({"no_repeat_ngram_size": -2}, "must be at least 0"),
         ({"keep": 2}, "--keep 2: must be between 0 and --num_candidates 1"),
         ({"keep": -1}, "--keep -1: must be at least 0"),
+        ({"keep": 4, "beams": 2}, "between 0 and --num_candidates 1 \\+ --beams 2"),
+        ({"beams": 2}, "--keep 0: --beams chooses among candidates; give --keep 1 or more"),
+        ({"candidates": "f"}, "--keep 0: --candidates"),
+        ({"weights": "probability"}, "--keep 0: --weights probability"),
+        ({"weights": "both", "keep": 1}, "--weights 'both': must be one of equal, probability"),
+        ({"candidates": "f", "keep": 1, "sampling": True}, "--candidates: takes the place of samples"),
+        ({"candidates": "f", "keep": 1, "choose_from": "all"}, "--choose_from all: needs --candidates and --beams"),
+        ({"beams": 2, "keep": 1, "choose_from": "beams"}, "--choose_from beams: needs --candidates and --beams"),
+        (
+            {"candidates": "f", "keep": 1, "similarity_model": "m"},
+            "--similarity_model: is for candidates of equal weight",
+        ),
+        ({"candidates": "f", "keep": 1, "posterior_temperature": 0}, "--posterior_temperature 0: must be between"),
         ({"batch_size": 0}, "--batch_size 0: must be at least 1"),
         ({"beam_size": 0}, "--beam_size 0: must be between 1 and 1000"),
         ({"min_length": -1}, "--min_length -1: must be between 0 and 10000"),
@@ -39,13 +52,16 @@ def test_the_ends_of_the_ranges_are_allowed():
     SetOptions(**least, batch_size=1, top_p=1.0, temperature=0.1, repetition_penalty=0.1)
     SetOptions(num_candidates=3, beam_size=3, keep=3, min_length=5, max_length=5)
     SetOptions(num_candidates=4, beam_size=1, sampling=True)
+    SetOptions(num_candidates=2, beams=3, keep=5, sampling=True)
+    SetOptions(candidates="train/captions", keep=5, beams=2, choose_from="all", posterior_temperature=0.5)
 
 
 def test_by_default_one_caption_by_greedy_search():
     assert dataclasses.asdict(SetOptions()) == dict(
         num_candidates=1, beam_size=1, sampling=False, min_length=3, max_length=50, top_k=0, top_p=1.0, temperature=1.0,
         repetition_penalty=1.0, no_repeat_ngram_size=0, length_penalty=1.0, batch_size=16, keep=0,
-        similarity_model=None, dtype=None, prompt=None, seed=0, device="cpu",
+        similarity_model=None, dtype=None, prompt=None, seed=0, device="cpu", beams=0, weights="equal", candidates=None,
+        choose_from="candidates", posterior_temperature=1.0, posterior_per_token=False,
     )  # fmt: skip
 
 
