@@ -58,25 +58,19 @@ def test_weights_and_consensus_by_hand():
 
 def test_two_that_are_alike_beat_the_nearest_one():
     """Weights 0.4, 0.3 and 0.3 of three utterances: what the two of 0.3 share is worth more than the nearest alone."""
-    low = 1 + 0.1 * math.log(0.3 / 0.4)  # the cosine whose weight is 3/4 of that of cosine 1
-    side = math.sqrt(1 - low**2)
-    train = vectors([1, 0], [low, side], [low, -side], [-1 - 2 * low, 0])  # mean 0 in both values
-    train[:, 1] *= (
-        train[:, 0].std() / train[:, 1].std()
-    )  # equal deviations: the standardised are the plain ones, scaled
-    scaled = train / train[:, :1].std()
-    unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
-    weights = np.exp(unit @ unit[0] / 0.1)
-    captions = {"a": [SAD], "b": [ANGRY], "c": [ANGRIER], "d": ["x"]}
-    texts = [captions[utt][0] for utt in "abcd"]
-    expected = [
-        sum(w * similarity(ngrams(one), ngrams(other)) for w, other in zip(weights, texts, strict=True))
-        for one in texts
-    ]
-    best = texts[int(np.argmax(expected))]
-    assert best != SAD
-    assert nearest_captions(captions, (list("abcd"), train), (["u"], vectors([1, 0]))) == {"u": [best]}
-    assert nearest_captions(captions, (list("abcd"), train), (["u"], vectors([1, 0])), neighbours=1) == {"u": [SAD]}
+    x = 1 + 0.1 * math.log(0.3 / 0.4)  # the cosine whose weight is 3/4 of that of cosine 1
+    y = math.sqrt(1 - x**2)
+    far = -1 - 2 * x  # the mean of both values is 0 then,
+    up = math.sqrt((1 + 2 * x**2 + far**2 - 2 * y**2) / 2)  # and their deviations are equal: no angle changes
+    train = vectors([1, 0], [x, y], [x, -y], [far, 0], [0, up], [0, -up])
+    captions = {"a": [SAD], "b": [ANGRY], "c": [ANGRIER], "d": ["x"], "e": ["x"], "f": ["x"]}
+    # 语气愤怒 has 10 n-grams, 语气很愤怒 14, of them 6 in common: 12/24. 语气愤怒 has 0.3 + 0.3/2 > 0.4
+    sets = (list("abcdef"), train), (["u"], vectors([1, 0]))
+    assert similarity(ngrams(ANGRY), ngrams(ANGRIER)) == 0.5
+    assert nearest_captions(captions, *sets) == {"u": [ANGRY]}
+    assert nearest_captions(captions, *sets, neighbours=1) == {"u": [SAD]}
+    captions["c"] = ["天"]  # like neither
+    assert nearest_captions(captions, *sets) == {"u": [SAD]}
 
 
 def test_captions_of_an_utterance_share_its_weight():
