@@ -129,7 +129,7 @@ def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> Non
     from espnet2_secap.metric.abs_metric import MetricUnavailable
     from espnet2_secap.metric.java import find_java
     from espnet2_secap.metric.registry import attribute_of, find_metric
-    from espnet2_secap.report.goals import read_goals
+    from espnet2_secap.report.goals import ROWS, is_row, read_goals
     from espnet2_secap.report.quoted import quotable
 
     words = ["--ref", "r", "--hyp", "h", "--output", "o", "--lang", recipe.lang]
@@ -156,6 +156,8 @@ def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> Non
             for goal in read_goals(recipe.goals):
                 with found.of(f"{recipe.goals}: {goal.system}: {goal.dset}: "):
                     find_metric(goal.metric)
+                    if goal.row and not is_row(goal.row) and not Path(recipe.expdir, goal.row).is_dir():
+                        raise SecError(f"{goal.metric}: {goal}: there is no row or system {goal.row!r}; {ROWS}")
     if recipe.quote and recipe.quote not in quotable():
         found.problems.append(f"--quote {recipe.quote}: expected {' or '.join(quotable())}")
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from espnet2_secap.errors import SecError, few
 from espnet2_secap.metric.abs_metric import MetricUnavailable
-from espnet2_secap.metric.registry import column_order
+from espnet2_secap.metric.registry import column_order, find_metric
 from espnet2_secap.report.collect import Score, differing_references
 from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Resampled, Utterances, interval, p_value
 from espnet2_secap.report.table import Cell, Table, one_line
@@ -122,6 +122,8 @@ def compare(
         raise SecError(
             f"--compare: {' and '.join(systems)} have no set in common; decode and score both on the same set"
         )
+    for name in metrics or []:
+        find_metric(name)
     known = resampled or Resampled()
     return [_compare(first[dset], second[dset], metrics, known) for dset in dsets or common]
 

@@ -33,6 +33,7 @@ from espnet2_secap.report.table import Cell, Table
 from espnet2_secap.report.tables import between
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+ROWS = "give shuffled_audio, nearest_caption, random_caption, frequent_caption or <system>, blanks around * + -"
 COMPANIONS = {suffix.removeprefix("_"): suffix for suffix in (SHUFFLED, NEAREST)}
 FORM = (
     '{"<system>": {"<set>": {"<metric>": GOAL or [GOAL, ...]}}}, where GOAL is [">=", 85], '
@@ -118,6 +119,11 @@ def goal_table(goals: list[Goal], scores: list[Score], resampled: Resampled | No
     return Table(["system", "set", "metric", "reached", "goal", ""], sum(rows.values(), []), {3})
 
 
+def is_row(row: str) -> bool:
+    """Whether a goal may refer to it, whatever was run: a companion, a baseline, or the path of a system."""
+    return row in COMPANIONS or row in BASELINES or "/" in row
+
+
 def _goal(source: str, system: str, dset: str, metric: str, wanted) -> Goal:
     """Raises ValueError for what is no goal."""
     sign, target, *more = wanted
@@ -143,16 +149,12 @@ def _check(goal: Goal, found: dict[tuple[str, str], Score]) -> None:
         find_metric(goal.metric)
     except SecError as err:
         raise SecError(f"{goal.where()}: {str(err).removeprefix('--metrics: ')}") from None
-    names = [*COMPANIONS, *BASELINES]
     systems = {system for system, _ in found}
-    if goal.row is None or goal.row in names or "/" in goal.row or goal.row in systems:
+    if goal.row is None or is_row(goal.row) or goal.row in systems:
         return
-    alike = get_close_matches(goal.row, [*names, *systems], 1)
-    hint = f"; did you mean {alike[0]}?" if alike else ""
-    raise SecError(
-        f"{goal.where()}: {goal.row!r} is neither a system of this report nor one of {', '.join(names)}{hint} "
-        "(blanks belong around * + -)"
-    )
+    alike = get_close_matches(goal.row, [*COMPANIONS, *BASELINES, *systems], 1)
+    hint = f" (did you mean {alike[0]}?)" if alike else ""
+    raise SecError(f"{goal.where()}: there is no row or system {goal.row!r}{hint}; {ROWS}")
 
 
 def _judge(

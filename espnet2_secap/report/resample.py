@@ -70,7 +70,10 @@ class Utterances:
         Raises:
             MetricUnavailable: it cannot be computed from resampled utterances; the message says why.
         """
-        metric = find_metric(name)
+        try:
+            metric = find_metric(name)
+        except SecError:
+            raise MetricUnavailable("is not a metric of this version") from None
         if name not in self.values:
             raise MetricUnavailable(self.score.metrics.get(name, {}).get("reason") or "was not computed")
         if metric.counts_distinct:

@@ -156,7 +156,8 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
     for name in ("wav.scp", "captions", "text", "utt2emo"):
         lines = (recipe / "data/test" / name).read_text().splitlines()
         (recipe / "data/test" / name).write_text(lines[0] + "\n")
-    (recipe / "goals.json").write_text('{"sec*": {"test": {"bleu_44": [">=", 3]}}}')
+    goals = {"bleu_44": [">=", 3], "cider": [">", "shufled_audio + 2"]}
+    (recipe / "goals.json").write_text(json.dumps({"sec*": {"test": goals}}))
     options = {
         "stage": "2", "nj": "0", "num_nodes": "x", "fs": "7k", "lang": "english", "segment": "sentence",
         "words": "no.json", "goals": "goals.json", "quote": "nobody", "feats_dtype": "float8", "batch_seconds": "-3",
@@ -169,6 +170,7 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
         "--nj '0': must be a whole number of 1 or more", "--num_nodes 'x'", "argument --lang", "'sentence'",
         "data/train/captions:1: train0: is not JSON", "valid/utt2emo: category 'bored' (",
         "data/test/wav.scp: has one utterance", "--shuffled_audio false", "bleu_44", "--quote nobody: expected secap",
+        "cider: > shufled_audio + 2: there is no row",
         "'float8'", "--beam_sizes", "--pipe_second", "num_querys", "adamx", "--lang 'english': must be a code",
     ):  # fmt: skip
         assert part in told or part == "argument --lang", (part, told)

@@ -84,12 +84,12 @@ def test_several_goals_for_one_metric_and_patterns_of_sets(exp):
     "metric, target, message",
     [
         ("emotion_recal", 5, "no metric 'emotion_recal'; choose from: bleu_1"),
-        ("cider", "shufled_audio + 12", "'shufled_audio' is neither a system .* did you mean shuffled_audio"),
-        ("cider", "shuffled_audio+12", "'shuffled_audio.12' is neither .*blanks belong around"),
+        ("cider", "shufled_audio + 12", "there is no row or system 'shufled_audio' .did you mean shuffled_audio"),
+        ("cider", "shuffled_audio+12", "there is no row or system 'shuffled_audio.12'.*blanks around"),
         (
             "cider",
             "nobody",
-            "'nobody' is neither a system of this report nor one of shuffled_audio, nearest_caption",
+            "there is no row or system 'nobody'; give shuffled_audio, nearest_caption",
         ),
     ],
 )

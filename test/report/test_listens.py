@@ -124,3 +124,12 @@ def test_without_shuffled_audio_there_is_no_such_table(scored, tmp_path):
     scored("random_caption", WRONG, REFERENCES, METRICS)
     assert listening(find_scores(tmp_path / "exp"), Resampled()) is None
     assert "listen?" not in Report(find_scores(tmp_path / "exp"), "sec_report").markdown()
+
+
+def test_a_metric_of_another_version_is_left_out(heard):
+    for file in heard.glob("sec_x/*/test/score.json"):
+        file.write_text(file.read_text().replace('"distinct_1"', '"loudness"'))
+        table = file.with_name("scores.tsv")
+        table.write_text(table.read_text().replace("distinct_1", "loudness"))
+    rows, notes = rows_of(heard)
+    assert ("sec_x/decode", "emotion recall") in rows and not any("loudness" in note for note in notes)
