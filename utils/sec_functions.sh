@@ -122,6 +122,16 @@ job() {
     grep -v '^#' "${log}" || true
 }
 
+# score REFERENCES FOLDER [TRAIN_CAPTIONS]: FOLDER/captions against the captions, and the labels, of a data directory
+score() {
+    split "${score_args}"
+    job "${train_cmd}" "$2/logs/score.log" \
+        sec_score --ref "$1/captions" --hyp "$2/captions" --lang "${lang}" --output "$2/score.json" --truth_dir "$1" \
+        ${3:+--train_captions "$3"} ${segment:+--segment "${segment}"} ${words:+--words "${words}"} "${parts[@]}"
+}
+# report FOLDER: RESULTS.md of all scores in it
+report() { sec_report --expdir "$1" --output "$1/RESULTS.md" ${goals:+--goals "${goals}"} ${quote:+--quote "${quote}"}; }
+
 # train EXP_DIR CONFIG ARGS DATA ...: one training stage by ESPnet's launcher, with its progress on this terminal.
 # DATA are names and files of dump/raw, as in "caption,captions emotion,utt2emo"; missing files are omitted.
 train() {

@@ -11,6 +11,9 @@ from espnet2_secap.data.validate import utterance_files
 from espnet2_secap.errors import SecError, shorten
 
 NO_LABELS = ("utt2spk", "utt2num_samples", "utt2num_frames", "utt2dur", "utt2uniq", "utt2lang")
+# Emotions of utterances. The second names them where they are no truth to score against, for cross-validation, which
+# trains on test sets too.
+EMOTIONS = ("utt2emo", "utt2emo_train")
 SHOWN = 5  # groups of spellings in a message
 
 
@@ -50,7 +53,7 @@ def spelling_warnings(sets: Mapping[str, Mapping[str, Mapping[str, int]]]) -> li
         if found:
             told = "; ".join(", ".join(_told(label, group[label]) for label in group) for group in found[:SHOWN])
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            how = "give --emotion_map FILE with lines `label label`" if name == "utt2emo" else "correct them in data/"
+            how = "give --emotion_map FILE with lines `label label`" if name in EMOTIONS else "correct them in data/"
             warnings.append(f"{name}: one label in several spellings: {told}{more}; {how} to make them one")
     return warnings
 

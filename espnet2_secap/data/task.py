@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet2_secap.data.io import invert, only, read_captions, read_kaldi, write_captions, write_kaldi
-from espnet2_secap.data.labels import read_emotion_map, read_labels, spelling_warnings
+from espnet2_secap.data.labels import EMOTIONS, read_emotion_map, read_labels, spelling_warnings
 from espnet2_secap.data.segments import Segment, read_segments
 from espnet2_secap.data.validate import INVERSE, Leniency, require_good_data_dir, utterance_files
 from espnet2_secap.errors import SecError, few
@@ -20,7 +20,7 @@ class Task:
         sources: utterance -> recording, a path or a command.
         segments: utterance -> its part of the recording; None where utterances are whole recordings.
         wordless: utterances without a transcription, where there is a file text.
-        emotions: label of utt2emo -> label that takes its place.
+        emotions: label of utt2emo (and utt2emo_train) -> label that takes its place.
     """
 
     sources: dict[str, str]
@@ -66,8 +66,8 @@ def about_text(task: Task, kept: dict[str, str]) -> list[str]:
 def about_labels(data_dir: Path, output_dir: Path, task: Task) -> list[str]:
     """Lines on labels in several spellings, and on those that the emotion map names in vain."""
     lines = [f"warning: {line}" for line in spelling_warnings({output_dir.name: read_labels(output_dir)})]
-    there = set(read_kaldi(data_dir / "utt2emo").values()) if (data_dir / "utt2emo").is_file() else set()
-    unknown = sorted(task.emotions.keys() - there)
+    files = [data_dir / name for name in EMOTIONS if (data_dir / name).is_file()]
+    unknown = sorted(task.emotions.keys() - {label for file in files for label in read_kaldi(file).values()})
     if unknown:
         lines.append(f"note: --emotion_map names labels that utt2emo of this set does not have: {', '.join(unknown)}")
     return lines
@@ -78,7 +78,7 @@ def copy_tables(data_dir: Path, output_dir: Path, keep: dict[str, str], emotions
 
     Args:
         keep: utterances that are kept; those that text lacks get a line without words.
-        emotions: label of utt2emo -> label that takes its place.
+        emotions: label of utt2emo (and utt2emo_train) -> label that takes its place.
     """
     names = [name for name in utterance_files(data_dir) if name not in OURS]
     inverse = [INVERSE[name] for name in names if name in INVERSE and (data_dir / INVERSE[name]).is_file()]
@@ -93,7 +93,7 @@ def copy_tables(data_dir: Path, output_dir: Path, keep: dict[str, str], emotions
         if name == "text":
             table = {utt_id: table.get(utt_id, "") for utt_id in keep}
         table = only(table, keep)
-        if name == "utt2emo":
+        if name in EMOTIONS:
             table = {utt_id: emotions.get(label, label) for utt_id, label in table.items()}
         write_kaldi(output_dir / name, table, may_be_empty=name == "text")
         if name in INVERSE and INVERSE[name] in inverse:

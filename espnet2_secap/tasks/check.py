@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet2_secap.data.io import scan_lines
+from espnet2_secap.data.folds import FOLD_BY, check_number
+from espnet2_secap.data.io import read_kaldi, scan_lines
 from espnet2_secap.data.labels import read_emotion_map
 from espnet2_secap.data.validate import Leniency, validate_data_dir
 from espnet2_secap.errors import SecError, few, shorten
 from espnet2_secap.metric.language import language
 from espnet2_secap.process import made
+from espnet2_secap.tasks.fold_recipe import fold_options
 from espnet2_secap.tasks.recipe import STAGES, Recipe
 from espnet2_secap.tasks.training_data import check_categories
 
@@ -24,7 +26,8 @@ SET = re.compile(r"\w[\w.+-]*")
 CHECKED_BYTES = 8_000_000  # of text files per run: 0.7 s; what is larger is left to stage 2
 # option -> least value; all are integers
 NUMBERS = {"ngpu": 0, "num_nodes": 1, "train_nproc": 1, "nj": 1, "inference_nj": 1, "train_threads": 1}
-MAY_BE_EMPTY = ("train_threads",)
+NUMBERS |= {"folds": 2, "fold_seed": 0, "fold_jobs": 1}
+MAY_BE_EMPTY = ("train_threads", "folds")
 LISTED = 20  # problems of one data directory
 
 
@@ -95,7 +98,11 @@ def check_values(recipe: Recipe, stages: Sequence[int], found: Findings) -> None
         if value or name not in MAY_BE_EMPTY:
             if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < least:
                 found.problems.append(f"--{name} {value!r}: must be a whole number of {least} or more")
-    choices = {"feats_type": ["extracted", "raw"], "feats_normalize": ["", "global_mvn", "utterance_mvn"]}
+    choices = {
+        "fold_by": FOLD_BY,
+        "feats_type": ["extracted", "raw"],
+        "feats_normalize": ["", "global_mvn", "utterance_mvn"],
+    }
     for name, known in choices.items():
         if getattr(recipe, name) not in known:
             expected = " or ".join(filter(None, known))
@@ -105,6 +112,9 @@ def check_values(recipe: Recipe, stages: Sequence[int], found: Findings) -> None
             "--feats_normalize global_mvn needs stored features: give --feats_type extracted, or --feats_normalize ''"
         )
     _check_sets(recipe, stages, found)
+    if recipe.folds:
+        with found.of():
+            fold_options(recipe)
     with found.of():
         chosen = language(recipe.lang)
         uses = (8 in stages and not recipe.words, {1, 6} & set(stages) and not recipe.prompts)
@@ -172,7 +182,9 @@ def check_data(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
             more = f"{folder}: {len(problems) - LISTED} more such lines: utils/validate_data_dir.sh {folder}"
             found.problems += [*problems[:LISTED], *([more] if len(problems) > LISTED else [])]
     emotion_map(recipe, stages, found)
-    if 7 in stages and recipe.true("shuffled_audio"):
+    if recipe.folds and recipe.folds.isdecimal():
+        _check_folds(recipe, stages, found)
+    elif 7 in stages and recipe.true("shuffled_audio"):
         for dset in recipe.tests:
             folder = Path(data_folder(recipe, stages, dset))
             path = folder / ("segments" if (folder / "segments").is_file() else "wav.scp")
@@ -181,6 +193,19 @@ def check_data(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
                     f"{path}: has one utterance, and the sanity row of shuffled audio needs two; give "
                     "--shuffled_audio false, or a larger test set"
                 )
+
+
+def _check_folds(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
+    """Enough recordings, or speakers, for --folds, where they are known yet."""
+    speakers: dict[str, str] = {}
+    for dset in recipe.sets:
+        folder = Path(data_folder(recipe, stages, dset))
+        if not (folder / "wav.scp").is_file():
+            return
+        file = next(folder / name for name in ("utt2spk", "segments", "wav.scp") if (folder / name).is_file())
+        speakers |= read_kaldi(file)
+    with found.of():
+        check_number(int(recipe.folds), recipe.fold_by, speakers)
 
 
 def emotion_map(recipe: Recipe, stages: Sequence[int], found: Findings) -> dict[str, str]:
@@ -211,6 +236,8 @@ def check_inputs(recipe: Recipe, stages: Sequence[int], found: Findings) -> None
     """What earlier stages make, and these do not: it must be there, and made from what is there now."""
     if not stages:
         return
+    if recipe.folds:  # each checks what it reads itself
+        stages = sorted({min(stage, 4) for stage in stages})
     wanted = _wanted(recipe, stages)
     missing = [not found.need(path, stage) for path, stage in wanted]
     if any(missing):

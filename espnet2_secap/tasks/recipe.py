@@ -81,6 +81,8 @@ class Recipe:
 
     def folders(self, stage: int) -> dict[str, tuple[list[str], list[str]]]:
         """Of stages 2 to 7: output folder -> the files that later stages read, and the files it is made from."""
+        if self.folds and stage > 3:
+            return {}  # the folds have them
         raw, tables = f"{self.dumpdir}/raw", ("captions", "text", "utt2emo")
         scp, lengths = self.feats_scp, "utt2num_samples" if self.raw else "utt2num_frames"
 

@@ -4,8 +4,10 @@ What is read is never changed, and no program ends in a traceback, by a signal o
 """
 
 import argparse
+import contextlib
 import hashlib
 import importlib
+import io
 import json
 import re
 import shutil
@@ -25,7 +27,11 @@ from espnet2_secap.tasks.recipe import WORD_END
 REPO = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted(path.stem for path in (REPO / "espnet2_secap" / "bin").glob("sec_*.py"))
 TEMPLATE = REPO / "egs2" / "TEMPLATE" / "sec1"
-VERBS = {"sec_data_dir": ["subset", "combine", "copy"], "sec_stages": ["begin", "end"]}  # `watch` waits
+VERBS = {
+    "sec_data_dir": ["subset", "combine", "copy"],
+    "sec_stages": ["begin", "end"],  # `watch` waits
+    "sec_folds": ["make", "pool", "table"],
+}
 LINES = [f"{name} {verb}".strip() for name in PROGRAMS for verb in VERBS.get(name, [""]) if name != "sec_check"]
 # What waits for others by its nature: other nodes of a training, a program to run or to watch.
 WAITS = {
@@ -42,7 +48,7 @@ def place(tmp_path_factory, tiny_llama):
     """A small corpus, its dump and two experiments, with the command line that works for each program."""
     root = tmp_path_factory.mktemp("fuzz")
     with ProgramServer(["sec_format_audio", "sec_extract_feats"], ["torch"]) as server:
-        lines = make_data(root, server)
+        lines = make_data(root, server) | make_folds(root)
     lines |= make_models(root, tiny_llama)
     return root, lines
 
@@ -100,6 +106,31 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
             *("--checkpoint", "none.ckpt", "--hubert", "none/hubert", "--llm", "none/llm"),
             *("--text_encoder", "none/bert", "--output", "out"),
         ],
+    }
+
+
+def make_folds(root: Path) -> dict[str, list[str]]:
+    """Three folds of lists, decoded and scored."""
+    import tiny_folds
+
+    from espnet2_secap.bin import sec_folds, sec_score
+
+    recipe = tiny_folds.make_recipe(root / "crossed")
+    options = tiny_folds.options(dumpdir=str(recipe / "dump"), feats_dir=str(recipe / "dump/raw"))
+    done = ["--folder", str(recipe / "folds")]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        patch.chdir(recipe)
+        sec_folds.main(["make", *done, *options])
+        tiny_folds.decode(recipe / "folds", 3)
+        sec_folds.main(["pool", *done, *options])
+        captions = recipe / "folds/exp" / tiny_folds.SYSTEM / "test/captions"
+        files = ["--hyp", str(captions), "--output", str(captions.with_name("score.json"))]
+        sec_score.main(["--ref", str(recipe / "folds/test/captions"), *files, "--metrics", "rouge_l"])
+        sec_folds.main(["table", *done])
+    return {
+        "sec_folds make": ["make", "--folder", "out", *options],
+        "sec_folds pool": ["pool", *done, *options],
+        "sec_folds table": ["table", *done],
     }
 
 

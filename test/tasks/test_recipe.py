@@ -9,7 +9,7 @@ OPTIONS = dict(
     skip_align="false", skip_eval="true", pretrained_model="", align_exp="exp/a", align_model="m.pth",
     sec_exp="exp/c", sec_stats_dir="exp/s", inference_model="n.pth", upstream_path="hubert",
     align_config="none.yaml", caption_config="caption.yaml", inference_config="conf/decode.yaml",
-    decode_dir="exp/c/decode", score_args="",
+    decode_dir="exp/c/decode", score_args="", folds="",
 )  # fmt: skip
 
 
@@ -30,6 +30,11 @@ def test_stages_that_are_left_out():
     assert recipe(feats_type="raw").left_out(3) == "--feats_type raw"
     assert recipe(skip_align="true").left_out(5) == "--skip_align true"
     assert recipe(pretrained_model="m.pth:bridge").left_out(5) == "--pretrained_model"
+
+
+def test_of_folds_only_stages_2_and_3_are_noted():
+    assert recipe(folds="3").folders(3).keys() == recipe().folders(3).keys() != set()
+    assert all(recipe(folds="3").folders(stage) == {} for stage in (4, 5, 6, 7, 8))
 
 
 def test_what_stages_read_and_write(tmp_path, monkeypatch):

@@ -62,6 +62,15 @@ def test_perl_compiles_it_without_a_warning(path):
 @pytest.mark.parametrize("path", SHELL + PERL, ids=name)
 def test_programs_can_be_started(path):
     """A script names its interpreter and is executable, unless it is there to be sourced."""
-    sourced = {"parse_options.sh", "sec_functions.sh", "path.sh", "cmd.sh", "db.sh", "job_common.pl", "slurm_script.pl"}
+    sourced = {
+        "parse_options.sh",
+        "sec_functions.sh",
+        "sec_folds.sh",
+        "path.sh",
+        "cmd.sh",
+        "db.sh",
+        "job_common.pl",
+        "slurm_script.pl",
+    }
     assert path.name in sourced or shebang(path), "the first line names no interpreter"
     assert bool(path.stat().st_mode & 0o100) != (path.name in sourced)

@@ -10,6 +10,11 @@ skip_data_prep=false # leave out stages 1 to 4
 skip_train=false     # leave out stages 5 and 6
 skip_align=false     # leave out stage 5: captioning from an untrained bridge
 skip_eval=false      # leave out stages 7 and 8
+skip_score=false     # leave out all of stage 8 but the sanity rows' captions
+folds=               # cross-validation: divide the recordings of all sets into so many folds; empty: one split
+fold_by=recording    # how they are divided: by recording, or by speaker (none is in two folds)
+fold_seed=0          # of the division
+fold_jobs=2          # folds that run at the same time
 ngpu=0               # GPUs per node for training; 0: CPU
 num_nodes=1          # nodes for training
 train_nproc=1        # training processes per node on CPUs (ngpu 0)
@@ -158,6 +163,8 @@ if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
     "${extract[@]}" --combine true
 fi
 
+[ -z "${folds}" ] || . utils/sec_folds.sh # stages 4 to 8 of all folds; the run ends there
+
 if runs 4 "${skip_data_prep}"; then
     stage_begins 4 "lengths and statistics -> ${sec_stats_dir}"
     for dset in $(unique "${train_set}" "${valid_set}"); do
@@ -223,22 +230,17 @@ if runs 8 "${skip_eval}"; then
                 --ids "${dumpdir}/raw/${dset}/captions" --output "${expdir}/${kind}_caption/${dset}"
             systems+=("${expdir}/${kind}_caption/${dset}")
         done
-        for system in "${systems[@]}"; do
-            split "${score_args}"
-            job "${train_cmd}" "${system}/logs/score.log" \
-                sec_score --ref "${dumpdir}/raw/${dset}/captions" --hyp "${system}/captions" --lang "${lang}" \
-                --output "${system}/score.json" --truth_dir "${dumpdir}/raw/${dset}" \
-                --train_captions "${dumpdir}/raw/${train_set}/captions" \
-                ${segment:+--segment "${segment}"} ${words:+--words "${words}"} "${parts[@]}"
+        "${skip_score}" || for system in "${systems[@]}"; do
+            score "${dumpdir}/raw/${dset}" "${system}" "${dumpdir}/raw/${train_set}/captions"
         done
     done
-    if "${probe}" && [ -e "${align_exp}/${align_model}" ]; then
+    if ! "${skip_score}" && "${probe}" && [ -e "${align_exp}/${align_model}" ]; then
         jobs "${train_cmd}${train_threads:+ --num_threads ${train_threads}}" 1 "${align_exp}/probe.log" \
             sec_probe --model_files "${align_exp}/${align_model}" \
             --train_dir "${feats_dir}/${train_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
             --label_dirs "${dumpdir}/raw/${train_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"
     fi
-    sec_report --expdir "${expdir}" --output "${expdir}/RESULTS.md" ${goals:+--goals "${goals}"} ${quote:+--quote "${quote}"}
+    "${skip_score}" || report "${expdir}"
 fi
 stage_ends
 log "Done: stages ${stage} to ${stop_stage}"

@@ -54,7 +54,7 @@ ln -s "${to_template}/sec.sh" "${to_template}/path.sh" "${build}"
 ln -s "$(relative "${root}/utils")" "${build}/utils"
 cp "${template}/cmd.sh" "${build}"
 cp -RL "${template}/conf" "${build}/conf"
-for program in "${root}"/egs2/mini_emospeech/sec1/local/pretrain*; do
+for program in "${root}"/egs2/mini_emospeech/sec1/local/{fold.sh,pretrain*}; do
     ln -s "$(relative "${program}" "${dest}/local")" "${build}/local"
 done
 

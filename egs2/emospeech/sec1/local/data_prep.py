@@ -8,7 +8,8 @@ Decisions:
   like any; it is rare (1 % of the public part), so that hardly any batch has two of them as a pair. A category with
   one utterance is kept: it has no pair, but stands against the others.
 - the test set gets utt2emo from the label file only: without, what its captions name is the truth for emotion recall,
-  which may be several categories, and none where they name none.
+  which may be several categories, and none where they name none. For cross-validation, which trains on its recordings
+  too, utt2emo_train has their emotion.
 - split: the lists where there are any, else valid and test are drawn in proportion from each speaker and emotion:
   every speaker is in every set, as in the paper.
 - what lacks its recording, captions, transcription or label is left out, counted and listed in data/left_out.tsv,
@@ -249,8 +250,8 @@ def main(argv=None) -> None:
         first = next(utt_id for utt_id in left_out if left_out[utt_id] == reason)
         print(f"warning: {count} utterances left out, {reason} ({shorten(first)}, ...); see {args.output}/left_out.tsv")
     sets = {name: data.subset(ids[name]) for name in SETS}
-    if not labelled:
-        sets["test"].attributes = {}
+    if not labelled:  # not utt2emo, which would be the truth to score against
+        sets["test"].attributes = {"emo_train": sets["test"].attributes["emo"]}
     make_dir(args.output)
     write_data_dirs(args.output, sets)
     with atomic_write(Path(args.output) / "left_out.tsv") as stream:
