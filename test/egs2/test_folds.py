@@ -17,6 +17,7 @@ FOLDS = ["--folds", "3", "--stage", "4", "--fold_jobs", "2"]
 SYSTEMS = {
     "sec_caption_hubert/decode",
     "sec_caption_hubert/decode_shuffled_audio",
+    "sec_caption_hubert/decode_nearest_caption",
     "random_caption",
     "frequent_caption",
 }
