@@ -122,7 +122,11 @@ def _named_parts(args: argparse.Namespace, model_class: type) -> Iterator[tuple[
     from espnet2_secap.tasks.parts import all_within
 
     for kind in dict.fromkeys(("encoder", *model_class.parts)):
-        for name, conf in all_within(kind, getattr(args, kind), getattr(args, f"{kind}_conf")):
+        try:
+            parts = all_within(kind, getattr(args, kind), getattr(args, f"{kind}_conf"))
+        except SecError:  # the check of the configuration tells it
+            continue
+        for name, conf in parts:
             for key in ("path", "init"):
                 if isinstance(conf.get(key), str) and not (key == "init" and args.init_model):
                     yield f"{kind}_conf: {key}", conf[key], HOLDS.get((kind, name), ())

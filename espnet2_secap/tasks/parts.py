@@ -178,14 +178,19 @@ def nested_parts(part: type, conf: Mapping) -> dict[str, dict[str, tuple[Choices
     found: dict[str, dict[str, tuple[Choices, str, dict]]] = {}
     for key, kind in getattr(part, "nested", {}).items():
         found[key] = {}
-        for one, its in conf.get(key, {}).items():
-            its = dict(checked(f"{kind}_conf: {key}: {one}", {} if its is None else its, dict))
-            found[key][one] = (CHOICES[kind], its.pop(kind, one), its)
+        for one, its in checked(f"{kind}_conf: {key}", conf.get(key, {}), dict).items():
+            where = f"{kind}_conf: {key}: {one}"
+            its = dict(checked(where, {} if its is None else its, dict))
+            found[key][one] = (CHOICES[kind], checked(f"{where}: {kind}", its.pop(kind, one), str), its)
     return found
 
 
 def all_within(kind: str, name: str, conf: Mapping) -> list[tuple[str, dict]]:
-    """Name and configuration of a part, or of those that it is made of."""
+    """Name and configuration of a part, or of those that it is made of.
+
+    Raises:
+        SecError: no such part; a configuration that is none.
+    """
     nested = nested_parts(CHOICES[kind].get_class(name), conf)
     if not nested:
         return [(name, dict(conf))]

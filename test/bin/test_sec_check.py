@@ -1,4 +1,5 @@
 import argparse
+import sys
 
 import pytest
 
@@ -39,3 +40,21 @@ def test_metrics_that_will_be_missing_are_told(monkeypatch):
     assert found.problems == [] and any("needs Java" in note for note in found.notes)
     (problem,) = scoring().problems
     assert "--segment ptb: needs Java" in problem and "--segment char_word" in problem
+
+
+def features(**options):
+    found = Findings()
+    given = dict(encoder="s3prl", feats_dtype="float32", batch_seconds="30", upstream_layer="last", extract_args="")
+    sec_check.check_features(Recipe({**given, "upstream_path": "", **options}), [3], found)
+    return found
+
+
+def test_the_encoders_of_upstream_are_checked_each_by_itself(monkeypatch):
+    assert features(upstream="acoustic").problems == features(upstream="acoustic+fbank").problems == []
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    problems = features(upstream="acoustic+opensmile+fbanks+hf_hubert_custom").problems
+    assert len(problems) == 4 and "package pyworld" in problems[0] and "package opensmile" in problems[1]
+    assert "S3PRL has no such upstream" in problems[2] and "needs --upstream_path" in problems[3]
+    words = WORD_END.join(["--encoder_conf", "encoders=3"])
+    assert "encoders 3: must be" in features(upstream="x", encoder="joined", extract_args=words).problems[0]

@@ -1,7 +1,10 @@
+from argparse import Namespace
+from types import SimpleNamespace
+
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.tasks.check_training import check_there
+from espnet2_secap.tasks.check_training import _named_parts, check_there
 
 
 def test_a_pretrained_part_is_a_folder_or_may_be_on_the_hub(tmp_path, monkeypatch):
@@ -22,3 +25,11 @@ def test_without_the_hub_a_model_must_be_in_its_cache(tmp_path, monkeypatch):
         check_there("decoder_conf: path", "someone/some-model")
     (tmp_path / "hub" / "models--someone--some-model").mkdir(parents=True)
     check_there("decoder_conf: path", "someone/some-model")
+
+
+def test_paths_of_encoders_side_by_side_are_found():
+    """And a part that is not known, which another check tells, is no fault here."""
+    encoders = {"acoustic": {}, "hubert": {"encoder": "s3prl", "upstream": "hf_hubert_custom", "path": "x"}}
+    args = Namespace(encoder="joined", encoder_conf={"encoders": encoders}, bridge="0", bridge_conf={}, init_model=[])
+    (found,) = _named_parts(args, SimpleNamespace(parts=("encoder", "bridge")))
+    assert found == ("encoder_conf: path", "x", ())

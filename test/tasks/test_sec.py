@@ -8,6 +8,7 @@ import yaml
 from tiny_training import ALL, BRIDGE, CAPTION, SPEECH, command, make_corpus, write
 
 from espnet2_secap.bin import sec_train
+from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.tasks.sec import SECTask
 
 
@@ -198,3 +199,29 @@ def test_raw_audio_of_another_rate_is_never_trained_on(corpus, caption_conf, tmp
     monkeypatch.setattr("espnet2_secap.tasks.front_end.LOOKED_AT", 1)
     with pytest.raises(RuntimeError, match="Sampling rates are mismatched: 16000 != 8000"):
         sec_train.main(args)
+
+
+@pytest.mark.slow(8)
+def test_encoders_side_by_side_run_in_training_and_caption_audio(corpus, caption_conf, tmp_path):
+    """encoder: joined on waveforms; their arguments come from the command line."""
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    utts = [line.split()[0] for line in (corpus / "text").read_text().splitlines()]
+    for utt in utts:
+        soundfile.write(tmp_path / f"{utt}.wav", 0.1 * rng.standard_normal(4000), 16000)
+    for name in ("captions", "text", "utt2emo"):
+        (tmp_path / name).write_bytes((corpus / name).read_bytes())
+    (tmp_path / "wav.scp").write_text("".join(f"{utt} {tmp_path}/{utt}.wav\n" for utt in utts))
+    (tmp_path / "shape").write_text("".join(f"{utt} 4000\n" for utt in utts))
+    encoders = {"fbank": {"encoder": "s3prl", "upstream": "fbank_no_cmvn"}, "acoustic": {"level": "frame"}}
+    conf = yaml.safe_load(open(caption_conf)) | {"encoder": "joined", "encoder_conf": {"encoders": encoders}}
+    conf["bridge_conf"] = BRIDGE | {"encoder_width": 16}
+    raw = write(tmp_path / "raw.yaml", conf)
+    level = ["--encoder_conf", "encoders.acoustic.level=utterance", "--max_epoch", "1"]
+    sec_train.main([*command(tmp_path, tmp_path / "exp", raw, [("speech", "wav.scp", "sound"), CAPTION]), *level])
+    config = yaml.safe_load((tmp_path / "exp" / "config.yaml").read_text())
+    assert config["front_end"]["encoder_conf"]["encoders"]["acoustic"]["level"] == "utterance"
+    speech2caption = Speech2Caption.from_pretrained(tmp_path / "exp", max_length=5)
+    assert speech2caption.model.encoder.output_size() == 60 + 240
+    assert isinstance(speech2caption(tmp_path / "u5.wav")[0][0], str)

@@ -55,3 +55,11 @@ def test_what_is_refused():
         CHOICES["encoder"].check("joined", {"encoders": {"nothing": {}}})
     with pytest.raises(SecError, match="encoder_conf: encoders: acoustic 3: must be `key: value` lines"):
         CHOICES["encoder"].check("joined", {"encoders": {"acoustic": 3}})
+    for conf, message in (
+        ({"encoders": 3}, "encoders 3: must be `key: value` lines"),
+        ({"encoders": {"acoustic": {"encoder": ["x"]}}}, "encoders: acoustic: encoder .*: must be text"),
+    ):
+        with pytest.raises(SecError, match=message):
+            CHOICES["encoder"].check("joined", conf)
+        with pytest.raises(SecError, match=message):
+            all_within("encoder", "joined", conf)
