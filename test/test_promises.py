@@ -99,6 +99,7 @@ WHERE_WE_DIFFER = {
         model/test_caption.py::test_caption_dropout_hides_what_is_read_and_not_what_is_predicted
         model/test_caption.py::test_label_smoothing_in_training_only
         model/test_caption.py::test_mixup_by_hand
+        data/test_perturb.py::test_the_copies_of_a_data_directory
         bridge/test_qformer.py::test_statistics_are_one_more_key_and_part_of_every_query
         model/test_caption.py::test_listening_is_what_the_next_utterances_speech_costs
         tasks/test_attributes.py::test_a_training_learns_reports_and_keeps_its_classes

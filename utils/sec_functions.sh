@@ -9,7 +9,7 @@ need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --sto
 check_recipe() {
     local name IFS=$' \n'
     recipe_options=()
-    for name in $(sed -nE 's/^  --([a-z_]+) .*/\1/p' <<< "${help_message}") feats_dir feats_scp decode_dir lm_prompts; do
+    for name in $(sed -nE 's/^  --([a-z_]+) .*/\1/p' <<< "${help_message}") feats_dir feats_scp decode_dir lm_prompts trained_set; do
         case ${name} in
             *_args | *_opts) split "${!name}"; recipe_options+=("${name}=$(IFS=$'\x1f'; echo "${parts[*]}")") ;;
             *) recipe_options+=("${name}=${!name}") ;;
@@ -64,8 +64,8 @@ stages_end() {
 }
 # unique NAME ...: each once, one per line
 unique() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++'; }
-# read_sets: the names of the test sets -> array tests, of all sets -> array sets, each once, whatever roles it has; and
-# what can be wrong in options that hold options
+# read_sets: the names of the test sets -> array tests, of all sets -> array sets, of those that become features -> array
+# fed_sets, each once, whatever roles it has; and what can be wrong in options that hold options
 read_sets() {
     local option
     # shellcheck disable=SC2206
@@ -73,6 +73,8 @@ read_sets() {
     mapfile -t tests < <(unique "${tests[@]}")
     # shellcheck disable=SC2034 # sec.sh reads it
     mapfile -t sets < <(unique "${train_set}" "${valid_set}" "${tests[@]}")
+    # shellcheck disable=SC2034 # sec.sh reads it
+    mapfile -t fed_sets < <(unique "${trained_set}" "${valid_set}" "${tests[@]}")
     for option in local_data_opts format_args extract_args align_args caption_args inference_args score_args; do
         split "${!option}" "--${option}"
     done
@@ -97,6 +99,15 @@ split() {
         fi
         rest=${rest:${#BASH_REMATCH[0]}}
     done
+}
+# add_copies: dump/raw/TRAINED_SET from dump/raw/TRAIN_SET, with the copies that --speed_perturb and --noise_snr ask for
+add_copies() {
+    local raw=${dumpdir}/raw perturb=(python3 -m espnet2_secap.bin.sec_perturb_audio)
+    perturb+=(--data_dir "${raw}/${train_set}" --output_dir "${raw}/${trained_set}")
+    split "${speed_perturb}" --speed_perturb
+    perturb+=(--speed_perturb "${parts[@]}")
+    split "${noise_snr}" --noise_snr
+    job "${train_cmd}" "${raw}/${trained_set}/logs/perturb.log" "${perturb[@]}" --noise_snr "${parts[@]}"
 }
 # at_most N FILE OPTION: N, the value of OPTION, or the number of lines of FILE if that is smaller
 at_most() {
@@ -137,7 +148,7 @@ report() { sec_report --expdir "$1" --output "$1/RESULTS.md" ${goals:+--goals "$
 train() {
     local exp=$1 config=$2 args=$3 names=$4 data=() processes=() split dset name path threads; shift 4
     for split in train valid; do
-        dset=${train_set}; [ "${split}" = train ] || dset=${valid_set}
+        dset=${trained_set}; [ "${split}" = train ] || dset=${valid_set}
         need "${sec_stats_dir}/${dset}/speech_shape" 4
         data+=(--"${split}"_shape_file "${sec_stats_dir}/${dset}/speech_shape")
         data+=(--"${split}"_data_path_and_name_and_type "${feats_dir}/${dset}/${feats_scp},speech,${feats_file_type}")

@@ -42,6 +42,17 @@ class Recipe:
         value = getattr(self, name)
         return value.split(WORD_END) if value else []
 
+    def numbers(self, name: str) -> list[float]:
+        """The numbers of an option that holds some.
+
+        Raises:
+            SecError: a word of it is no number.
+        """
+        try:
+            return [float(word) for word in getattr(self, name).split()]
+        except ValueError:
+            raise SecError(f"--{name} '{getattr(self, name)}': must be numbers with blanks between them") from None
+
     def true(self, name: str) -> bool:
         """Whether an option that is true or false is true."""
         return getattr(self, name) == "true"
@@ -55,6 +66,16 @@ class Recipe:
     def sets(self) -> list[str]:
         """All sets, each once."""
         return list(dict.fromkeys([self.train_set, self.valid_set, *self.tests]))
+
+    @property
+    def trained(self) -> str:
+        """The training set, with the copies of --speed_perturb and --noise_snr where they are asked for."""
+        return self.options.get("trained_set") or self.train_set
+
+    @property
+    def fed(self) -> list[str]:
+        """The sets that stage 3 makes features of, each once."""
+        return list(dict.fromkeys([self.trained, self.valid_set, *self.tests]))
 
     @property
     def raw(self) -> bool:
@@ -92,7 +113,7 @@ class Recipe:
             return [f"{folder}/{scp}", f"{folder}/{lengths}", *shards]
 
         def training() -> list[str]:
-            both = (self.train_set, self.valid_set)
+            both = (self.trained, self.valid_set)
             shapes = [f"{self.sec_stats_dir}/{dset}/speech_shape" for dset in both]
             return [*shapes, *(f for d in both for f in feats(d)), *(f"{raw}/{d}/{t}" for d in both for t in tables)]
 
@@ -105,13 +126,11 @@ class Recipe:
                     [f"{self.feats_dir}/{d}/feats.scp"],
                     [f"{raw}/{d}/wav.scp", f"{raw}/{d}/utt2num_samples", *weights([self.upstream_path])],
                 )
-                for d in self.sets
+                for d in self.fed
             }
         if stage == 4:
             folder = self.sec_stats_dir
-            return {
-                f"{folder}/{d}": ([f"{folder}/{d}/speech_shape"], feats(d)) for d in (self.train_set, self.valid_set)
-            }
+            return {f"{folder}/{d}": ([f"{folder}/{d}/speech_shape"], feats(d)) for d in (self.trained, self.valid_set)}
         if stage == 5:
             return {self.align_exp: ([f"{self.align_exp}/{self.align_model}"], training() + named(self.align_config))}
         if stage == 6:

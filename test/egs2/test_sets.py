@@ -92,3 +92,29 @@ def test_options_of_stage_2_reach_it(recipe):
     )
     assert list(read_kaldi(recipe / "dump/raw/test/wav.scp")) == ["dia0/utt0", "dia0/utt2"]
     assert len(read_kaldi(recipe / "dump/raw/train/wav.scp")) == 6 and not (recipe / "dump/raw/valid").exists()
+
+
+def test_copies_of_the_training_set(recipe):
+    """At other speeds and with noise, for training only: the set itself, of which baselines are made, stays."""
+    options = ("--speed_perturb", "0.9 1.1", "--noise_snr", "20")
+    done = run(recipe, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    name = "train_sp0.9_1.1_noise20"
+    assert f"dump/raw/{name}: 6 utterances and 18 copies (sp0.9, sp1.1, noise20)" in done.stdout
+    lengths = read_kaldi(recipe / f"exp/sec_stats_raw/{name}/speech_shape")
+    assert len(lengths) == 24 and len(read_kaldi(recipe / "dump/raw/train/captions")) == 6
+    assert int(lengths["sp0.9-dia0/utt0"]) == pytest.approx(8000 / 0.9, abs=2)
+    assert not (recipe / "exp/sec_stats_raw/train").exists()
+    again = run(recipe, *options, "--stage", "4")
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_bad_options_of_copies_are_one_line(recipe):
+    assert run(recipe, "--stop-stage", "2").returncode == 0
+    for value, message in (
+        ("fast", "--speed_perturb 'fast': must be numbers"),
+        ("0.1", "--speed_perturb 0.1: must be between 0.5 and 2"),
+        ("0.8", "dump/raw/train_sp0.8/wav.scp is missing: run stage 2 first"),
+    ):
+        done = run(recipe, "--speed_perturb", value, "--stage", "4")
+        assert done.returncode == 1 and message in done.stderr, done.stderr

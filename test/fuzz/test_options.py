@@ -82,6 +82,7 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
     out = ["--output", "out/score.json"]
     return {
         "sec_format_audio": [*form[:2], "--output_dir", "out", *form[4:]],
+        "sec_perturb_audio": ["--data_dir", str(raw), "--output_dir", "out", "--speed_perturb", "0.9"],
         "sec_validate_data": [str(data)],
         "sec_extract_feats": [*feats[:4], "--output", "out", *feats[6:]],
         "sec_collect_stats": ["--dir", str(dump / "train"), "--output", "out/shape"],

@@ -163,7 +163,7 @@ SETS = "local_data_opts= format_args= extract_args= align_args= caption_args= in
 )
 def test_a_set_that_several_options_name_is_there_once(tmp_path, train, valid, tests, expected):
     body = SETS + (
-        "train_set=${TRAIN} valid_set=${VALID} test_sets=${TESTS}; read_sets; roles=; "
+        "train_set=${TRAIN} trained_set=${TRAIN} valid_set=${VALID} test_sets=${TESTS}; read_sets; roles=; "
         'for dset in "${sets[@]}"; do roles+=" $(role_of "${dset}")"; done; echo "${tests[*]} | ${sets[*]} |${roles}"'
     )
     status, lines, err = run(tmp_path, body, TRAIN=train, VALID=valid, TESTS=tests)

@@ -38,6 +38,8 @@ max_wav_duration=30   # seconds
 format_args=          # further options of sec_format_audio: "--skip_bad_test true --pipe_seconds 60"
 missing_text=empty    # utterances without a transcription: empty (nothing said), skip (left out of train and valid), error
 emotion_map=          # file of lines "label label": other names for labels of utt2emo
+speed_perturb=        # factors of the speed of copies of the training set, for training: "0.95 1.05"
+noise_snr=            # signal-to-noise ratios (dB) of copies of the training set with noise: "15 25"
 allow_pipes=false     # run the commands (sox ... |) that wav.scp holds: whoever made it runs programs on this machine
 # Speech features
 feats_type=extracted  # extracted: stage 3 writes features; raw: the encoder runs in training
@@ -100,7 +102,8 @@ feats_dir=${dumpdir}/${feats_tag}
 [ -n "${align_exp}" ] || align_exp=${expdir}/sec_align_${sec_tag:-${feats_tag}$(suffix_of "${align_config}" align)}
 [ -n "${sec_exp}" ] || sec_exp=${expdir}/sec_caption_${sec_tag:-${feats_tag}$(suffix_of "${caption_config}" caption)}
 [ -n "${sec_stats_dir}" ] || sec_stats_dir=${expdir}/sec_stats_${feats_tag}
-stats_file=${sec_stats_dir}/${train_set}/feats_stats.npz
+trained_set=${train_set}${speed_perturb:+_sp${speed_perturb// /_}}${noise_snr:+_noise${noise_snr// /_}} # with copies
+stats_file=${sec_stats_dir}/${trained_set}/feats_stats.npz
 case ${feats_normalize} in
     utterance_mvn) normalize=(--normalize utterance_mvn) ;;
     global_mvn) normalize=(--normalize global_mvn --normalize_conf "stats_file=${stats_file}") ;;
@@ -114,7 +117,7 @@ export SEC_PROMPTS=${prompts:-en} # of local/data.sh too, whose mini LM learns t
 [ -n "${prompts}" ] || [ ! -f "${MAIN_ROOT}/espnet2_secap/text/prompts_${lang}.txt" ] || SEC_PROMPTS=${lang}
 lm_prompts=${prompts}
 [ -n "${prompts}" ] || grep -qs '^prompts:' "${caption_config}" || lm_prompts=${SEC_PROMPTS}
-read_sets # -> tests, sets
+read_sets # -> tests, sets, fed_sets
 "${gpu_inference}" && jobs_cmd="${cuda_cmd} --gpu 1" device=cuda || jobs_cmd=${decode_cmd} device=cpu
 export SEC_RUN_PID=$$ # what is started here ends where this script is no more
 exec {lock_fd}<>"${lock}" || die "--lock ${lock}: cannot be written"
@@ -147,13 +150,14 @@ if runs 2 "${skip_data_prep}"; then
     done
     python3 -m espnet2_secap.bin.sec_compare_sets --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" \
         --tests "${tests[@]/#/${dumpdir}/raw/}" --output "${dumpdir}/raw/overlap.tsv"
+    [ "${trained_set}" = "${train_set}" ] || add_copies
 fi
 
 if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
     stage_begins 3 "speech features by ${encoder_name} ${upstream_path} -> ${feats_dir}"
-    for dset in "${sets[@]}"; do need "${dumpdir}/raw/${dset}/wav.scp" 2; done
-    n=$(at_most "${nj}" "${dumpdir}/raw/${train_set}/wav.scp" --nj)
-    extract=(sec_extract_feats --dumpdir "${dumpdir}" --sets "${sets[*]}"
+    for dset in "${fed_sets[@]}"; do need "${dumpdir}/raw/${dset}/wav.scp" 2; done
+    n=$(at_most "${nj}" "${dumpdir}/raw/${trained_set}/wav.scp" --nj)
+    extract=(sec_extract_feats --dumpdir "${dumpdir}" --sets "${fed_sets[*]}"
         --output "${feats_dir}" --encoder "${encoder}" --dtype "${feats_dtype}"
         --batch_seconds "${batch_seconds}" --device "${device}" --nj "$n")
     [ "${encoder}" != s3prl ] || extract+=(--upstream "${upstream}" --layer "${upstream_layer}")
@@ -167,10 +171,10 @@ fi
 
 if runs 4 "${skip_data_prep}"; then
     stage_begins 4 "lengths and statistics -> ${sec_stats_dir}"
-    for dset in $(unique "${train_set}" "${valid_set}"); do
+    for dset in $(unique "${trained_set}" "${valid_set}"); do
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
         stats=()
-        [ "${feats_type} ${feats_normalize} ${dset}" != "extracted global_mvn ${train_set}" ] || stats=(--feats_stats "${stats_file}")
+        [ "${feats_type} ${feats_normalize} ${dset}" != "extracted global_mvn ${trained_set}" ] || stats=(--feats_stats "${stats_file}")
         job "${train_cmd}" "${sec_stats_dir}/logs/${dset}.log" \
             sec_collect_stats --dir "${feats_dir}/${dset}" --output "${sec_stats_dir}/${dset}/speech_shape" "${stats[@]}"
     done
@@ -237,8 +241,8 @@ if runs 8 "${skip_eval}"; then
     if ! "${skip_score}" && "${probe}" && [ -e "${align_exp}/${align_model}" ]; then
         jobs "${train_cmd}${train_threads:+ --num_threads ${train_threads}}" 1 "${align_exp}/probe.log" \
             sec_probe --model_files "${align_exp}/${align_model}" \
-            --train_dir "${feats_dir}/${train_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
-            --label_dirs "${dumpdir}/raw/${train_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"
+            --train_dir "${feats_dir}/${trained_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
+            --label_dirs "${dumpdir}/raw/${trained_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"
     fi
     "${skip_score}" || report "${expdir}"
 fi
