@@ -64,8 +64,9 @@ stages_end() {
 }
 # unique NAME ...: each once, one per line
 unique() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++'; }
-# read_sets: the names of the test sets -> array tests, of all sets -> array sets, of those that become features -> array
-# fed_sets, each once, whatever roles it has; and what can be wrong in options that hold options
+# read_sets: the names of the test sets -> array tests, of all sets -> array sets, each once, whatever roles it has; the
+# training set with its copies -> trained_set; the sets that become features -> array fed_sets; and what can be wrong in
+# options that hold options
 read_sets() {
     local option
     # shellcheck disable=SC2206
@@ -73,6 +74,7 @@ read_sets() {
     mapfile -t tests < <(unique "${tests[@]}")
     # shellcheck disable=SC2034 # sec.sh reads it
     mapfile -t sets < <(unique "${train_set}" "${valid_set}" "${tests[@]}")
+    trained_set=${train_set}${speed_perturb:+_sp${speed_perturb// /_}}${noise_snr:+_noise${noise_snr// /_}}
     # shellcheck disable=SC2034 # sec.sh reads it
     mapfile -t fed_sets < <(unique "${trained_set}" "${valid_set}" "${tests[@]}")
     for option in local_data_opts format_args extract_args align_args caption_args inference_args score_args; do

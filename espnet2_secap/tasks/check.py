@@ -119,6 +119,8 @@ def check_values(recipe: Recipe, stages: Sequence[int], found: Findings) -> None
     if recipe.trained != recipe.train_set:
         with found.of():
             perturbations(*(recipe.numbers(name) for name in ("speed_perturb", "noise_snr")))
+        if recipe.folds:
+            found.problems.append("--folds: cannot be used with --speed_perturb and --noise_snr yet; leave them out")
     with found.of():
         chosen = language(recipe.lang)
         uses = (8 in stages and not recipe.words, {1, 6} & set(stages) and not recipe.prompts)

@@ -148,7 +148,8 @@ def test_a_quotation_mark_that_is_not_closed_is_an_error(tmp_path, value):
     assert status == 1 and err.startswith(f"sec.sh: error: --inference_args {value}: a quotation mark") and not lines
 
 
-SETS = "local_data_opts= format_args= extract_args= align_args= caption_args= inference_args= score_args=; "
+SETS = "speed_perturb= noise_snr= local_data_opts= format_args= extract_args= align_args= caption_args= "
+SETS += "inference_args= score_args=; "
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ SETS = "local_data_opts= format_args= extract_args= align_args= caption_args= in
 )
 def test_a_set_that_several_options_name_is_there_once(tmp_path, train, valid, tests, expected):
     body = SETS + (
-        "train_set=${TRAIN} trained_set=${TRAIN} valid_set=${VALID} test_sets=${TESTS}; read_sets; roles=; "
+        "train_set=${TRAIN} valid_set=${VALID} test_sets=${TESTS}; read_sets; roles=; "
         'for dset in "${sets[@]}"; do roles+=" $(role_of "${dset}")"; done; echo "${tests[*]} | ${sets[*]} |${roles}"'
     )
     status, lines, err = run(tmp_path, body, TRAIN=train, VALID=valid, TESTS=tests)

@@ -102,7 +102,7 @@ feats_dir=${dumpdir}/${feats_tag}
 [ -n "${align_exp}" ] || align_exp=${expdir}/sec_align_${sec_tag:-${feats_tag}$(suffix_of "${align_config}" align)}
 [ -n "${sec_exp}" ] || sec_exp=${expdir}/sec_caption_${sec_tag:-${feats_tag}$(suffix_of "${caption_config}" caption)}
 [ -n "${sec_stats_dir}" ] || sec_stats_dir=${expdir}/sec_stats_${feats_tag}
-trained_set=${train_set}${speed_perturb:+_sp${speed_perturb// /_}}${noise_snr:+_noise${noise_snr// /_}} # with copies
+read_sets # -> tests, sets, trained_set, fed_sets
 stats_file=${sec_stats_dir}/${trained_set}/feats_stats.npz
 case ${feats_normalize} in
     utterance_mvn) normalize=(--normalize utterance_mvn) ;;
@@ -117,7 +117,6 @@ export SEC_PROMPTS=${prompts:-en} # of local/data.sh too, whose mini LM learns t
 [ -n "${prompts}" ] || [ ! -f "${MAIN_ROOT}/espnet2_secap/text/prompts_${lang}.txt" ] || SEC_PROMPTS=${lang}
 lm_prompts=${prompts}
 [ -n "${prompts}" ] || grep -qs '^prompts:' "${caption_config}" || lm_prompts=${SEC_PROMPTS}
-read_sets # -> tests, sets, fed_sets
 "${gpu_inference}" && jobs_cmd="${cuda_cmd} --gpu 1" device=cuda || jobs_cmd=${decode_cmd} device=cpu
 export SEC_RUN_PID=$$ # what is started here ends where this script is no more
 exec {lock_fd}<>"${lock}" || die "--lock ${lock}: cannot be written"
@@ -135,8 +134,7 @@ if runs 2 "${skip_data_prep}"; then
     stage_begins 2 "format and check audio -> ${dumpdir}/raw"
     for dset in "${sets[@]}"; do
         need "data/${dset}/wav.scp" 1
-        utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}" \
-            --missing_text "${missing_text}"
+        utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}" --missing_text "${missing_text}"
         [ -e "data/${dset}/segments" ] && utts=segments || utts=wav.scp
         n=$(at_most "${nj}" "data/${dset}/${utts}" --nj)
         format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "$(role_of "${dset}")"
@@ -144,8 +142,7 @@ if runs 2 "${skip_data_prep}"; then
             --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n"
             --missing_text "${missing_text}" ${emotion_map:+--emotion_map "${emotion_map}"})
         split "${format_args}" && format+=("${parts[@]}")
-        jobs "${train_cmd}" "$n" "${dumpdir}/raw/${dset}/logs/format.JOB.log" \
-            "${format[@]}" --job JOB
+        jobs "${train_cmd}" "$n" "${dumpdir}/raw/${dset}/logs/format.JOB.log" "${format[@]}" --job JOB
         "${format[@]}" --combine true
     done
     python3 -m espnet2_secap.bin.sec_compare_sets --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" \
@@ -220,12 +217,12 @@ if runs 8 "${skip_eval}"; then
         systems=("${decode_dir}/${dset}")
         ! "${shuffled_audio}" || systems+=("${decode_dir}_shuffled_audio/${dset}")
         if "${nearest_caption}"; then
-            need "${feats_dir}/${train_set}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
+            need "${feats_dir}/${trained_set}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
             system=${decode_dir}_nearest_caption/${dset} nearest_cmd=${train_cmd} encoder_args=()
             [ "${feats_type}" != raw ] || nearest_cmd=${jobs_cmd}
             [ "${feats_type}" != raw ] || encoder_args=(--sec_model_file "${sec_exp}/${inference_model}" --device "${device}")
             jobs "${nearest_cmd}" 1 "${system}/logs/nearest.log" python3 -m espnet2_secap.bin.sec_nearest \
-                --train_dir "${feats_dir}/${train_set}" --train_captions "${dumpdir}/raw/${train_set}/captions" \
+                --train_dir "${feats_dir}/${trained_set}" --train_captions "${dumpdir}/raw/${trained_set}/captions" \
                 --data_dir "${feats_dir}/${dset}" --output "${system}" --neighbours "${neighbours}" "${encoder_args[@]}"
             systems+=("${system}")
         fi
