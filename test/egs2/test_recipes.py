@@ -36,7 +36,12 @@ def test_mini_recipe_leaves_what_the_stages_promise(mini):
         "frequent_caption",
     }
     assert set(results) == systems
-    assert all("bleu_4" in results[system]["test"] for system in systems)
+    wanted = {"bleu_4", "cider_unseen", "copies", "emotion_quadrant_accuracy"}
+    assert all(wanted <= results[system]["test"].keys() for system in systems)
+    assert results["random_caption"]["test"]["copies"]["mean"] == 100
+    report = (folder / "exp" / "RESULTS.md").read_text(encoding="utf-8")
+    first = report.index("## Does it listen? test (12 utterances), per cent")
+    assert first < report.index("## test (12 utterances), per cent") < report.index("### 95% intervals of test")
     assert (folder / "exp" / "images" / "training_curves.png").stat().st_size > 1000
     probe = json.loads((folder / "exp" / "sec_align_hubert" / "probe.json").read_text())
     assert probe["emotion"]["n"] == 24 and 0 <= probe["emotion"]["accuracy"] <= 1
