@@ -45,7 +45,7 @@ if runs 8 "${skip_eval}" && ! "${skip_score}"; then
     stage_begins 8 "scores of all folds together, and report -> ${fold_dir}/exp/RESULTS.md"
     systems=$(python3 -m espnet2_secap.bin.sec_folds pool --folder "${fold_dir}" "${fold_options[@]}")
     mapfile -t systems <<< "${systems}"
-    for system in "${systems[@]}"; do score "${fold_dir}/test" "${system}"; done
+    for system in "${systems[@]}"; do score "${fold_dir}/test" "${system}" "${fold_dir}"; done
     report "${fold_dir}/exp"
     python3 -m espnet2_secap.bin.sec_folds table --folder "${fold_dir}"
 fi

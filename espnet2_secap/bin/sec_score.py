@@ -93,7 +93,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--train_captions",
         metavar="FILE",
         help="captions of the training set, in any of these formats: for cider_unseen (CIDEr of the utterances none of "
-        "whose references occurs more than once in FILE) and copies (share of captions that equal one in FILE)",
+        "whose references occurs more than once in FILE) and copies (share of captions that equal one in FILE); in "
+        "cross-validation the folder of the folds, folds/10: those of the fold that tests the utterance",
     )
     for name, what in MODELS.items():
         parser.add_argument(f"--{name}", metavar="MODEL", help=f"for the metric {name}: folder or hub name of {what}")
@@ -160,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
         "truth": {name: "label" if name in truth else "references" for name in words},
         "truth_dir": args.truth_dir or "",
         **made_from,
-        "made_from": {name: file_digest(path) for name, path in made_from.items()},
+        "made_from": {name: file_digest(path) for name, path in made_from.items() if not Path(path).is_dir()},
         "utterances": len(pairs.references),
         "candidates": len(pairs.candidates),
         "note": "; ".join(notes),

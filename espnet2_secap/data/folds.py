@@ -213,16 +213,25 @@ def _moved(data: DataDir, name: str, back: str) -> DataDir:
     return replace(data, utterances=data.utterances | {name: table})
 
 
+def fold_files(folder: str | Path, dset: str) -> list[Path]:
+    """The references of a set (`SETS`) of each fold.
+
+    Raises:
+        SecError: there is no fold, or one is missing.
+    """
+    numbers = sorted(int(path.name) for path in Path(folder).glob("[1-9]*") if path.name.isdecimal())
+    if not numbers or numbers != list(range(1, len(numbers) + 1)):
+        raise SecError(f"{folder}: does not hold folds 1, 2, ...; make them (sec_folds make)")
+    return [Path(folder) / f"{number}/dump/raw/{dset}/captions" for number in numbers]
+
+
 def tested(folder: str | Path) -> list[list[str]]:
     """The ids that each fold tests.
 
     Raises:
         SecError: there is no fold, or one is not whole.
     """
-    numbers = sorted(int(path.name) for path in Path(folder).glob("[1-9]*") if path.name.isdecimal())
-    if not numbers or numbers != list(range(1, len(numbers) + 1)):
-        raise SecError(f"{folder}: does not hold folds 1, 2, ...; make them (sec_folds make)")
-    return [list(read_kaldi(Path(folder) / f"{number}/dump/raw/test/captions")) for number in numbers]
+    return [list(read_kaldi(file)) for file in fold_files(folder, "test")]
 
 
 def pool_captions(folder: Path, wanted: str) -> tuple[list[Path], list[str]]:

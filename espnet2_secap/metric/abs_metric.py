@@ -1,6 +1,6 @@
 """What a metric is: a name for files, a label for tables, and a function that scores one caption per utterance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,8 @@ class Context:
         models: metric -> folder or hub name of the model that it needs (sim1, sim2, bertscore).
         shared: objects that several metrics use, such as SPICE's program, which SPIDEr needs too.
         device: of these models: cpu, cuda or cuda:N.
-        train: the training captions, in the Unicode form of the references; None if they are not given.
+        train: the training captions, in the Unicode form of the references; id -> those of its own training set in
+            cross-validation; None if they are not given.
     """
 
     segment: Callable[[str], str]
@@ -38,7 +39,7 @@ class Context:
     models: dict[str, str] = field(default_factory=dict)
     shared: dict[str, object] = field(default_factory=dict)
     device: str = "cpu"
-    train: Sequence[str] | None = None
+    train: Sequence[str] | Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)

@@ -89,14 +89,27 @@ def read_pairs(reference_file: str | Path, hypothesis_file: str | Path, form: st
     return replace(pairs, note="; ".join(notes))
 
 
-def read_train(file: str | Path, form: str = "nfc") -> list[str]:
+def read_train(path: str | Path, form: str = "nfc") -> list[str] | dict[str, list[str]]:
     """All training captions of a file, in the form in which captions are scored.
 
+    Args:
+        path: a file; or the folder of the folds (folds/10) of a cross-validation: then id -> the training captions of
+            the fold that tests it.
+
     Raises:
-        SecError: a bad line.
+        SecError: a bad line; a folder without folds.
     """
     normalize = normalizer(form)
-    return [normalize(text) for texts in read_caption_file(file, system=False).values() for text in texts]
+
+    def read(file: str | Path) -> list[str]:
+        return [normalize(text) for texts in read_caption_file(file, system=False).values() for text in texts]
+
+    if not Path(path).is_dir():
+        return read(path)
+    from espnet2_secap.data.folds import fold_files, tested  # needs NumPy, which other calls of sec_score do not
+
+    pairs = zip(tested(path), map(read, fold_files(path, "train")), strict=True)
+    return {utt: texts for ids, texts in pairs for utt in ids}
 
 
 def read_truth(

@@ -5,6 +5,7 @@ worth many points of CIDEr, whatever the recording.
 """
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 
 from espnet2_secap.metric.abs_metric import (
     Context,
@@ -19,11 +20,17 @@ from espnet2_secap.metric.ngram import cider
 from espnet2_secap.metric.normalize import says_something
 
 
-def _counts(context: Context) -> Counter[str]:
-    """How often each caption occurs in training; white space is ignored."""
-    if context.train is None:
+def _counts(context: Context) -> Callable[[str], Counter[str]]:
+    """id -> how often each caption occurs in its training set; white space is ignored."""
+    train = context.train
+    if train is None:
         raise MetricUnavailable("needs the training captions (--train_captions)")
-    return Counter(map(_plain, context.train))
+    if not isinstance(train, Mapping):
+        counts = Counter(map(_plain, train))
+        return lambda utt: counts
+    sets = {id(texts): texts for texts in train.values()}  # the utterances of a fold have one list
+    of_set = {key: Counter(map(_plain, texts)) for key, texts in sets.items()}
+    return lambda utt: of_set[id(train[utt])] if utt in train else Counter()
 
 
 def _plain(caption: str) -> str:
@@ -38,7 +45,7 @@ def cider_unseen(context: Context) -> ScoreFunction:
     counts, whole = _counts(context), cider(context)
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
-        stock = {utt for utt in hypotheses if any(counts[_plain(text)] > 1 for text in references[utt])}
+        stock = {utt for utt in hypotheses if any(counts(utt)[_plain(text)] > 1 for text in references[utt])}
         if len(stock) == len(hypotheses):
             raise MetricUnavailable("every utterance has a reference that occurs more than once in training")
         each = {utt: None if utt in stock else value for utt, value in whole(references, hypotheses)[1].items()}
@@ -53,7 +60,7 @@ def copies(context: Context) -> ScoreFunction:
     counts = _counts(context)
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
-        each = {utt: 100.0 * (says_something(text) and _plain(text) in counts) for utt, text in hypotheses.items()}
+        each = {utt: 100.0 * (says_something(text) and _plain(text) in counts(utt)) for utt, text in hypotheses.items()}
         return sum(each.values()) / len(each), dict(each)
 
     return score

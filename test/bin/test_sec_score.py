@@ -147,6 +147,24 @@ def test_training_captions_add_two_metrics(files):
     assert meta["train_captions"] == "train" and set(meta["made_from"]) == {"ref", "hyp", "train_captions"}
 
 
+def test_training_captions_of_the_fold_that_tests_an_utterance(files):
+    """What fold 1 has trained on counts for a, which it tests, and not for b."""
+    of_folds = [("a", ["开心", "开心"]), ("b", ["语气很高兴", "语速快", "开心"])]
+    for fold, (tested, train) in enumerate(of_folds, 1):
+        for dset, utt, texts in (("test", tested, ["x"]), ("train", "t", train)):
+            folder = files / f"folds/{fold}/dump/raw/{dset}"
+            folder.mkdir(parents=True)
+            (folder / "captions").write_text(f"{utt} {json.dumps(texts, ensure_ascii=False)}\n", encoding="utf-8")
+    done = run(files, "--train_captions", "folds", "--metrics", "copies", "cider", "cider_unseen", path=files)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((files / "out" / "score.json").read_text())["copies"]["values"] == [100, 0]
+    rows = [line.split("\t") for line in (files / "out" / "scores.tsv").read_text().splitlines()]
+    whole, unseen = rows[0].index("cider"), rows[0].index("cider_unseen")
+    assert [row[unseen] for row in rows[1:]] == ["", "", rows[3][whole], rows[4][whole]]
+    done = run(files, "--train_captions", "folds/1", path=files)
+    assert done.returncode == 1 and "folds/1: does not hold folds 1, 2, ..." in done.stderr
+
+
 def test_training_captions_are_asked_for(files):
     done = run(files, "--metrics", "copies", "bleu_1")
     assert done.returncode == 0 and "n/a: needs the training captions (--train_captions)" in done.stdout
