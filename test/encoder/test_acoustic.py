@@ -174,3 +174,10 @@ def test_too_short_and_missing_package(monkeypatch):
 def test_nothing_to_train_and_nothing_to_store():
     encoder = AcousticEncoder()
     assert not list(encoder.parameters()) and not encoder.state_dict()
+
+
+def test_the_page_names_every_column(repo):
+    page = (repo / "docs/features.md").read_text(encoding="utf-8")
+    for name in AcousticEncoder().names():
+        listed = name.startswith("mfcc_") or f"`{name}`" in page
+        assert listed or f"`{name.rsplit('_', 1)[0]}_*`" in page, name
