@@ -58,6 +58,11 @@ def spelling_warnings(sets: Mapping[str, Mapping[str, Mapping[str, int]]]) -> li
     return warnings
 
 
+def read_classes(path: str | Path, renamed: Mapping[str, str]) -> dict[str, str]:
+    """Utterance -> label of a file such as utt2emo, with other names for labels (see `read_emotion_map`)."""
+    return {utt: renamed.get(label, label) for utt, label in read_kaldi(path).items()}
+
+
 def _within_one(group: Mapping[str, Mapping[str, int]]) -> bool:
     return max(Counter(dset for counts in group.values() for dset in counts).values()) > 1
 

@@ -222,11 +222,14 @@ def emotion_map(recipe: Recipe, stages: Sequence[int], found: Findings) -> dict[
     return {}
 
 
-def check_labels(train_file: str, valid_file: str, renamed: Mapping[str, str], found: Findings) -> None:
+def check_labels(
+    train_file: str, valid_file: str, renamed: Mapping[str, str], found: Findings, classes: Mapping[str, str]
+) -> None:
     """Emotions of the validation set must be among those of the training set.
 
     Args:
         renamed: label -> its other name (--emotion_map).
+        classes: that name -> its class in training (--emotion_classes).
     """
     if not (os.path.isfile(train_file) and os.path.isfile(valid_file)):
         return
@@ -235,6 +238,7 @@ def check_labels(train_file: str, valid_file: str, renamed: Mapping[str, str], f
         for path in (train_file, valid_file)
     )
     with found.of():
+        train, valid = ({utt: classes.get(one, one) for utt, one in table.items()} for table in (train, valid))
         check_categories(valid_file, valid, set(train.values()))
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import yaml
 
-from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.data.labels import read_classes
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.language import language
 from espnet2_secap.model_folder import check_model_folder, check_tokenizer_folder
 from espnet2_secap.tasks.check import Findings, check_labels, data_folder, emotion_map
 from espnet2_secap.tasks.recipe import Recipe
+from espnet2_secap.tasks.training_data import classes_of
 
 TABLES = {"caption": "captions", "text": "text", "emotion": "utt2emo"}
 
@@ -61,12 +62,15 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
         with found.of(where):
             SECTask.check_data(args, model_class)
         train, valid = ({name: path for path, name, _ in files} for files in tables.values())
-        renamed = emotion_map(recipe, stages, Findings())
+        renamed, classes = emotion_map(recipe, stages, Findings()), {}
+        with found.of(where):
+            classes = classes_of(args)
         if "emotion" in model_class.needs(args.model_conf):
-            check_labels(train.get("emotion", ""), valid.get("emotion", ""), renamed, found)
+            check_labels(train.get("emotion", ""), valid.get("emotion", ""), renamed, found, classes)
         if args.iterator_type == "task" and "emotion" in train:
             with found.of(where):
-                labels = {utt: renamed.get(label, label) for utt, label in read_kaldi(train["emotion"]).items()}
+                labels = read_classes(train["emotion"], renamed)
+                labels = {utt: classes.get(label, label) for utt, label in labels.items()}
                 NKSampler(labels, seed=0, **check_sampler(args.sampler_conf))
     if "instruction" in model_class.texts:
         with found.of(where):

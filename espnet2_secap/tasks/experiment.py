@@ -15,7 +15,7 @@ from espnet2_secap.values import checked
 FORMAT = 2  # of config.yaml; 1 was that of version 0.1.0
 KEY = "sec_format"
 # Keys whose values may be files or folders.
-PATHS = ("path", "init", "stats_file", "prompts", "reference_model", "attributes_words")
+PATHS = ("path", "init", "stats_file", "prompts", "reference_model", "attributes_words", "emotion_classes")
 MODEL_FILES = tuple(
     ".safetensors .bin .pt .pth .ckpt .npz .json .model .vocab .txt .tiktoken .jinja .py .yaml .yml".split()
 )

@@ -14,6 +14,10 @@ class TaskOptions:
     reference_model: str | None = option(
         "Model file to compare with, frozen: --model caption then tells its loss in validation", None
     )
+    emotion_classes: str | None = option(
+        "File of lines `label class`: SCCL and --iterator_type task take these classes in place of labels of utt2emo",
+        None,
+    )
     prompts: str = option("File of instructions, one per line; or zh, en or ja: the package's own", "zh")
     template: str = option(
         "Order of what the decoder reads: plain (BOS, speech, instruction), secap (with a second BOS before the "

@@ -16,7 +16,7 @@ from espnet2.train.distributed_utils import get_num_nodes
 from espnet2.utils.nested_dict_action import NestedDictAction
 
 from espnet2_secap.cli_types import add_dataclass_arguments
-from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.data.labels import read_classes
 from espnet2_secap.data.scp import check_training_data
 from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError
@@ -31,7 +31,7 @@ from espnet2_secap.tasks.front_end import check_start, describe, set_input_size
 from espnet2_secap.tasks.lengths import check_lengths
 from espnet2_secap.tasks.options import TaskOptions
 from espnet2_secap.tasks.parts import CHOICES, check_part, kinds_of, optional_kinds
-from espnet2_secap.tasks.training_data import check_sets
+from espnet2_secap.tasks.training_data import check_sets, classes_of
 from espnet2_secap.tasks.training_options import as_ours, check_distributed, check_sampler, check_training
 from espnet2_secap.text.preprocessor import SECPreprocessor
 from espnet2_secap.text.prompts import read_prompts
@@ -166,7 +166,7 @@ class SECTask(AbsTask):
         attributes = None
         if args.attributes:
             attributes = attribute_targets(args.attributes, args.model_conf.get("attributes_words", DEFAULT_WORDS))
-        return SECPreprocessor(train, encode, instructions, args.emotions, args.seed, attributes)
+        return SECPreprocessor(train, encode, instructions, args.emotions, args.seed, attributes, classes_of(args))
 
     @classmethod
     def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None):
@@ -247,7 +247,7 @@ class SECTask(AbsTask):
                     f"{f', or set model_conf {switches}' if switches else ''}"
                 )
             if split == "train" and "emotion" in paths and "emotion" in needs:
-                args.emotions = sorted(set(read_kaldi(paths["emotion"]).values()))
+                args.emotions = sorted(set(read_classes(paths["emotion"], classes_of(args)).values()))
             if split == "train" and "caption" in paths and args.model_conf.get("attributes_weight"):
                 words = args.model_conf.get("attributes_words", DEFAULT_WORDS)
                 only = args.model_conf.get("attributes_only", ())
@@ -278,7 +278,8 @@ class SECTask(AbsTask):
         paths = {name: path for path, name, _ in iter_options.data_path_and_name_and_type}
         if "emotion" not in paths:
             raise SecError("--iterator_type task makes batches by emotion: give utt2emo as data name 'emotion'")
-        sampler = NKSampler(read_kaldi(paths["emotion"]), seed=args.seed, **check_sampler(args.sampler_conf))
+        classes = read_classes(paths["emotion"], classes_of(args))
+        sampler = NKSampler(classes, seed=args.seed, **check_sampler(args.sampler_conf))
         return NKIterFactory(
             dataset=cls.build_dataset(args, iter_options),
             sampler=sampler,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi, read_lengths
+from espnet2_secap.data.labels import read_emotion_map
 from espnet2_secap.errors import SecError, listed, shorten
 
 SHOWN = 3  # ids that a message lists
@@ -44,10 +45,22 @@ def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes
         if "caption" in needed and "caption" in tables:
             _check_captions(paths["caption"], tables["caption"])
         if "emotion" in needed and "emotion" in tables:
+            classes = classes_of(args)
+            table = {utt: classes.get(label, label) for utt, label in tables["emotion"].items()}
             if split == "train":
-                categories = set(tables["emotion"].values())
+                categories = set(table.values())
             else:
-                check_categories(paths["emotion"], tables["emotion"], categories)
+                check_categories(paths["emotion"], table, categories)
+
+
+def classes_of(args: argparse.Namespace) -> dict[str, str]:
+    """Label of utt2emo -> its class in training, by --emotion_classes.
+
+    Raises:
+        SecError: the file cannot be read.
+    """
+    path = getattr(args, "emotion_classes", None)
+    return read_emotion_map(path) if path else {}
 
 
 def _check_lengths(args: argparse.Namespace, split: str, role: str) -> None:

@@ -33,6 +33,7 @@ class SECPreprocessor(AbsPreprocessor):
         emotions: the categories in order of their numbers; if none, `emotion` is ignored.
         seed: of the draws.
         attributes: captions of an utterance -> target (C,) of the second task.
+        classes: category as read -> the one of `emotions` that takes its place.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class SECPreprocessor(AbsPreprocessor):
         emotions: list[str] | None = None,
         seed: int = 0,
         attributes: Callable[[Sequence[str]], np.ndarray] | None = None,
+        classes: Mapping[str, str] | None = None,
     ):
         super().__init__(train)
         self.seed = seed
         self.attributes = attributes
+        self.classes = classes or {}
         self.epoch = 0
         self.encode = encode
         self.instructions = [np.array(one, dtype=np.int64) for one in instructions]
@@ -73,12 +76,13 @@ class SECPreprocessor(AbsPreprocessor):
         if self.attributes is not None and "caption" in data:
             output["attributes"] = self.attributes(self._captions(uid, data["caption"]))
         if "emotion" in data and self.numbers:
-            if data["emotion"] not in self.numbers:
+            emotion = self.classes.get(data["emotion"], data["emotion"])
+            if emotion not in self.numbers:
                 raise SecError(
-                    f"utt2emo: {uid}: category {data['emotion']!r} is not one of the training set's"
+                    f"utt2emo: {uid}: category {emotion!r} is not one of the training set's"
                     f" ({', '.join(self.numbers)}); correct it, or leave the utterance out of the validation set"
                 )
-            output["emotion"] = np.array([self.numbers[data["emotion"]]], dtype=np.int64)
+            output["emotion"] = np.array([self.numbers[emotion]], dtype=np.int64)
         return output
 
     @staticmethod

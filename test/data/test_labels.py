@@ -2,7 +2,7 @@
 
 import pytest
 
-from espnet2_secap.data.labels import plain, read_emotion_map, read_labels, spelling_warnings
+from espnet2_secap.data.labels import plain, read_classes, read_emotion_map, read_labels, spelling_warnings
 from espnet2_secap.errors import SecError
 
 
@@ -60,3 +60,8 @@ def test_a_bad_emotion_map(tmp_path, content, said):
         (tmp_path / "map").write_bytes(content)
     with pytest.raises(SecError, match=said):
         read_emotion_map(tmp_path / "map")
+
+
+def test_classes_of_utterances(tmp_path):
+    (tmp_path / "utt2emo").write_text("a sad\nb calm\n")
+    assert read_classes(tmp_path / "utt2emo", {"sad": "low"}) == {"a": "low", "b": "calm"}

@@ -1,11 +1,13 @@
 """Every YAML of the recipes is read, and every model in them built, with small sizes and local parts."""
 
+import json
 from argparse import Namespace
 
 import pytest
 import yaml
 
 from espnet2_secap.bin import sec_inference
+from espnet2_secap.data.labels import read_emotion_map
 from espnet2_secap.tasks.sec import SECTask
 
 SMALL = dict(num_queries=2, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, encoder_width=32)
@@ -61,3 +63,10 @@ def test_goals_are_readable(repo, corpus):
     from espnet2_secap.report.goals import read_goals
 
     assert read_goals(repo / "egs2" / corpus / "sec1" / "conf" / "goals.json")
+
+
+def test_the_classes_of_emotions_are_the_groups_of_the_words(repo):
+    """conf/quadrant.map, for --emotion_classes."""
+    groups = json.loads((repo / "espnet2_secap/metric/words/zh.json").read_text(encoding="utf-8"))["_groups"]["emotion"]
+    expected = {emotion: group for group, emotions in groups["quadrant"].items() for emotion in emotions}
+    assert read_emotion_map(repo / "egs2/emospeech/sec1/conf/quadrant.map") == expected

@@ -3,9 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
+from tiny_training import ALL, align_conf, command, make_corpus, write
 
+from espnet2_secap.bin import sec_train
+from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import SecError
-from espnet2_secap.tasks.training_data import check_sets
+from espnet2_secap.tasks.training_data import check_sets, classes_of
 
 GOOD = {"shape": "3,6", "captions": '["calm"]', "text": "yes", "utt2emo": "calm"}
 
@@ -75,3 +78,28 @@ def test_fewer_utterances_than_processes(sets):
     check_sets(args, {"caption"}, 1)
     with pytest.raises(SecError, match=r"valid/shape: the validation set has 1 utterance\(s\).* 2 processes"):
         check_sets(args, {"caption"}, 2)
+
+
+def test_classes_take_the_place_of_emotions(sets, tmp_path):
+    """A label that the training set lacks may be of a class that it has."""
+    args = sets(utt2emo=lambda lines: [*lines[:2], "valid2 bored"])
+    args.emotion_classes = str(tmp_path / "classes")
+    (tmp_path / "classes").write_text("calm low\nbored low\n")
+    assert classes_of(args) == {"calm": "low", "bored": "low"}
+    check_sets(args, {"caption", "emotion"}, 1)
+    (tmp_path / "classes").write_text("calm low\nbored high\n")
+    with pytest.raises(SecError, match=r"category 'high' \(valid2\) is not one of the training set's \(low\)"):
+        check_sets(args, {"caption", "emotion"}, 1)
+
+
+def test_a_training_takes_its_batches_by_class(tmp_path, tiny_llama, capsys):
+    """Both emotions of the corpus become one class, of which no batches of two classes can be drawn."""
+    corpus = make_corpus(tmp_path)
+    (tmp_path / "classes").write_text("sad low\ncalm low\n")
+    conf = write(tmp_path / "align.yaml", align_conf(tiny_llama) | {"emotion_classes": str(tmp_path / "classes")})
+    with pytest.raises(SystemExit):
+        sec_train.main(command(corpus, tmp_path / "exp", conf, ALL))
+    assert "utt2emo has only 1 categories (low)" in capsys.readouterr().err
+    (tmp_path / "classes").write_text("sad low\ncalm high\n")
+    sec_train.main(command(corpus, tmp_path / "exp", conf, ALL))
+    assert read_yaml(tmp_path / "exp" / "config.yaml")["emotions"] == ["high", "low"]

@@ -82,3 +82,9 @@ def test_attributes_are_of_all_captions():
     output = one("u", {"speech": SPEECH, "caption": '["a", "bc"]'})
     assert heard == [["a", "bc"]] and output["attributes"].tolist() == [1, 1, 1]
     assert "attributes" not in one("u", {"speech": SPEECH})
+
+
+def test_classes_take_the_place_of_emotions():
+    one = SECPreprocessor(True, TEXT, emotions=["high", "low"], classes={"sad": "low", "angry": "high"})
+    numbers = [one("u", {"speech": SPEECH, "emotion": emotion})["emotion"].tolist() for emotion in ("sad", "angry")]
+    assert numbers == [[1], [0]]
