@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from espnet2_secap.data.folds import FOLD_BY, check_number
 from espnet2_secap.data.io import read_kaldi, scan_lines
@@ -223,7 +224,11 @@ def emotion_map(recipe: Recipe, stages: Sequence[int], found: Findings) -> dict[
 
 
 def check_labels(
-    train_file: str, valid_file: str, renamed: Mapping[str, str], found: Findings, classes: Mapping[str, str]
+    train_file: str,
+    valid_file: str,
+    renamed: Mapping[str, str],
+    found: Findings,
+    classes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Emotions of the validation set must be among those of the training set.
 
