@@ -100,6 +100,18 @@ class Recipe:
         """The model file that stage 6 starts from."""
         return self.pretrained_model or f"{self.align_exp}/{self.align_model}"
 
+    def candidates(self) -> list[str]:
+        """The captions file that stage 7 chooses from, if one is given by --candidates and is not the training's own,
+        which cannot change without the model."""
+        words, name = self.arguments("inference_args"), None
+        try:
+            name = read_yaml(self.inference_config).get("candidates")
+        except (OSError, SecError):
+            pass  # sec_check says what is wrong with it
+        if "--candidates" in words[:-1]:
+            name = words[words.index("--candidates") + 1]
+        return [name] if isinstance(name, str) and name not in ("training", "none") else []
+
     def folders(self, stage: int) -> dict[str, tuple[list[str], list[str]]]:
         """Of stages 2 to 7: output folder -> the files that later stages read, and the files it is made from."""
         if self.folds and stage > 3:
@@ -142,7 +154,7 @@ class Recipe:
                 )
             }
         if stage == 7:
-            model = [f"{self.sec_exp}/{self.inference_model}", self.inference_config]
+            model = [f"{self.sec_exp}/{self.inference_model}", self.inference_config, *self.candidates()]
             return {
                 f"{self.decode_dir}/{d}": ([f"{self.decode_dir}/{d}/captions"], model + feats(d)) for d in self.tests
             }

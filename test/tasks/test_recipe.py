@@ -9,7 +9,7 @@ OPTIONS = dict(
     skip_align="false", skip_eval="true", pretrained_model="", align_exp="exp/a", align_model="m.pth",
     sec_exp="exp/c", sec_stats_dir="exp/s", inference_model="n.pth", upstream_path="hubert",
     align_config="none.yaml", caption_config="caption.yaml", inference_config="conf/decode.yaml",
-    decode_dir="exp/c/decode", score_args="", folds="",
+    decode_dir="exp/c/decode", score_args="", inference_args="", folds="",
 )  # fmt: skip
 
 
@@ -47,6 +47,20 @@ def test_what_stages_read_and_write(tmp_path, monkeypatch):
     files, inputs = recipe().folders(7)["exp/c/decode/valid"]
     assert files == ["exp/c/decode/valid/captions"] and {"exp/c/n.pth", "conf/decode.yaml"} <= set(inputs)
     assert recipe().folders(8) == {}
+
+
+def test_the_captions_that_decoding_chooses_from_are_read_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.yaml").write_text("candidates: from/config\n")
+    given = WORD_END.join(["--keep", "1", "--candidates", "from/args"])
+    for options, found in (
+        ({}, []),
+        ({"inference_config": "d.yaml"}, ["from/config"]),
+        ({"inference_config": "d.yaml", "inference_args": given}, ["from/args"]),
+        ({"inference_args": given.replace("from/args", "training")}, []),
+    ):
+        one = recipe(**options)
+        assert one.candidates() == found and set(found) <= set(one.folders(7)["exp/c/decode/test"][1])
 
 
 def test_the_weights_of_pretrained_parts_are_read_too(tmp_path, monkeypatch):

@@ -44,6 +44,6 @@ fi
 if [ -n "${result_txt}" ]; then
     mkdir -p "${system}"
     sec_score --ref "dump/raw/${dset}/captions" --hyp "${result_txt}" --lang "${lang}" --output "${system}/score.json" \
-        --truth_dir "dump/raw/${dset}"
+        --truth_dir "dump/raw/${dset}" --train_captions "dump/raw/${dset}/captions"
 fi
 ./sec.sh "${options[@]}" --stage 7 --stop_stage 8 "${further[@]}"
