@@ -121,7 +121,7 @@ def test_joined_features_are_made_from_audio_too(tmp_path, make_model, tiny_llam
         wave, _ = soundfile.read(moved / "dump" / "raw" / "test" / f"{utt}.wav", dtype="float32")
         (found,) = speech2caption.front_end([wave])
         scp = dict(line.split() for line in (feats / "feats.scp").read_text().splitlines())
-        stored = kaldiio.load_mat(scp[utt].replace(str(top), str(moved)))
+        stored = kaldiio.load_mat(scp[utt].replace(str(top), str(moved))).copy()
         assert found.shape == shape
         np.testing.assert_allclose(found, stored, atol=1e-4, rtol=1e-4)
         assert speech2caption(wave, 16000)[0][0] == speech2caption.caption_inputs([stored])[0][0][0]
