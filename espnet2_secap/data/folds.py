@@ -21,7 +21,7 @@ from espnet2_secap.process.files import atomic_write, make_dir
 
 SETS = ("train", "valid", "test")
 FOLD_BY = ("recording", "speaker")
-VALID = 10  # one in so many of the recordings that a fold does not test is for validation
+VALID = 10  # one in so many of all recordings is for validation in each fold, as in the split of the recipes
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def divide(
 def make_folds(
     parts: Sequence[Sequence[str]], speakers: Mapping[str, str], emotions: Mapping[str, str], seed: int = 0
 ) -> list[Fold]:
-    """The sets of each fold: part k to test, a tenth of the others for validation, the rest for training.
+    """The sets of each fold: part k to test, as many others as a tenth of all for validation, the rest for training.
 
     The validation set is drawn by emotion and speaker; an emotion of one recording stays in the training set.
     """
@@ -124,7 +124,7 @@ def make_folds(
         rest = {utt: (emotions.get(utt, ""), speakers[utt]) for utt in sorted(speakers) if utt not in tested}
         counts = Counter(emotion for emotion, _ in rest.values())
         drawable = {utt: stratum for utt, stratum in rest.items() if counts[stratum[0]] > 1}
-        size = min(max(1, len(rest) // VALID), len(drawable) - 1)
+        size = min(max(1, len(speakers) // VALID), len(drawable) - 1)
         if size < 1:
             raise SecError(
                 f"--folds {len(parts)}: {len(rest)} recordings to train with are too few for a validation set"

@@ -70,3 +70,14 @@ def test_the_classes_of_emotions_are_the_groups_of_the_words(repo):
     groups = json.loads((repo / "espnet2_secap/metric/words/zh.json").read_text(encoding="utf-8"))["_groups"]["emotion"]
     expected = {emotion: group for group, emotions in groups["quadrant"].items() for emotion in emotions}
     assert read_emotion_map(repo / "egs2/emospeech/sec1/conf/quadrant.map") == expected
+
+
+def test_sizes_of_mini_parts(repo, local):
+    """Every pretrain.yaml is accepted by the programs that read it; llm: steps: 0 leaves the weights random."""
+    common = local("pretrain_common")
+    parts = {"hubert": local("pretrain_hubert").HubertConfig, "llm": local("pretrain_llm").LLMConfig}
+    for path in configs(repo, "pretrain"):
+        conf = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for section, config in parts.items():
+            read = common.read_config(path, section, config())
+            assert all(getattr(read, name) == value for name, value in (conf.get(section) or {}).items()), path

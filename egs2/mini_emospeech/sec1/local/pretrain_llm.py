@@ -52,7 +52,7 @@ class LLMConfig:
     num_attention_heads: Count = 4
     max_position_embeddings: Count = 512
     tie_word_embeddings: bool = False
-    steps: Count = 400
+    steps: Natural = 400  # 0: random weights, which stage 6 trains
     batch_tokens: Count = 700
     lr: Positive = 1.5e-3
     hinted: Share = 0.4  # share of sequences with hints
@@ -220,7 +220,8 @@ def train(sequences: Sequences, vocab_size: int, config: LLMConfig, rng: random.
     loss = torch.tensor(float("nan"))
     for _ in progress(range(config.steps), desc="training the mini LLaMA"):
         loss = optimizer.step(loss_of, sequences.batch(rng))
-    print(f"mini LLaMA: loss {loss.item():.3f} nats per token in the last step", flush=True)
+    told = f"loss {loss.item():.3f} nats per token in the last step" if config.steps else "random weights"
+    print(f"mini LLaMA: {told}", flush=True)
     return model.eval()
 
 
