@@ -34,7 +34,7 @@ if [ "${stop_stage}" -ge 4 ]; then
         bash -c "${run_fold}" run_fold "${fold_dir}" JOB "${fold_output}"; then
         for ((k = 1; k <= folds; k++)); do
             cmp -s "${fold_dir}/$k/.wanted" "${fold_dir}/$k/exp/.finished" && continue
-            why=$(grep -hE ' error: ' "${fold_log/JOB/$k}" | tail -n 1)
+            why=$(grep -hE ' error: ' "${fold_log/JOB/$k}" | tail -n 1) || true # a fold that was killed has said nothing
             echo "sec.sh: error: fold $k: ${why:-it ended early}; its log is ${fold_log/JOB/$k}" >&2
         done
         exit 1
