@@ -42,12 +42,14 @@ class Pool:
         feats: dump/<feats_tag> of all sets; None where the encoder runs in training.
         labels: emotions to train with; none where a set has neither of `EMOTIONS`.
         notes: what was left out.
+        front_end: content of dump/<feats_tag>/<set>/config.json, which says what made the features.
     """
 
     raw: DataDir
     feats: DataDir | None
     labels: Table
     notes: list[str]
+    front_end: str | None = None
 
     def speakers(self) -> Table:
         """Recording -> speaker; without utt2spk, each recording is its own."""
@@ -172,10 +174,21 @@ def read_pool(dumpdir: str | Path, feats_dir: str | Path | None, sets: Iterable[
         )
     for name in EMOTIONS[1:]:
         raw.utterances.pop(name, None)
-    feats = combine_dirs([Path(feats_dir) / name for name in sets])[0] if feats_dir else None
+    feats, front_end = None, None
+    if feats_dir:
+        of_sets = [Path(feats_dir) / name for name in sets]
+        feats, front_end = combine_dirs(of_sets)[0], _front_end(of_sets)
     if feats and (other := sorted(set(raw.ids()) ^ set(feats.ids()))):
         raise SecError(f"{feats_dir}: has not the recordings of {dumpdir}/raw ({few(other)}); run stage 3 again")
-    return Pool(raw, feats, labels or {}, notes)
+    return Pool(raw, feats, labels or {}, notes, front_end)
+
+
+def _front_end(folders: Sequence[Path]) -> str | None:
+    """The config.json of folders of features, which must be the same."""
+    found = {file: file.read_text(encoding="utf-8") for folder in folders if (file := folder / "config.json").is_file()}
+    if len(set(found.values())) > 1:
+        raise SecError(f"{listed(list(map(str, found)))}: are not the same, so features differ; run stage 3 again")
+    return next(iter(found.values()), None)
 
 
 def write_fold(folder: Path, fold: Fold, pool: Pool, feats_dir: str | Path, back: str) -> None:
@@ -195,10 +208,9 @@ def write_fold(folder: Path, fold: Fold, pool: Pool, feats_dir: str | Path, back
         if pool.feats:
             output = folder / "dump" / Path(feats_dir).name / name
             _moved(pool.feats.subset(ids), "feats.scp", back).write(output)
-            config = Path(feats_dir) / name / "config.json"
-            if config.is_file():
+            if pool.front_end is not None:
                 with atomic_write(output / "config.json") as stream:
-                    stream.write(config.read_text(encoding="utf-8"))
+                    stream.write(pool.front_end)
 
 
 def write_references(folder: Path, pool: Pool) -> None:

@@ -9,7 +9,10 @@ import torch
 from espnet2_secap.errors import SecError
 from espnet2_secap.lora import with_lora
 from espnet2_secap.loss.estimator import GaussianEstimator
+from espnet2_secap.metric.words import load_words
+from espnet2_secap.model.attributes import AttributeHead
 from espnet2_secap.pretrained import load_pretrained
+from espnet2_secap.tasks.attributes import DEFAULT_WORDS
 from espnet2_secap.tasks.parts import CHOICES
 
 ARCHITECTURES = Path(__file__).parent.parent / "architectures"
@@ -83,7 +86,21 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
             output.append(Part("estimator of the mutual information", size(estimator), trained=True, in_paper=False))
         if "decoder" in model_class.parts:
             output += _decoder_parts(args.decoder_conf, bridge.output_size())
+        if args.model_conf.get("attributes_weight"):
+            output.append(_attribute_head(args, bridge.output_size()))
     return output
+
+
+def _attribute_head(args: argparse.Namespace, bridge_size: int) -> Part:
+    """The second task's head: for an experiment's classes, or for all of the words file, which training may lack."""
+    conf, counts = args.model_conf, getattr(args, "attributes", None)
+    known = bool(counts)
+    if not known:
+        words, only = load_words(conf.get("attributes_words", DEFAULT_WORDS)), conf.get("attributes_only")
+        counts = {name: dict.fromkeys(categories, 1.0) for name, categories in words.items() if name in (only or words)}
+    width = architecture(args.decoder_conf["path"]).hidden_size if conf.get("attributes_prompt") else None
+    name = "head of the attributes" if known else "head of the attributes, at most"
+    return Part(name, size(AttributeHead(counts, bridge_size, prompt_size=width)), trained=True, in_paper=False)
 
 
 def _decoder_parts(conf: dict, bridge_size: int) -> list[Part]:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from espnet2_secap.bin.sec_params import defaults, main
+from espnet2_secap.metric.words import load_words
 from espnet2_secap.tasks.params import parts_of
 
 
@@ -57,6 +58,25 @@ def test_lora_and_the_text_projection_count(repo, tmp_path, capsys, tiny_llama, 
     align = {"model": "align", "text_encoder": "bert", "text_encoder_conf": {"path": tiny_bert}, "bridge_conf": bridge}
     found = {part.name: part for part in parts_of(argparse.Namespace(**defaults() | align), tiny_bert, tiny_bert)}
     assert found["linear from the text encoder"].count == 32 * 16 + 16
+
+
+def test_the_head_of_the_attributes_counts(tiny_llama):
+    bridge = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
+    weights = {"attributes_weight": 0.3, "attributes_only": ["rate", "volume"]}
+    conf = {"model": "caption", "decoder_conf": {"path": tiny_llama}, "bridge_conf": bridge, "model_conf": weights}
+
+    def head(**more):
+        args = argparse.Namespace(**defaults() | conf | more)
+        (found,) = (part for part in parts_of(args, "TencentGameMate/chinese-hubert-large", "") if "head" in part.name)
+        assert found.trained and not found.in_paper
+        return found.name, found.count
+
+    words = load_words("zh")
+    classes = len(words["rate"]) + len(words["volume"])
+    assert head() == ("head of the attributes, at most", classes * 17)
+    known = {"rate": {"fast": 2.0, "slow": 1.0}}
+    assert head(attributes=known) == ("head of the attributes", 2 * 17)
+    assert head(attributes=known, model_conf=weights | {"attributes_prompt": True})[1] == 2 * 17 + 2 * 32
 
 
 @pytest.mark.slow(10)

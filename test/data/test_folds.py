@@ -4,7 +4,7 @@ import pytest
 from tiny_folds import SYSTEM, decode, make_recipe
 
 from espnet2_secap.data import folds
-from espnet2_secap.data.io import read_captions, read_kaldi
+from espnet2_secap.data.io import read_captions, read_kaldi, write_kaldi
 from espnet2_secap.data.validate import validate_data_dir
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.caption_file import read_caption_file
@@ -125,6 +125,32 @@ def test_features_of_other_recordings(recipe):
         (recipe / "dump/x" / name / "feats.scp").write_text(f"{name} a.ark:3\n")
     with pytest.raises(SecError, match="dump/x: has not the recordings of dump/raw .*; run stage 3 again"):
         folds.read_pool("dump", "dump/x", ["train", "valid"])
+
+
+def make_feats(folder, dset, ids, front_end):
+    """dump/x of a set, as stage 3 leaves it."""
+    (folder / dset).mkdir(parents=True, exist_ok=True)
+    write_kaldi(
+        folder / dset / "feats.scp", {utt: f"dump/x/{dset}/data/feats.1.ark:{at}" for at, utt in enumerate(ids)}
+    )
+    (folder / dset / "config.json").write_text(front_end)
+
+
+def test_features_of_sets_of_any_name_keep_their_front_end(recipe):
+    make_recipe(recipe)
+    (recipe / "dump/raw/train").rename(recipe / "dump/raw/train_960")
+    sets = ["train_960", "valid", "test"]
+    for name in sets:
+        make_feats(recipe / "dump/x", name, read_kaldi(f"dump/raw/{name}/wav.scp"), '{"encoder": "acoustic"}')
+    pool = folds.read_pool("dump", "dump/x", sets)
+    (fold, *_) = folds.make_folds(folds.divide(pool.speakers(), pool.labels, 3), pool.speakers(), pool.labels)
+    folds.write_fold(recipe / "f/1", fold, pool, "dump/x", "../..")
+    for name in folds.SETS:
+        assert list(read_kaldi(recipe / f"f/1/dump/x/{name}/feats.scp")) == getattr(fold, name)
+        assert (recipe / f"f/1/dump/x/{name}/config.json").read_text() == '{"encoder": "acoustic"}'
+    (recipe / "dump/x/valid/config.json").write_text('{"encoder": "opensmile"}')
+    with pytest.raises(SecError, match="dump/x/valid/config.json.*are not the same, .*; run stage 3 again"):
+        folds.read_pool("dump", "dump/x", sets)
 
 
 def test_the_lists_of_a_fold_lead_to_the_recipes_files(recipe):

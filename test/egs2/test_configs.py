@@ -2,12 +2,15 @@
 
 import json
 from argparse import Namespace
+from importlib import resources
 
 import pytest
 import yaml
 
 from espnet2_secap.bin import sec_inference
+from espnet2_secap.data.io import write_captions
 from espnet2_secap.data.labels import read_emotion_map
+from espnet2_secap.tasks.attributes import DEFAULT_WORDS, count_attributes
 from espnet2_secap.tasks.sec import SECTask
 
 SMALL = dict(num_queries=2, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, encoder_width=32)
@@ -24,24 +27,54 @@ def test_every_file_is_of_a_known_kind(repo):
     assert kinds <= {"align", "caption", "decode", "pretrain"}
 
 
-def test_models(repo, tiny_llama, tiny_bert, tmp_path):
+@pytest.fixture(scope="module")
+def training_captions(tmp_path_factory):
+    """Captions that name every category of the words for Chinese."""
+    words = json.loads(resources.files("espnet2_secap").joinpath("metric/words/zh.json").read_text(encoding="utf-8"))
+    names = [one for attribute, found in words.items() if attribute[0] != "_" for one in found.values()]
+    path = tmp_path_factory.mktemp("captions") / "captions"
+    write_captions(path, {f"u{at:03}": list(some) for at, some in enumerate(names)})
+    return str(path)
+
+
+def build(path, tiny_llama, tiny_bert, training_captions, output_dir):
+    """The model of a configuration with small parts, made as the task makes it."""
+    conf = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert conf["model"] == path.stem.split("_")[0], path
+    args = vars(SECTask.get_parser().parse_args(["--config", str(path), "--output_dir", str(output_dir)]))
+    assert args["num_att_plot"] == 0
+    args["bridge_conf"] = {**conf["bridge_conf"], **SMALL}
+    if "init" in args["bridge_conf"]:
+        args["bridge_conf"]["init"] = tiny_bert
+    args["encoder_conf"] = {"input_size": 6}
+    if conf["model"] == "align":
+        folder = tiny_bert if conf["text_encoder"] == "bert" else tiny_llama
+        args["text_encoder_conf"] = {**conf["text_encoder_conf"], "path": folder}
+    else:
+        args["decoder_conf"] = {**conf["decoder_conf"], "path": tiny_llama}
+    more = args["model_conf"]
+    if more.get("attributes_weight"):  # the task takes the classes from the training captions
+        words = more.get("attributes_words", DEFAULT_WORDS)
+        args["attributes"] = count_attributes(training_captions, words, more.get("attributes_only", ()))
+    model = SECTask.build_model(Namespace(**args))
+    assert any(p.requires_grad for p in model.parameters()), path
+    SECTask.build_optimizers(Namespace(**args), model)
+    return model
+
+
+def test_models(repo, tiny_llama, tiny_bert, training_captions, tmp_path):
     for path in configs(repo, "align", "caption"):
-        conf = yaml.safe_load(path.read_text(encoding="utf-8"))
-        assert conf["model"] == path.stem.split("_")[0], path
-        args = vars(SECTask.get_parser().parse_args(["--config", str(path), "--output_dir", str(tmp_path)]))
-        assert args["num_att_plot"] == 0
-        args["bridge_conf"] = {**conf["bridge_conf"], **SMALL}
-        if "init" in args["bridge_conf"]:
-            args["bridge_conf"]["init"] = tiny_bert
-        args["encoder_conf"] = {"input_size": 6}
-        if conf["model"] == "align":
-            folder = tiny_bert if conf["text_encoder"] == "bert" else tiny_llama
-            args["text_encoder_conf"] = {**conf["text_encoder_conf"], "path": folder}
-        else:
-            args["decoder_conf"] = {**conf["decoder_conf"], "path": tiny_llama}
-        model = SECTask.build_model(Namespace(**args))
-        assert any(p.requires_grad for p in model.parameters()), path
-        SECTask.build_optimizers(Namespace(**args), model)
+        build(path, tiny_llama, tiny_bert, training_captions, tmp_path)
+
+
+def test_a_second_task_of_attributes(repo, tiny_llama, tiny_bert, training_captions, tmp_path):
+    conf = yaml.safe_load((repo / "egs2/emospeech/sec1/conf/caption.yaml").read_text(encoding="utf-8"))
+    weights = {"attributes_weight": 0.3, "attributes_only": ["emotion", "rate"], "attributes_prompt": True}
+    conf["model_conf"] = {**(conf.get("model_conf") or {}), **weights}
+    path = tmp_path / "caption_attributes.yaml"
+    path.write_text(yaml.safe_dump(conf, allow_unicode=True), encoding="utf-8")
+    head = build(path, tiny_llama, tiny_bert, training_captions, tmp_path).attributes
+    assert head.attributes == ["emotion", "rate"] and min(head.sizes) > 1
 
 
 def test_both_stages_have_the_same_bridge(repo):

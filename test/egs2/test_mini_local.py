@@ -176,14 +176,18 @@ def test_rate_and_volume_are_more_than_the_emotion(full):
 # the pretrained parts
 
 
-@pytest.mark.slow(10)
+@pytest.mark.slow(15)
 def test_data_sh_makes_all(tmp_path):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     options = {"n_train": 12, "n_valid": 2, "n_test": 2, "data": tmp_path / "data", "nj": 1}
     options |= {"pretrained": tmp_path / "pretrained", "pretrain_config": tmp_path / "tiny.yaml"}
     command = ["local/data.sh", *(str(word) for key, value in options.items() for word in (f"--{key}", value))]
+    done = subprocess.run([*command, "--mini_hubert", "false"], cwd=RECIPE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "pretrained").iterdir()] == ["llama"]
     done = subprocess.run(command, cwd=RECIPE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "llama: is there already" in done.stdout
     for part in ("hubert", "llama"):
         assert (tmp_path / "pretrained" / part / "config.json").is_file()
     assert len(read_kaldi(tmp_path / "data" / "train" / "wav.scp")) == 12

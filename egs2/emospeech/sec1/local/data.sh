@@ -8,13 +8,15 @@ help_message="Usage: local/data.sh [options]      (from the recipe's folder; db.
                        they are there, else valid and test are drawn with --seed, a tenth each)
   --labels FILE        'id emotion' lines (default: dataset/labels.txt, else the words of the captions)
   --seed N             of the split (default: 0)
-  --mini_parts BOOL    train the mini HuBERT and LLaMA into pretrained/ (default: true)"
+  --mini_parts BOOL    train the mini HuBERT and LLaMA into pretrained/ (default: true)
+  --mini_hubert BOOL   false: the mini LLaMA alone, for features without HuBERT (default: true)"
 train_ids=
 valid_ids=
 test_ids=
 labels=
 seed=0
 mini_parts=true
+mini_hubert=true
 
 # shellcheck disable=SC1091
 {
@@ -39,5 +41,5 @@ for dset in train valid test; do
 done
 
 if "${mini_parts}" && [ -x local/pretrain.sh ]; then
-    local/pretrain.sh --train_set data/train --output pretrained
+    local/pretrain.sh --train_set data/train --output pretrained --hubert "${mini_hubert}"
 fi

@@ -11,6 +11,7 @@ words=conf/words.json
 nj=2              # parallel processes of the synthesiser
 
 mini_parts=true   # also make the mini HuBERT and the mini LLaMA
+mini_hubert=true  # false: the mini LLaMA alone, for features without HuBERT
 pretrained=pretrained
 pretrain_config=conf/pretrain.yaml
 pretrain_seed=    # of the mini parts; empty: that of pretrain_config, 0 if it has none
@@ -18,8 +19,9 @@ prompts=          # instructions, one per line, or zh, en, ja; empty: those of s
 
 help_message="Usage: local/data.sh [--n_train 1200] [--n_valid 100] [--n_test 200] [--seed 0] [--nj 2]
                      [--mini_parts true|false] [--pretrained pretrained] [--pretrain_config conf/pretrain.yaml]
-                     [--pretrain_seed N]
-Writes data/{train,valid,test}, data/wav and, with --mini_parts true, pretrained/{hubert,llama}."
+                     [--pretrain_seed N] [--mini_hubert true|false]
+Writes data/{train,valid,test}, data/wav and, with --mini_parts true, pretrained/{hubert,llama} (with --mini_hubert false,
+no pretrained/hubert)."
 
 . ./path.sh
 . utils/parse_options.sh
@@ -34,6 +36,6 @@ python3 local/synthesize.py --output "${data}" --words "${words}" --seed "${seed
     --n_train "${n_train}" --n_valid "${n_valid}" --n_test "${n_test}"
 
 if "${mini_parts}"; then
-    local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --prompts "${prompts}" \
+    local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --hubert "${mini_hubert}" --prompts "${prompts}" \
         --pretrain_config "${pretrain_config}" --seed "${pretrain_seed}"
 fi

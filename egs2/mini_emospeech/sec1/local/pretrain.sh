@@ -6,11 +6,13 @@ train_set=data/train  # data directory: wav.scp, captions, text
 output=pretrained     # hubert/ and llama/ go here; a part that is there already, made from the same, is kept
 pretrain_config=conf/pretrain.yaml  # sizes and steps
 seed=                 # of all that is drawn; empty: the configuration's, 0 if it has none
+hubert=true           # false: a LLaMA alone, where features are made without HuBERT
 prompts=              # instructions, one per line, or zh, en, ja; empty: those of sec.sh, by its --lang
 
 help_message="Usage: local/pretrain.sh [--train_set data/train] [--output pretrained]
                          [--pretrain_config conf/pretrain.yaml] [--prompts FILE|zh|en|ja] [--seed N]
-Writes pretrained/hubert and pretrained/llama, ordinary transformers folders."
+                         [--hubert true|false]
+Writes pretrained/hubert, but with --hubert false, and pretrained/llama, ordinary transformers folders."
 
 . ./path.sh
 . utils/parse_options.sh
@@ -23,8 +25,10 @@ fi
 
 mkdir -p "${output}"
 options=(--train_set "${train_set}" --config "${pretrain_config}" ${seed:+--seed "${seed}"})
+pretrain_llm=(python3 local/pretrain_llm.py "${options[@]}" --output "${output}/llama" --prompts "${prompts:-${SEC_PROMPTS:-}}")
+"${hubert}" || exec "${pretrain_llm[@]}"
 # Both at once: each computes on its own threads, and neither leaves a core idle.
-python3 local/pretrain_llm.py "${options[@]}" --output "${output}/llama" --prompts "${prompts:-${SEC_PROMPTS:-}}" &
+"${pretrain_llm[@]}" &
 llm=$!
 python3 local/pretrain_hubert.py "${options[@]}" --output "${output}/hubert" ||
     { kill "${llm}" 2> /dev/null; exit 1; }
