@@ -24,7 +24,7 @@ run_fold='cd "$1/$2" && { cmp -s .wanted exp/.finished && exit; rm -f exp/.finis
 if [ "${stop_stage}" -ge 4 ]; then
     stage_begins 4 "stages $((stage > 4 ? stage : 4)) to $((stop_stage < 8 ? stop_stage : 8)) in ${folds} folds -> ${fold_dir}"
     fold_options=()
-    for name in $(sed -nE 's/^  --([a-z_]+) .*/\1/p' <<< "${help_message}") feats_dir feats_scp decode_dir; do
+    for name in $(sed -nE 's/^  --([a-z_]+) .*/\1/p' <<< "${help_message}") feats_dir feats_scp decode_dir trained_set; do
         fold_options+=("${name}=${!name}")
     done
     python3 -m espnet2_secap.bin.sec_folds make --folder "${fold_dir}" "${fold_options[@]}"

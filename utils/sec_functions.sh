@@ -65,8 +65,9 @@ stages_end() {
 # unique NAME ...: each once, one per line
 unique() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++'; }
 # read_sets: the names of the test sets -> array tests, of all sets -> array sets, each once, whatever roles it has; the
-# training set with its copies -> trained_set; the sets that become features -> array fed_sets; and what can be wrong in
-# options that hold options
+# training set with its copies -> trained_set; the sets that get copies -> array copied_sets (with --folds all, since each
+# is trained on in some fold), and those that become features -> array fed_sets; and what can be wrong in options that
+# hold options
 read_sets() {
     local option
     # shellcheck disable=SC2206
@@ -74,9 +75,16 @@ read_sets() {
     mapfile -t tests < <(unique "${tests[@]}")
     # shellcheck disable=SC2034 # sec.sh reads it
     mapfile -t sets < <(unique "${train_set}" "${valid_set}" "${tests[@]}")
-    trained_set=${train_set}${speed_perturb:+_sp${speed_perturb// /_}}${noise_snr:+_noise${noise_snr// /_}}
-    # shellcheck disable=SC2034 # sec.sh reads it
-    mapfile -t fed_sets < <(unique "${trained_set}" "${valid_set}" "${tests[@]}")
+    copies=${speed_perturb:+_sp${speed_perturb// /_}}${noise_snr:+_noise${noise_snr// /_}}
+    trained_set=${train_set}${copies}
+    # shellcheck disable=SC2034 # sec.sh reads them
+    if [ -n "${folds}" ]; then
+        copied_sets=("${sets[@]}") fed_sets=("${sets[@]/%/${copies}}")
+    else
+        copied_sets=("${train_set}")
+        mapfile -t fed_sets < <(unique "${trained_set}" "${valid_set}" "${tests[@]}")
+    fi
+    [ -n "${copies}" ] || copied_sets=()
     for option in local_data_opts format_args extract_args align_args caption_args inference_args score_args; do
         split "${!option}" "--${option}"
     done
@@ -102,14 +110,14 @@ split() {
         rest=${rest:${#BASH_REMATCH[0]}}
     done
 }
-# add_copies: dump/raw/TRAINED_SET from dump/raw/TRAIN_SET, with the copies that --speed_perturb and --noise_snr ask for
+# add_copies SET: dump/raw/SET_COPIES from dump/raw/SET, with the copies that --speed_perturb and --noise_snr ask for
 add_copies() {
     local raw=${dumpdir}/raw perturb=(python3 -m espnet2_secap.bin.sec_perturb_audio)
-    perturb+=(--data_dir "${raw}/${train_set}" --output_dir "${raw}/${trained_set}")
+    perturb+=(--data_dir "${raw}/$1" --output_dir "${raw}/$1${copies}")
     split "${speed_perturb}" --speed_perturb
     perturb+=(--speed_perturb "${parts[@]}")
     split "${noise_snr}" --noise_snr
-    job "${train_cmd}" "${raw}/${trained_set}/logs/perturb.log" "${perturb[@]}" --noise_snr "${parts[@]}"
+    job "${train_cmd}" "${raw}/$1${copies}/logs/perturb.log" "${perturb[@]}" --noise_snr "${parts[@]}"
 }
 # at_most N FILE OPTION: N, the value of OPTION, or the number of lines of FILE if that is smaller
 at_most() {

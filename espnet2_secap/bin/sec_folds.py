@@ -38,7 +38,7 @@ def make(folder: Path, recipe: Recipe) -> None:
     options = fold_recipe.fold_options(recipe)
     seed, number = int(recipe.fold_seed), int(recipe.folds)
     feats_dir = None if recipe.raw else recipe.feats_dir
-    pool = folds.read_pool(recipe.dumpdir, feats_dir, recipe.sets)
+    pool = folds.read_pool(recipe.dumpdir, feats_dir, recipe.sets, recipe.copies)
     speakers = pool.speakers()
     parts = folds.divide(speakers, pool.labels, number, recipe.fold_by, seed)
     made = folds.make_folds(parts, speakers, pool.labels, seed)
@@ -48,7 +48,7 @@ def make(folder: Path, recipe: Recipe) -> None:
         home = folder / str(at)
         home.mkdir(parents=True, exist_ok=True)
         back = os.path.relpath(os.path.realpath("."), os.path.realpath(home))
-        folds.write_fold(home, fold, pool, recipe.feats_dir, back)
+        folds.write_fold(home, fold, pool, recipe.feats_dir, back, recipe.copies)
         fold_recipe.link_recipe(home, back, recipe)
         made_from = fold_recipe.made_of(recipe, options, vars(fold))
         done += fold_recipe.prepare(home, at, made_from, options, first, last)

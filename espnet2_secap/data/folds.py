@@ -8,13 +8,14 @@ references of all of them.
 import random
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet2_secap.data.datadir import draw_evenly
 from espnet2_secap.data.io import only, read_captions, read_kaldi, write_captions
 from espnet2_secap.data.labels import EMOTIONS
+from espnet2_secap.data.perturb import ORIGIN
 from espnet2_secap.data.subsets import DataDir, Table, combine_dirs
 from espnet2_secap.errors import SecError, few, listed
 from espnet2_secap.process.files import atomic_write, make_dir
@@ -39,10 +40,11 @@ class Pool:
 
     Args:
         raw: dump/raw of all sets; utt2emo only where each set has it, as the truth to score against.
-        feats: dump/<feats_tag> of all sets; None where the encoder runs in training.
+        feats: dump/<feats_tag> of all sets, copies included; None where the encoder runs in training.
         labels: emotions to train with; none where a set has neither of `EMOTIONS`.
         notes: what was left out.
         front_end: content of dump/<feats_tag>/<set>/config.json, which says what made the features.
+        copies: dump/raw of all sets with their copies (--speed_perturb, --noise_snr), without emotions; none if none.
     """
 
     raw: DataDir
@@ -50,6 +52,7 @@ class Pool:
     labels: Table
     notes: list[str]
     front_end: str | None = None
+    copies: DataDir | None = None
 
     def speakers(self) -> Table:
         """Recording -> speaker; without utt2spk, each recording is its own."""
@@ -150,11 +153,12 @@ def lost_emotions(folds: Sequence[Fold], emotions: Mapping[str, str]) -> list[st
     ]
 
 
-def read_pool(dumpdir: str | Path, feats_dir: str | Path | None, sets: Iterable[str]) -> Pool:
+def read_pool(dumpdir: str | Path, feats_dir: str | Path | None, sets: Sequence[str], copies: str = "") -> Pool:
     """Read the dumped lists of all sets.
 
     Args:
         feats_dir: dump/<feats_tag>; None where there are no stored features.
+        copies: what the names of the sets with copies end with; nothing where there are none.
 
     Raises:
         SecError: a bad file; an id that is in two sets.
@@ -174,13 +178,19 @@ def read_pool(dumpdir: str | Path, feats_dir: str | Path | None, sets: Iterable[
         )
     for name in EMOTIONS[1:]:
         raw.utterances.pop(name, None)
-    feats, front_end = None, None
+    whole, feats, front_end = None, None, None
+    if copies:
+        whole, _ = combine_dirs([Path(dumpdir) / "raw" / f"{name}{copies}" for name in sets])
+        for name in EMOTIONS:
+            whole.utterances.pop(name, None)
+        if other := sorted(set(raw.ids()) ^ set(whole.utterances[ORIGIN].values())):
+            raise SecError(f"{dumpdir}/raw: copies are not of the recordings ({few(other)}); run stage 2 again")
     if feats_dir:
-        of_sets = [Path(feats_dir) / name for name in sets]
+        of_sets = [Path(feats_dir) / f"{name}{copies}" for name in sets]
         feats, front_end = combine_dirs(of_sets)[0], _front_end(of_sets)
-    if feats and (other := sorted(set(raw.ids()) ^ set(feats.ids()))):
+    if feats and (other := sorted(set((whole or raw).ids()) ^ set(feats.ids()))):
         raise SecError(f"{feats_dir}: has not the recordings of {dumpdir}/raw ({few(other)}); run stage 3 again")
-    return Pool(raw, feats, labels or {}, notes, front_end)
+    return Pool(raw, feats, labels or {}, notes, front_end, whole)
 
 
 def _front_end(folders: Sequence[Path]) -> str | None:
@@ -191,26 +201,40 @@ def _front_end(folders: Sequence[Path]) -> str | None:
     return next(iter(found.values()), None)
 
 
-def write_fold(folder: Path, fold: Fold, pool: Pool, feats_dir: str | Path, back: str) -> None:
-    """Write the lists of a fold.
+def write_fold(folder: Path, fold: Fold, pool: Pool, feats_dir: str | Path, back: str, copies: str = "") -> None:
+    """Write the lists of a fold; where there are copies, a training set with those of its recordings, too.
 
     Args:
         folder: of the fold.
         feats_dir: dump/<feats_tag> of the recipe.
         back: from that folder to the recipe's, from which the paths in its lists lead.
+        copies: what the names of sets with copies end with.
     """
     for name in SETS:
         ids = getattr(fold, name)
         raw = pool.raw.subset(ids)
         if name != "test" and pool.labels:
             raw = replace(raw, utterances=raw.utterances | {"utt2emo": only(pool.labels, set(ids))})
-        _moved(raw, "wav.scp", back).write(folder / "dump" / "raw" / name)
-        if pool.feats:
-            output = folder / "dump" / Path(feats_dir).name / name
-            _moved(pool.feats.subset(ids), "feats.scp", back).write(output)
-            if pool.front_end is not None:
-                with atomic_write(output / "config.json") as stream:
-                    stream.write(pool.front_end)
+        _write_set(folder / "dump", name, raw, pool, feats_dir, back)
+    if pool.copies:
+        trained = set(fold.train)
+        origin = {utt: first for utt, first in pool.copies.utterances[ORIGIN].items() if first in trained}
+        raw = pool.copies.subset(origin)
+        if pool.labels:
+            labels = {utt: pool.labels[first] for utt, first in origin.items() if first in pool.labels}
+            raw = replace(raw, utterances=raw.utterances | {"utt2emo": labels})
+        _write_set(folder / "dump", f"train{copies}", raw, pool, feats_dir, back)
+
+
+def _write_set(dump: Path, name: str, raw: DataDir, pool: Pool, feats_dir: str | Path, back: str) -> None:
+    """dump/raw/<name> and, where there are features, dump/<feats_tag>/<name>."""
+    _moved(raw, "wav.scp", back).write(dump / "raw" / name)
+    if pool.feats:
+        output = dump / Path(feats_dir).name / name
+        _moved(pool.feats.subset(raw.ids()), "feats.scp", back).write(output)
+        if pool.front_end is not None:
+            with atomic_write(output / "config.json") as stream:
+                stream.write(pool.front_end)
 
 
 def write_references(folder: Path, pool: Pool) -> None:

@@ -120,8 +120,6 @@ def check_values(recipe: Recipe, stages: Sequence[int], found: Findings) -> None
     if recipe.trained != recipe.train_set:
         with found.of():
             perturbations(*(recipe.numbers(name) for name in ("speed_perturb", "noise_snr")))
-        if recipe.folds:
-            found.problems.append("--folds: cannot be used with --speed_perturb and --noise_snr yet; leave them out")
     with found.of():
         chosen = language(recipe.lang)
         uses = (8 in stages and not recipe.words, {1, 6} & set(stages) and not recipe.prompts)
@@ -268,11 +266,12 @@ def check_inputs(recipe: Recipe, stages: Sequence[int], found: Findings) -> None
 def _wanted(recipe: Recipe, stages: Sequence[int]) -> list[tuple[str, int]]:
     """Files that the chosen stages read and none of them makes, with the stage that does."""
     wanted: dict[str, int] = {}
-    both, here = (recipe.trained, recipe.valid_set), set(stages)
+    both, here = recipe.fed if recipe.folds else (recipe.trained, recipe.valid_set), set(stages)
     maker = 2 if recipe.raw else 3
     feats = {dset: f"{recipe.feats_dir}/{dset}/{recipe.feats_scp}" for dset in recipe.fed}
-    if here & {3, 4, 5, 6} and recipe.trained != recipe.train_set:
-        wanted[f"{recipe.dumpdir}/raw/{recipe.trained}/wav.scp"] = 2
+    if here & {3, 4, 5, 6} and recipe.copies:
+        with_copies = recipe.fed if recipe.folds else [recipe.trained]
+        wanted |= {f"{recipe.dumpdir}/raw/{dset}/wav.scp": 2 for dset in with_copies}
     if here & {4, 5, 6}:
         wanted |= dict.fromkeys((feats[dset] for dset in both), maker)
     if here & {5, 6}:
@@ -294,7 +293,7 @@ def _is_used(recipe: Recipe, stages: Sequence[int], stage: int, folder: str) -> 
     """Whether a chosen stage reads what an earlier one has made of a set, itself or through another stage."""
     dset, here = folder.rsplit("/", 1)[-1], set(stages)
     if stage in (2, 3):
-        trained = dset in (recipe.train_set, recipe.trained, recipe.valid_set)
+        trained = dset in (recipe.train_set, recipe.trained, recipe.valid_set) or (recipe.folds and dset in recipe.fed)
         return bool(here & ({3, 4, 5, 6} if trained else {3, 7, 8}))
     return bool(here & {4: {5, 6}, 5: {6}, 6: {7}, 7: {8}}[stage])
 

@@ -32,7 +32,8 @@ def fold_options(recipe: Recipe) -> dict[str, str]:
     here = {"dumpdir": "dump", "expdir": "exp", "lock": ".lock", "skip_score": "true"}
     sets = {"train_set": "train", "valid_set": "valid", "test_sets": "test"}
     none = dict.fromkeys(("folds", "local_data_opts", "goals", "quote"), "")
-    known = set(recipe.options) - {"stage", "stop_stage", "feats_dir", "feats_scp", "decode_dir", "lm_prompts"}
+    derived = {"feats_dir", "feats_scp", "decode_dir", "lm_prompts", "trained_set"}
+    known = set(recipe.options) - {"stage", "stop_stage"} - derived
     options = {name: recipe.options[name] for name in recipe.options if name in known} | here | sets | none
     for name in BELOW_EXP:
         inside = os.path.relpath(getattr(recipe, name), recipe.expdir)
@@ -64,7 +65,7 @@ def made_of(recipe: Recipe, options: Mapping[str, str], lists: Mapping[str, list
     files += ["local/fold.sh", *sorted(set(words) - scores)]
     files += [file for stage in (2, 3) for found in recipe.folders(stage).values() for file in found[0]]
     files += [f"{recipe.dumpdir}/raw/{dset}/{name}" for dset in recipe.sets for name in ("captions", "text")]
-    files += [file for dset in recipe.sets for file in _shards(f"{recipe.feats_dir}/{dset}")]
+    files += [file for dset in recipe.fed for file in _shards(f"{recipe.feats_dir}/{dset}")]
     digests = {path: made.digest(path) for path in files if os.path.isfile(path)}
     return fingerprint([counting, lists, digests, stamps([PARTS])])
 

@@ -73,8 +73,15 @@ class Recipe:
         return self.options.get("trained_set") or self.train_set
 
     @property
+    def copies(self) -> str:
+        """What the name of a set with such copies ends with; nothing where there are none."""
+        return self.trained.removeprefix(self.train_set)
+
+    @property
     def fed(self) -> list[str]:
-        """The sets that stage 3 makes features of, each once."""
+        """The sets that stage 3 makes features of, each once; with --folds each is trained on in some fold."""
+        if self.folds:
+            return [dset + self.copies for dset in self.sets]
         return list(dict.fromkeys([self.trained, self.valid_set, *self.tests]))
 
     @property

@@ -5,6 +5,7 @@ from tiny_folds import SYSTEM, decode, make_recipe
 
 from espnet2_secap.data import folds
 from espnet2_secap.data.io import read_captions, read_kaldi, write_kaldi
+from espnet2_secap.data.subsets import DataDir, read_data_dir
 from espnet2_secap.data.validate import validate_data_dir
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.caption_file import read_caption_file
@@ -168,6 +169,50 @@ def test_the_lists_of_a_fold_lead_to_the_recipes_files(recipe):
         outside = "/elsewhere/a.wav"
         assert all(path == f"../../{wavs[utt]}" or path == outside for utt, path in scp.items())
         assert (outside in scp.values()) == (name == "test")
+
+
+@pytest.mark.parametrize("labels", ["utt2emo", "utt2emo_train"])
+def test_copies_are_trained_on_where_their_originals_are(recipe, labels):
+    make_recipe(recipe, labels)
+    for name in ("train", "valid", "test"):
+        wavs = read_kaldi(f"dump/raw/{name}/wav.scp")
+        make_copies(recipe / "dump/raw", name, labels if name == "test" else "utt2emo")
+        make_feats(recipe / "dump/x", f"{name}_sp0.9", sorted([*wavs, *(f"sp0.9-{utt}" for utt in wavs)]), "{}")
+    pool = folds.read_pool("dump", "dump/x", ["train", "valid", "test"], "_sp0.9")
+    assert len(pool.raw.ids()) == len(pool.labels) == 24 and len(pool.feats.ids()) == 48
+    (fold, *_) = folds.make_folds(folds.divide(pool.speakers(), pool.labels, 3), pool.speakers(), pool.labels)
+    folds.write_fold(recipe / "f/1", fold, pool, "dump/x", "../..", "_sp0.9")
+    trained = sorted([*fold.train, *(f"sp0.9-{utt}" for utt in fold.train)])
+    copied = recipe / "f/1/dump/raw/train_sp0.9"
+    assert validate_data_dir(copied, ["captions", "utt2emo"]) == []
+    assert (
+        list(read_kaldi(copied / "wav.scp")) == trained == list(read_kaldi(recipe / "f/1/dump/x/train_sp0.9/feats.scp"))
+    )
+    emotions = read_kaldi(copied / "utt2emo")
+    assert all(emotions[f"sp0.9-{utt}"] == emotions[utt] == pool.labels[utt] for utt in fold.train)
+    for name in folds.SETS:
+        for kind in ("raw/{}/captions", "x/{}/feats.scp"):
+            assert list(read_kaldi(recipe / "f/1/dump" / kind.format(name))) == getattr(fold, name)
+
+
+def test_copies_of_other_recordings(recipe):
+    make_recipe(recipe)
+    for name in ("train", "valid"):
+        make_copies(recipe / "dump/raw", name)
+    make_copies(recipe / "dump/raw", "test", leave_out=1)
+    with pytest.raises(SecError, match="dump/raw: copies are not of the recordings .*; run stage 2 again"):
+        folds.read_pool("dump", None, ["train", "valid", "test"], "_sp0.9")
+
+
+def make_copies(raw, dset, labels="utt2emo", leave_out=0):
+    """dump/raw/<set>_sp0.9, as sec_perturb_audio writes it, but for the audio."""
+    data = read_data_dir(raw / dset)
+    data = data.subset(data.ids()[leave_out:])
+    copy = data.renamed(*["sp0.9-{}".format] * 2)
+    tables = {name: table | copy.utterances[name] for name, table in data.utterances.items()}
+    origin = {utt: utt.removeprefix("sp0.9-") for utt in tables["wav.scp"]}
+    assert labels in tables
+    DataDir(tables | {"utt2uniq": origin}, {}, {}, data.inverse).write(raw / f"{dset}_sp0.9")
 
 
 @pytest.fixture

@@ -109,6 +109,23 @@ def test_copies_of_the_training_set(recipe):
     assert again.returncode == 0, again.stdout + again.stderr
 
 
+def test_copies_in_cross_validation(recipe):
+    """All sets get copies; a fold trains on those of its own training recordings, by the ordinary sec.sh."""
+    for dset, scene in (("valid", "dia1"), ("test", "dia2")):  # ids of all sets differ
+        for table in (recipe / "data" / dset).iterdir():
+            table.write_text(table.read_text().replace("dia0/", f"{scene}/"))
+    done = run(recipe, "--speed_perturb", "0.9", "--folds", "2", "--fold_jobs", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(f"dump/raw/{dset}_sp0.9: {n} utterances and {n} copies" in done.stdout for dset, n in SIZES.items())
+    for number in (1, 2):
+        fold = recipe / f"folds/2/{number}"
+        sets = {dset: set(read_kaldi(fold / f"dump/raw/{dset}/wav.scp")) for dset in SIZES}
+        assert sum(map(len, sets.values())) == 12
+        shapes = [read_kaldi(fold / f"exp/sec_stats_raw/{dset}/speech_shape") for dset in ("train_sp0.9", "valid")]
+        assert shapes[0].keys() == sets["train"] | {f"sp0.9-{utt}" for utt in sets["train"]}
+        assert shapes[1].keys() == sets["valid"]
+
+
 def test_bad_options_of_copies_are_one_line(recipe):
     assert run(recipe, "--stop-stage", "2").returncode == 0
     for value, message in (

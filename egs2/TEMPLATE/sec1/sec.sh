@@ -147,7 +147,7 @@ if runs 2 "${skip_data_prep}"; then
     done
     python3 -m espnet2_secap.bin.sec_compare_sets --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" \
         --tests "${tests[@]/#/${dumpdir}/raw/}" --output "${dumpdir}/raw/overlap.tsv"
-    [ "${trained_set}" = "${train_set}" ] || add_copies
+    for dset in "${copied_sets[@]}"; do add_copies "${dset}"; done
 fi
 
 if runs 3 "${skip_data_prep}" && [ "${feats_type}" != raw ]; then
