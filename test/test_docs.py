@@ -185,7 +185,7 @@ def test_links_lead_somewhere(page):
 def tables() -> dict[str, str]:
     """The generated parts of docs/options.md by name."""
     from espnet2_secap.data.format import FormatOptions
-    from espnet2_secap.decoder.options import DecodingOptions, SetOptions
+    from espnet2_secap.decoder.options import AgreementOptions, DecodingOptions, SetOptions
     from espnet2_secap.tasks.options import TaskOptions
 
     shared = set(DecodingOptions.__dataclass_fields__)
@@ -194,7 +194,8 @@ def tables() -> dict[str, str]:
         "format": table_of(FormatOptions),
         "task": table_of(TaskOptions),
         "decoding": table_of(DecodingOptions),
-        "set": table_of(SetOptions, skip=shared),
+        "set": table_of(SetOptions, skip=shared | set(AgreementOptions.names())),
+        "agreement": table_of(AgreementOptions),
         "parts": table_of_parts(),
     }
 

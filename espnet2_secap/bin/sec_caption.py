@@ -9,7 +9,7 @@ from typing import Annotated
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, from_args, of
 from espnet2_secap.data.sources import Recording, find_recordings
-from espnet2_secap.decoder.options import Candidates, SetOptions
+from espnet2_secap.decoder.options import AgreementOptions, Candidates, SetOptions
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.inference.caption_output import Captioned, Journal, fingerprint, kind_of, printable, write_output
 from espnet2_secap.progress import progress
@@ -18,6 +18,7 @@ from espnet2_secap.values import Range, Seed
 NOT_HERE = (  # of sec_inference's options
     *("num_candidates", "keep", "similarity_model", "seed", "beams", "weights", "candidates", "choose_from"),
     *("posterior_temperature", "posterior_per_token"),
+    *AgreementOptions.names(),
 )
 
 

@@ -107,16 +107,19 @@ def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
     if 7 not in stages:
         return
     from espnet2_secap.bin import sec_inference
+    from espnet2_secap.inference.agreement import read_agreement
     from espnet2_secap.tasks.check_training import TEXT_MODEL, check_there
 
     if not Path(recipe.inference_config).is_file():
         found.problems.append(f"--inference_config {recipe.inference_config}: no such configuration; check the path")
         return
     words = ["--config", recipe.inference_config, "--data_dir", "d", "--output_dir", "o"]
+    words += ["--words", recipe.words or recipe.lang]
     with found.of(f"stage 7, {recipe.inference_config}: "):
         parser = raising(sec_inference.get_parser())
         args = sec_inference.parse([*words, *recipe.arguments("inference_args")], parser)
         options = from_args(sec_inference.SetOptions, args)
+        read_agreement(options)
         if options.similarity_model and options.keep:
             check_there("similarity_model", options.similarity_model, TEXT_MODEL)
 

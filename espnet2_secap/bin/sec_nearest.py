@@ -2,7 +2,8 @@
 
 import argparse
 
-from espnet2_secap.cli_types import Parser, of
+from espnet2_secap.cli_types import Parser, add_dataclass_arguments, of
+from espnet2_secap.decoder.options import AgreementOptions
 from espnet2_secap.errors import cli
 from espnet2_secap.values import Count, Natural, Place
 
@@ -32,6 +33,14 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch_size", type=of(Count), default=16, help="Utterances that the encoder reads together")
     parser.add_argument("--device", default="cpu", help="Of the encoder: cpu, cuda or cuda:N")
+    add_dataclass_arguments(parser, AgreementOptions)
+    parser.add_argument(
+        "--like",
+        type=of(Place | None),
+        metavar="DECODE_DIR",
+        help="Choose as the decoding in this folder did: --agreement, --agreement_attributes and --words as the header"
+        " of its candidates.jsonl has them",
+    )
     return parser
 
 

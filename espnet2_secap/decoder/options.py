@@ -1,6 +1,6 @@
 """All decoding options, once: the programs' options, the keys of conf/decode.yaml and the arguments in Python."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 from espnet2_secap.cli_types import check_fields, option
@@ -63,7 +63,45 @@ class DecodingOptions:
 
 
 @dataclass(frozen=True)
-class SetOptions(DecodingOptions):
+class AgreementOptions:
+    """What the similarity of captions takes into account besides their n-grams; see inference/agreement.py.
+
+    Raises:
+        SecError: a value out of range.
+    """
+
+    agreement: Annotated[float, Range(0, 1000)] = option(
+        "W: the similarity by which a caption is chosen is that of the texts plus, for each of --agreement_attributes,"
+        " W times the F1 of the categories that two captions name; 0: that of the texts alone",
+        0.0,
+    )
+    agreement_attributes: str = option(
+        "for --agreement: attributes of the words file, in one argument", "emotion emotion_quadrant"
+    )
+    words: Place = option(
+        "for --agreement: words that name emotions ...: zh, en, ja or a JSON file in that format (in a recipe those of"
+        " the scores)",
+        "zh",
+    )
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.agreement and not self.attributes:
+            raise SecError("--agreement_attributes: is empty; give attributes of --words, or --agreement 0")
+
+    @property
+    def attributes(self) -> list[str]:
+        """The names in agreement_attributes, each once."""
+        return list(dict.fromkeys(self.agreement_attributes.split()))
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the options."""
+        return [field.name for field in fields(AgreementOptions)]
+
+
+@dataclass(frozen=True)
+class SetOptions(AgreementOptions, DecodingOptions):
     """Decoding options, and those of a whole set: the options of sec_inference and the keys of conf/decode.yaml.
 
     Raises:
@@ -112,7 +150,8 @@ class SetOptions(DecodingOptions):
     device: str = option("cpu, cuda or cuda:N", "cpu")
 
     def __post_init__(self):
-        super().__post_init__()
+        DecodingOptions.__post_init__(self)
+        AgreementOptions.__post_init__(self)
         if self.candidates is None:
             most, said = self.num_candidates + self.beams, f"--num_candidates {self.num_candidates}"
             said += f" + --beams {self.beams}" if self.beams else ""
@@ -122,7 +161,12 @@ class SetOptions(DecodingOptions):
 
     def _check_weights(self) -> None:
         """Options of the consensus that need or exclude each other."""
-        given = {"--beams": self.beams, "--candidates": self.candidates, "--weights probability": self.by_probability}
+        given = {
+            "--beams": self.beams,
+            "--candidates": self.candidates,
+            "--weights probability": self.by_probability,
+            "--agreement": self.agreement,
+        }
         for name, value in given.items():
             if value and not self.keep:
                 raise SecError(f"--keep 0: {name} chooses among candidates; give --keep 1 or more")

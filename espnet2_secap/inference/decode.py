@@ -15,6 +15,7 @@ from espnet2_secap import __version__
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.decoder.options import DecodingOptions, SetOptions
+from espnet2_secap.inference.agreement import Agreement, read_agreement, words_digest
 from espnet2_secap.inference.consensus import consensus, consensus_of
 from espnet2_secap.inference.outputs import NAME
 from espnet2_secap.inference.posterior import (
@@ -62,6 +63,7 @@ def decode_set(job: Job, options: SetOptions) -> None:
     batches = dict(enumerate(utterances.batches(utterances.ids, options.batch_size)))
     loads = {number: sum(utterances.lengths[utt] for utt in batch) for number, batch in batches.items()}
     numbers = share(loads, job.nj, job.job)
+    agreement = read_agreement(options)
     header = {"fingerprint": made_from(job, options, utterances)} | record(job, options)
     journal = Journal(job.output_dir, NAME, job.job, job.nj, header, numbers)
     todo = [number for number in numbers if number not in journal.done]
@@ -84,11 +86,13 @@ def decode_set(job: Job, options: SetOptions) -> None:
     if options.beams:
         speech2caption.model.decoder.check_options(_beams_of(options))
     sentences = SentenceEncoder(options.similarity_model, options.device) if options.similarity_model else None
-    candidates = CandidateSet(candidates_of(job, options), speech2caption) if options.candidates else None
+    candidates = None
+    if options.candidates:
+        candidates = CandidateSet(candidates_of(job, options), speech2caption, agreement)
     reading = ahead(lambda number: [utterances.read(utt) for utt in batches[number]], todo)
     for number, speech in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
         torch.manual_seed(random.Random(f"{options.seed} {number}").getrandbits(32))
-        found = decode_batch(speech2caption, speech, options, candidates, sentences)
+        found = decode_batch(speech2caption, speech, options, candidates, sentences, agreement)
         rows = zip(batches[number], found, strict=True)
         journal.add(number, [{"id": utt, "prompt": speech2caption.prompt} | candidates for utt, candidates in rows])
 
@@ -99,6 +103,7 @@ def decode_batch(
     options: SetOptions,
     candidates: CandidateSet | None = None,
     sentences: SentenceEncoder | None = None,
+    agreement: Agreement | None = None,
 ) -> list[dict]:
     """What candidates.jsonl says of each utterance: its candidates, best first, and how many go into `captions`.
 
@@ -106,6 +111,7 @@ def decode_batch(
         speech: what the model itself takes, see Speech2Caption.caption_inputs.
         candidates: of --candidates.
         sentences: the similarity model.
+        agreement: of --agreement.
     """
     segments, beams = speech2caption.segments(speech), None
     if options.beams:
@@ -116,8 +122,8 @@ def decode_batch(
     if beams is not None:
         found = [own + further for own, further in zip(found, beams, strict=True)]
     if options.by_probability:
-        return chosen_by_probability(speech2caption, segments, found, options)
-    return ranked(found, options.keep, sentences)
+        return chosen_by_probability(speech2caption, segments, found, options, agreement)
+    return ranked(found, options.keep, sentences, agreement)
 
 
 def _beams_of(options: SetOptions) -> DecodingOptions:
@@ -181,24 +187,32 @@ def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
     candidates = file_digest(candidates_of(job, options)) if options.candidates else None
     content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths, candidates]
-    return fingerprint(content)
+    return fingerprint([*content, words_digest(options)])
 
 
-def ranked(batch: list[list[tuple[str, float]]], keep: int, sentences: SentenceEncoder | None) -> list[dict]:
+def ranked(
+    batch: list[list[tuple[str, float]]],
+    keep: int,
+    sentences: SentenceEncoder | None,
+    agreement: Agreement | None = None,
+) -> list[dict]:
     """What candidates.jsonl says of each utterance's candidates, best first, and how many go into `captions`."""
     vectors = [None] * len(batch)
     if sentences is not None and keep:  # all candidates of a batch go through the similarity model together
         embeddings = sentences([text for candidates in batch for text, _ in candidates])
         vectors = embeddings.split([len(candidates) for candidates in batch])
-    return [_in_order(candidates, keep, own) for candidates, own in zip(batch, vectors, strict=True)]
+    return [_in_order(candidates, keep, own, agreement) for candidates, own in zip(batch, vectors, strict=True)]
 
 
-def _in_order(candidates: list[tuple[str, float]], keep: int, vectors: torch.Tensor | None) -> dict:
+def _in_order(
+    candidates: list[tuple[str, float]], keep: int, vectors: torch.Tensor | None, agreement: Agreement | None
+) -> dict:
     rows = [{"text": text, "score": round(score, 6)} for text, score in candidates]
     if not keep:
         return {"candidates": rows, "kept": len(rows)}
+    texts = [text for text, _ in candidates]
     if vectors is None:
-        order, means = consensus([text for text, _ in candidates])
+        order, means = consensus(texts, agreement)
     else:
-        order, means = consensus_of(cosine(vectors, vectors).numpy())
+        order, means = consensus_of(cosine(vectors, vectors).numpy(), texts, agreement)
     return {"candidates": [rows[i] | {"similarity": round(means[i], 6)} for i in order], "kept": keep}

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from espnet2_secap.cli_types import from_args
 from espnet2_secap.data.io import make_dir, read_captions, write_captions
 from espnet2_secap.data.utterances import Utterances
+from espnet2_secap.decoder.options import AgreementOptions
 from espnet2_secap.errors import SecError, few
+from espnet2_secap.inference.agreement import Agreement, options_of, read_agreement
 from espnet2_secap.inference.consensus import TextSet
 from espnet2_secap.progress import progress
 
@@ -127,6 +130,7 @@ def nearest_captions(
     test: tuple[Sequence[str], np.ndarray],
     neighbours: int = 0,
     same_set: bool = False,
+    agreement: Agreement | None = None,
 ) -> dict[str, list[str]]:
     """For each test utterance one caption of the training utterances nearest to it.
 
@@ -139,6 +143,7 @@ def nearest_captions(
         train, test: ids, and vectors of `describe`.
         neighbours: this many of the nearest count, those equally near as the last of them too; 0: all.
         same_set: the test set is the training set: no utterance is its own neighbour.
+        agreement: added to the similarity, if any.
 
     Returns:
         id -> [caption].
@@ -152,7 +157,7 @@ def nearest_captions(
             f"nearest captions: the test set has {test_vectors.shape[1] // 2} values per frame, the training set"
             f" {train_vectors.shape[1] // 2}; run stage 3 for both with the same encoder"
         )
-    texts = TextSet(dict.fromkeys(text for utt in train_ids for text in captions[utt]))
+    texts = TextSet(dict.fromkeys(text for utt in train_ids for text in captions[utt]), agreement)
     place = {text: number for number, text in enumerate(texts.texts)}
     owner = np.array([number for number, utt in enumerate(train_ids) for _ in captions[utt]])
     caption = np.array([place[text] for utt in train_ids for text in captions[utt]])
@@ -190,8 +195,15 @@ def write_nearest(args: argparse.Namespace) -> int:
         number of test utterances.
 
     Raises:
-        SecError: data, features or a model that do not fit each other; no training utterance with a caption.
+        SecError: data, features or a model that do not fit each other; no training utterance with a caption; words
+            that cannot be read or lack an attribute.
     """
+    options = from_args(AgreementOptions, args)
+    if args.like:
+        if options.agreement:
+            raise SecError("--like: is given together with --agreement; leave one of them out")
+        options = options_of(args.like)
+    agreement = read_agreement(options)
     captions = read_captions(args.train_captions)
     encoder = trained_encoder(args.sec_model_file, args.device) if args.sec_model_file else None
     folders = args.train_dir, args.data_dir
@@ -211,6 +223,6 @@ def write_nearest(args: argparse.Namespace) -> int:
             break
         frames = frames_of(utterances, ids, encoder, args.batch_size, args.device)
         described.append((ids, describe(frames, ids, folder)))
-    found = nearest_captions(captions, *described, args.neighbours, same)
+    found = nearest_captions(captions, *described, args.neighbours, same, agreement)
     write_captions(make_dir(args.output) / "captions", found)
     return len(found)

@@ -16,6 +16,7 @@ from espnet2_secap.data.io import read_captions, read_yaml
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError
+from espnet2_secap.inference.agreement import Agreement
 from espnet2_secap.inference.consensus import TextSet
 from espnet2_secap.inference.speech2caption import Captions, Speech2Caption
 from espnet2_secap.text.template import Segment
@@ -53,6 +54,7 @@ class CandidateSet:
     Args:
         path: captions file.
         speech2caption: the model.
+        agreement: of --agreement.
 
     Attributes:
         texts: C captions, in the order of the file.
@@ -63,8 +65,9 @@ class CandidateSet:
         SecError: the file cannot be read.
     """
 
-    def __init__(self, path: str | Path, speech2caption: Speech2Caption):
-        self.set = TextSet(dict.fromkeys(text.strip() for texts in read_captions(path).values() for text in texts))
+    def __init__(self, path: str | Path, speech2caption: Speech2Caption, agreement: Agreement | None = None):
+        texts = dict.fromkeys(text.strip() for texts in read_captions(path).values() for text in texts)
+        self.set = TextSet(texts, agreement)
         self.texts = self.set.texts
         self.ids = tokens_of(speech2caption, self.texts)
 
@@ -167,12 +170,16 @@ def chosen_from_set(
 
 
 def chosen_by_probability(
-    speech2caption: Speech2Caption, segments: Sequence[Segment], found: Captions, options: SetOptions
+    speech2caption: Speech2Caption,
+    segments: Sequence[Segment],
+    found: Captions,
+    options: SetOptions,
+    agreement: Agreement | None = None,
 ) -> list[dict]:
     """For each utterance of a batch its distinct captions, ordered by the expected similarity to all of them."""
     rows = []
     for own, captions in zip(utterances_of(segments), found, strict=True):
-        texts = TextSet(dict.fromkeys(text for text, _ in captions))
+        texts = TextSet(dict.fromkeys(text for text, _ in captions), agreement)
         ids = tokens_of(speech2caption, texts.texts)
         log_probs = log_probs_of(speech2caption.model.decoder, own, ids)
         weights = probabilities(log_probs, ids, options)

@@ -59,10 +59,10 @@ def made_of(recipe: Recipe, options: Mapping[str, str], lists: Mapping[str, list
         lists: of the fold: set -> ids.
     """
     counting = {name: value for name, value in options.items() if name not in FREE}
-    scores = {recipe.goals, recipe.words}
+    scores = {recipe.goals, recipe.words} - set(recipe.agreed_words())
     files = [str(path) for path in sorted(Path("conf").glob("*")) if path.is_file() and str(path) not in scores]
     words = [word.split("=")[-1] for value in counting.values() for word in value.replace(":", " ").split()]
-    files += ["local/fold.sh", *sorted(set(words) - scores)]
+    files += ["local/fold.sh", *recipe.agreed_words(), *sorted(set(words) - scores)]
     files += [file for stage in (2, 3) for found in recipe.folders(stage).values() for file in found[0]]
     files += [f"{recipe.dumpdir}/raw/{dset}/{name}" for dset in recipe.sets for name in ("captions", "text")]
     files += [file for dset in recipe.fed for file in _shards(f"{recipe.feats_dir}/{dset}")]

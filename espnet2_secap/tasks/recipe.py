@@ -107,17 +107,25 @@ class Recipe:
         """The model file that stage 6 starts from."""
         return self.pretrained_model or f"{self.align_exp}/{self.align_model}"
 
+    def decoding_option(self, name: str) -> object:
+        """What --inference_args, else --inference_config, gives as an option of sec_inference; None if neither does."""
+        words = self.arguments("inference_args")
+        given = [value for word, value in zip(words, words[1:], strict=False) if word == f"--{name}"]
+        try:
+            return given[-1] if given else read_yaml(self.inference_config).get(name)
+        except (OSError, SecError):
+            return None  # sec_check says what is wrong with it
+
     def candidates(self) -> list[str]:
         """The captions file that stage 7 chooses from, if one is given by --candidates and is not the training's own,
         which cannot change without the model."""
-        words, name = self.arguments("inference_args"), None
-        try:
-            name = read_yaml(self.inference_config).get("candidates")
-        except (OSError, SecError):
-            pass  # sec_check says what is wrong with it
-        if "--candidates" in words[:-1]:
-            name = words[words.index("--candidates") + 1]
+        name = self.decoding_option("candidates")
         return [name] if isinstance(name, str) and name not in ("training", "none") else []
+
+    def agreed_words(self) -> list[str]:
+        """The words file by which stage 7 chooses, if --agreement asks for it and it is a file."""
+        weight = str(self.decoding_option("agreement") or 0)
+        return [self.words] if weight.strip("0.") and os.path.isfile(self.words) else []
 
     def folders(self, stage: int) -> dict[str, tuple[list[str], list[str]]]:
         """Of stages 2 to 7: output folder -> the files that later stages read, and the files it is made from."""
@@ -161,7 +169,8 @@ class Recipe:
                 )
             }
         if stage == 7:
-            model = [f"{self.sec_exp}/{self.inference_model}", self.inference_config, *self.candidates()]
+            model = [f"{self.sec_exp}/{self.inference_model}", self.inference_config]
+            model += self.candidates() + self.agreed_words()
             return {
                 f"{self.decode_dir}/{d}": ([f"{self.decode_dir}/{d}/captions"], model + feats(d)) for d in self.tests
             }

@@ -33,6 +33,9 @@ from espnet2_secap.errors import SecError
             {"candidates": "f", "keep": 1, "similarity_model": "m"},
             "--similarity_model: is for candidates of equal weight",
         ),
+        ({"agreement": 1}, "--keep 0: --agreement chooses among candidates"),
+        ({"agreement": -1, "keep": 1}, "--agreement -1: must be between 0 and 1000"),
+        ({"agreement": 1, "keep": 1, "agreement_attributes": " "}, "--agreement_attributes: is empty"),
         ({"candidates": "f", "keep": 1, "posterior_temperature": 0}, "--posterior_temperature 0: must be between"),
         ({"batch_size": 0}, "--batch_size 0: must be at least 1"),
         ({"beam_size": 0}, "--beam_size 0: must be between 1 and 1000"),
@@ -62,6 +65,7 @@ def test_by_default_one_caption_by_greedy_search():
         repetition_penalty=1.0, no_repeat_ngram_size=0, length_penalty=1.0, batch_size=16, keep=0,
         similarity_model=None, dtype=None, prompt=None, seed=0, device="cpu", beams=0, weights="equal", candidates=None,
         choose_from="candidates", posterior_temperature=1.0, posterior_per_token=False,
+        agreement=0.0, agreement_attributes="emotion emotion_quadrant", words="zh",
     )  # fmt: skip
 
 

@@ -228,7 +228,10 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
         (6, {"skip_align true": "", "caption_args --best_model_criterion valid,los,min": "there is no such value"}),
         (6, {"align_model x.pth": "exp/sec_align_fbank/x.pth is missing: run stage 5 first"}),
         (6, {"pretrained_model exp/none.pth:bridge": "exp/none.pth is missing: run stage 5 first"}),
-        (7, {"inference_model x.pth": "exp/sec_caption_fbank/x.pth is missing: run stage 6 first"}),
+        (7, {
+            "inference_model x.pth": "exp/sec_caption_fbank/x.pth is missing: run stage 6 first",
+            "inference_args --agreement 1 --agreement_attributes mood": "--words zh has no such attribute; it has: ",
+        }),
     ],
 )  # fmt: skip
 def test_kind_13_each_fault_has_its_line(made, stage, options):

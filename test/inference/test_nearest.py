@@ -10,9 +10,11 @@ from sounds import tone
 from espnet2_secap.bin import sec_nearest
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
+from espnet2_secap.inference.agreement import Agreement
 from espnet2_secap.inference.consensus import ngrams, similarity
 from espnet2_secap.inference.nearest import describe, frames_of, nearest_captions, standardise, trained_encoder
 from espnet2_secap.metric.caption_file import read_caption_file
+from espnet2_secap.metric.words import Categories
 
 ANGRY, ANGRIER, SAD = "语气愤怒", "语气很愤怒", "情绪悲伤"
 
@@ -71,6 +73,15 @@ def test_two_that_are_alike_beat_the_nearest_one():
     assert nearest_captions(captions, *sets, neighbours=1) == {"u": [SAD]}
     captions["c"] = ["天"]  # like neither
     assert nearest_captions(captions, *sets) == {"u": [SAD]}
+
+
+def test_what_captions_name_may_decide():
+    """Three equally near: two share no character, but the emotion; the third one shares some with the first."""
+    captions = {"a": ["语气平和"], "b": ["怒"], "c": ["语气愤慨"], "d": ["天"]}
+    sets = (list("abcd"), vectors([1, 1], [1, 1], [1, 1], [0, 0])), (["u"], vectors([1, 1]))
+    assert nearest_captions(captions, *sets, neighbours=3) == {"u": ["语气平和"]}
+    agreement = Agreement(1.0, (Categories({"angry": ["怒", "愤慨"]}),))
+    assert nearest_captions(captions, *sets, neighbours=3, agreement=agreement) == {"u": ["语气愤慨"]}
 
 
 def test_captions_of_an_utterance_share_its_weight():
@@ -135,6 +146,25 @@ def corpus(tmp_path):
 def test_stored_features(corpus, neighbours):
     found = run(corpus / "train", corpus / "test", corpus / "out", "--neighbours", neighbours)
     assert {utt: caption[0][-2:] for utt, caption in found.items()} == {"u0": "洪亮", "u1": "低沉"}
+
+
+def test_chosen_as_a_decoding_did(corpus, capsys):
+    """A decoding that counts the volume named, and hardly anything else."""
+    lines = {"t0": "很低", "t1": "声音很尖", "t2": "低沉", "t3": "声音尖细"}
+    own = corpus / "captions"
+    own.write_text("".join(f'{utt} ["{one}"]\n' for utt, one in lines.items()), encoding="utf-8")
+    words, weight = corpus / "words.json", 900
+    words.write_text(json.dumps({"volume": {"low": ["低"]}}), encoding="utf-8")
+    header = {"agreement": weight, "agreement_attributes": "volume", "words": str(words)}
+    (corpus / "candidates.jsonl").write_text(json.dumps({"header": header, "id": "u"}) + "\n")
+    sets = corpus / "train", corpus / "test"
+    given = [word for name, value in header.items() for word in (f"--{name}", str(value))]
+    liked = run(*sets, corpus / "a", "--like", str(corpus), "--neighbours", "4", captions=own)
+    assert liked == run(*sets, corpus / "b", *given, "--neighbours", "4", captions=own)
+    assert all("低" in caption[0] for caption in liked.values())
+    with pytest.raises(SystemExit):
+        run(*sets, corpus / "c", "--like", str(corpus), "--agreement", "1", captions=own)
+    assert "--like: is given together with --agreement" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line(corpus, capsys):

@@ -200,3 +200,35 @@ def test_other_captions_are_decoded_again(model_file, feats, train, tmp_path, ca
     train.write_text(train.read_text(encoding="utf-8").replace("悲伤", "平和"), encoding="utf-8")
     sec_inference.main(command)
     assert "1 batches of up to 16 utterances, 0 of them there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["set", "beams", "equal", "probability"])
+def test_agreement_counts_in_every_consensus(model_file, feats, train, tmp_path, way):
+    """By their lengths, texts are of two categories: what is added is twice the weight of a text's own category."""
+    ways = {
+        "set": ["--candidates", str(train)],
+        "beams": ["--candidates", str(train), "--beams", "3", "--choose_from", "all"],
+        "equal": ["--sampling", "true", "--num_candidates", "4"],
+        "probability": ["--sampling", "true", "--num_candidates", "4", "--weights", "probability"],
+    }
+    options = [*ways[way], "--keep", "1", "--posterior_temperature", "20"]
+    plain = decode(model_file, feats, tmp_path / "plain", *options)
+    texts = sorted({one["text"] for row in plain for one in row["candidates"] if one["text"]})
+    words = {"length": {str(odd): [text for text in texts if len(text) % 2 == odd] for odd in (0, 1)}}
+    (tmp_path / "words.json").write_text(json.dumps(words), encoding="utf-8")
+    options += ["--agreement_attributes", "length", "--words", str(tmp_path / "words.json")]
+    off = decode(model_file, feats, tmp_path / "off", *options)
+    assert [row["candidates"] for row in off] == [row["candidates"] for row in plain]
+    rows = decode(model_file, feats, tmp_path / "on", *options, "--agreement", "2")
+    assert rows[0]["header"]["agreement"] == 2
+    for row, other in zip(rows, plain, strict=True):
+        before = {one["text"]: one["similarity"] for one in other["candidates"]}
+        assert {one["text"] for one in row["candidates"]} == set(before)
+        weight = {0: 0.0, 1: 0.0}
+        for one in row["candidates"]:
+            weight[len(one["text"]) % 2] += 1 / 4 if way == "equal" else one.get("probability", 0)
+        for one in row["candidates"]:
+            added = 2 * weight[len(one["text"]) % 2] if one["text"] else 0
+            assert one["similarity"] == pytest.approx(before[one["text"]] + added, abs=1e-4)
+        best = [one["similarity"] for one in row["candidates"]]
+        assert best == sorted(best, reverse=True)

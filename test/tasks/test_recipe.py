@@ -63,6 +63,21 @@ def test_the_captions_that_decoding_chooses_from_are_read_too(tmp_path, monkeypa
         assert one.candidates() == found and set(found) <= set(one.folders(7)["exp/c/decode/test"][1])
 
 
+def test_the_words_by_which_decoding_chooses_are_read_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.yaml").write_text("agreement: 1\n")
+    (tmp_path / "words.json").write_text("{}")
+    for words, options, found in (
+        ("words.json", {}, []),
+        ("words.json", {"inference_config": "d.yaml"}, ["words.json"]),
+        ("words.json", {"inference_config": "d.yaml", "inference_args": f"--agreement{WORD_END}0.0"}, []),
+        ("words.json", {"inference_args": f"--agreement{WORD_END}0.5"}, ["words.json"]),
+        ("zh", {"inference_config": "d.yaml"}, []),  # the package's
+    ):
+        one = recipe(words=words, **options)
+        assert one.agreed_words() == found and set(found) <= set(one.folders(7)["exp/c/decode/test"][1])
+
+
 def test_the_weights_of_pretrained_parts_are_read_too(tmp_path, monkeypatch):
     """A new mini LM in the place of the one that a model was trained with makes the model out of date."""
     monkeypatch.chdir(tmp_path)

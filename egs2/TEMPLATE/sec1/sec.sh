@@ -201,7 +201,7 @@ if runs 7 "${skip_eval}"; then
         need "${feats_dir}/${dset}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
         n=$(at_most "${inference_nj}" "${feats_dir}/${dset}/${feats_scp}" --inference_nj)
         decode=(sec_inference --config "${inference_config}" --data_dir "${feats_dir}/${dset}" --nj "$n"
-            --output_dir "${decode_dir}/${dset}" --device "${device}")
+            --output_dir "${decode_dir}/${dset}" --device "${device}" --words "${words:-${lang}}")
         ! "${shuffled_audio}" || decode+=(--shuffled_audio_dir "${decode_dir}_shuffled_audio/${dset}")
         split "${inference_args}"
         jobs "${jobs_cmd}" "$n" "${decode_dir}/${dset}/logs/decode.JOB.log" "${decode[@]}" "${parts[@]}" \
@@ -218,12 +218,12 @@ if runs 8 "${skip_eval}"; then
         ! "${shuffled_audio}" || systems+=("${decode_dir}_shuffled_audio/${dset}")
         if "${nearest_caption}"; then
             need "${feats_dir}/${trained_set}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
-            system=${decode_dir}_nearest_caption/${dset} nearest_cmd=${train_cmd} encoder_args=()
+            system=${decode_dir}_nearest_caption/${dset} nearest_cmd=${train_cmd} nearest_args=(--like "${decode_dir}/${dset}")
             [ "${feats_type}" != raw ] || nearest_cmd=${jobs_cmd}
-            [ "${feats_type}" != raw ] || encoder_args=(--sec_model_file "${sec_exp}/${inference_model}" --device "${device}")
+            [ "${feats_type}" != raw ] || nearest_args+=(--sec_model_file "${sec_exp}/${inference_model}" --device "${device}")
             jobs "${nearest_cmd}" 1 "${system}/logs/nearest.log" python3 -m espnet2_secap.bin.sec_nearest \
                 --train_dir "${feats_dir}/${trained_set}" --train_captions "${dumpdir}/raw/${trained_set}/captions" \
-                --data_dir "${feats_dir}/${dset}" --output "${system}" --neighbours "${neighbours}" "${encoder_args[@]}"
+                --data_dir "${feats_dir}/${dset}" --output "${system}" --neighbours "${neighbours}" "${nearest_args[@]}"
             systems+=("${system}")
         fi
         for kind in random frequent; do
