@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 
 
@@ -27,6 +28,10 @@ class AbsEncoder(torch.nn.Module, ABC):
     @abstractmethod
     def output_size(self) -> int:
         """D, values per output frame."""
+
+    def remark(self, feats: np.ndarray) -> str | None:
+        """What a user should know of an utterance with these features (T, D), as "no voiced frame", if anything."""
+        return None
 
     @abstractmethod
     def forward(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

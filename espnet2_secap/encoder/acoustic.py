@@ -62,6 +62,11 @@ class AcousticEncoder(DescriptorEncoder):
         each = [f"{name}_{kind}" for name in ("f0", "f0_step", *ALWAYS, *WHEN_VOICED) for kind in STATISTICS]
         return [*each, *RHYTHM, *(f"{name}_{kind}" for kind in ("mean", "std") for name in MFCC)]
 
+    def remark(self, feats: np.ndarray) -> str | None:
+        """Whether nothing is voiced, of features (T, output_size())."""
+        voiced = feats[:, self.names().index("voiced" if self.frames else "voiced_share")]
+        return None if voiced.any() else "no voiced frame, so that their F0 is 0 throughout"
+
     def describe(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Descriptors (samples // 160, 22) and statistics (60,) of a waveform (samples,)."""
         frames, cepstra = descriptors(wave)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
@@ -61,6 +62,12 @@ class JoinedEncoder(AbsEncoder):
     def output_size(self) -> int:
         """D, the sum of the encoders'."""
         return sum(one.output_size() for one in self.parts)
+
+    def remark(self, feats: np.ndarray) -> str | None:
+        """Those of the encoders on their columns of (T, output_size())."""
+        ends = np.cumsum([one.output_size() for one in self.parts])[:-1]
+        pieces = np.split(feats, ends, axis=1)
+        return "; ".join(filter(None, (one.remark(x) for one, x in zip(self.parts, pieces, strict=True)))) or None
 
     def forward(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms (B, samples), lengths (B,) in samples -> (B, T, output_size()), frames (B,)."""

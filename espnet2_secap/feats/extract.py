@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet2_secap.data.io import atomic_write, make_dir, write_json, write_kaldi
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, few
 from espnet2_secap.feats.shards import Shard, Utt, loads
 from espnet2_secap.process.jobs import OTHER, UNFINISHED, deal, run_again, share
 from espnet2_secap.progress import progress
@@ -123,11 +123,13 @@ def write_shard(shard: Shard, fingerprint: str, encoder: "AbsEncoder", max_sampl
     for left in shard.ark.parent.glob(f"feats.{shard.number}.*.tmp.*"):  # of a job that was killed
         left.unlink(missing_ok=True)
     shard.index.unlink(missing_ok=True)
-    places = {}
+    places, remarks = {}, {}
     with atomic_write(shard.ark, "wb") as ark:
         for batch in make_batches(shard.utts, max_samples, encoder.padding_safe):
             wavs = [shard.audio.read(utt.id) for utt in batch]
             for utt, feats in zip(batch, encode(wavs, encoder, device), strict=True):
+                if remark := encoder.remark(feats):
+                    remarks[utt.id] = remark
                 feats = _checked(utt, feats, shard.settings.dtype)
                 places[utt.id] = [ark.tell() + len(f"{utt.id} ".encode()), len(feats)]
                 # Kaldi's matrices have no half precision: those are kept as NumPy arrays in the ark.
@@ -148,6 +150,7 @@ def write_shard(shard: Shard, fingerprint: str, encoder: "AbsEncoder", max_sampl
             "sampling_rate": encoder.sampling_rate,
         },
         "bytes": size,
+        "remarks": remarks,
         "utts": {utt.id: places[utt.id] for utt in shard.utts},
     }
     with atomic_write(shard.index) as stream:
@@ -222,8 +225,10 @@ def _combine_set(set_dir: Path, indexes: dict[Shard, dict]) -> None:
     configs = [index["config"] for index in indexes.values()]
     if any(config != configs[0] for config in configs):
         raise SecError(f"{set_dir}: parts come from different models; remove {set_dir}/data and run stage 3 again")
-    scp, frames = {}, {}
+    scp, frames, remarks = {}, {}, {}
     for shard, index in indexes.items():
+        for utt, remark in index.get("remarks", {}).items():
+            remarks.setdefault(remark, []).append(utt)
         for utt, (offset, length) in index["utts"].items():
             scp[utt], frames[utt] = f"{shard.ark}:{offset}", length
     write_json(set_dir / "config.json", configs[0])
@@ -238,3 +243,5 @@ def _combine_set(set_dir: Path, indexes: dict[Shard, dict]) -> None:
         f"{set_dir}: {len(scp)} utterances, {sum(frames.values())} frames of {configs[0]['num_layers']} x "
         f"{configs[0]['dim']} values ({configs[0]['dtype']}), {size / 1e6:.1f} MB"
     )
+    for remark, utts in sorted(remarks.items()):
+        print(f"note: {set_dir}: {len(utts)} of {len(scp)} utterances ({few(sorted(utts))}) have {remark}")

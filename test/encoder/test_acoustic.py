@@ -163,6 +163,13 @@ def test_what_an_unvoiced_and_a_silent_recording_have():
     assert silent["nuclei_per_second"] == silent["voiced_runs_per_second"] == silent["voiced_run_seconds"] == 0
 
 
+@pytest.mark.parametrize("level", ["frame", "utterance", "both"])
+def test_what_has_no_voice_is_remarked(level):
+    encoder = AcousticEncoder(level, 1600)
+    for wave, told in ((voice(200.0), None), (DIFFICULT["click"], "no voiced frame, so that their F0 is 0 throughout")):
+        assert encoder.remark(run(encoder, wave)[0][0].numpy()) == told
+
+
 def test_too_short_and_missing_package(monkeypatch):
     with pytest.raises(SecError, match="399 samples, its descriptors need 400"):
         run(AcousticEncoder(), np.zeros(399, np.float32))

@@ -72,6 +72,14 @@ def test_acoustic_and_hubert_are_at_most_a_frame_apart(samples):
     assert 0 <= samples // 160 - ((samples - 400) // 160 + 1) <= 2  # filterbanks
 
 
+def test_remarks_are_those_of_the_parts():
+    encoder = JoinedEncoder({"a": Numbers(160), "voice": AcousticEncoder()})
+    feats = torch.ones(4, encoder.output_size()).numpy()
+    assert encoder.remark(feats) is None
+    feats[:, 1] = 0.0  # voiced, the first of the acoustic descriptors
+    assert encoder.remark(feats) == "no voiced frame, so that their F0 is 0 throughout"
+
+
 def test_what_cannot_be_joined():
     one = Numbers(320)
     for encoders, message in (

@@ -86,6 +86,28 @@ def test_the_arks_hold_what_the_encoder_gives(work, tmp_path, model, layer):
     }
 
 
+def test_what_an_encoder_remarks_is_told_by_set(tmp_path, capsys):
+    raw = tmp_path / "dump/raw/train"
+    raw.mkdir(parents=True)
+    sawtooth = 0.5 * (2 * (np.arange(8000) * 150 / 16000 % 1) - 1)
+    sounds = {
+        "voiced": sawtooth,
+        "hiss": 0.01 * np.random.default_rng(0).standard_normal(2000),
+        "short": sawtooth[:400],
+    }
+    for name, sound in sounds.items():
+        soundfile.write(raw / f"{name}.wav", sound, 16000)
+    (raw / "wav.scp").write_text("".join(f"{name} {raw}/{name}.wav\n" for name in sorted(sounds)))
+    (raw / "utt2num_samples").write_text("".join(f"{name} {len(sounds[name])}\n" for name in sorted(sounds)))
+    settings = Settings("acoustic", {"level": "utterance"}, "float32")
+    shards = plan(tmp_path / "dump", ["train"], tmp_path / "x", settings)
+    for _ in range(2):  # made, and kept
+        run_job(shards, 1, 1, 2.0, "cpu", builder(settings))
+        combine(shards, 1)
+        told = "2 of 3 utterances (hiss, short) have no voiced frame, so that their F0 is 0 throughout"
+        assert f"note: {tmp_path}/x/train: {told}\n" in capsys.readouterr().out
+
+
 def test_any_number_of_jobs_makes_the_same_bytes(work, tmp_path, monkeypatch):
     for name, nj in (("one", 1), ("three", 3)):
         (tmp_path / name).mkdir()
