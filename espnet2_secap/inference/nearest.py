@@ -107,21 +107,67 @@ def describe(frames: Iterator[np.ndarray], ids: Sequence[str], where: str | Path
     return output
 
 
-def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (N, D) and (M, D) with mean 0 and deviation 1 of each value over the training set, of length 1.
+class Neighbours:
+    """The captions of a training set, weighted by how near their utterances are.
 
-    What does not vary over the training set counts for nothing, such as the deviations of features that are the same
-    in all frames. A vector of length 0 stays.
+    Each value is standardised over the training set. What does not vary over it counts for nothing, such as the
+    deviations of features that are the same in all frames. An utterance has the weight exp(cosine / 0.1), which its
+    captions share evenly; equal captions add theirs.
+
+    Args:
+        captions: id -> captions of the training set.
+        ids: of the N training utterances, each with captions.
+        vectors: of `describe`, (N, D).
+        neighbours: this many of the nearest count, those equally near as the last of them too; 0: all.
+
+    Attributes:
+        texts: the C distinct captions.
+        place: number of each utterance.
     """
-    mean, deviation = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
-    varies = deviation > FLAT * np.abs(train).max(0)
-    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    both = []
-    for vectors in (train, test):
-        moved = ((vectors - mean) * scale).astype(np.float32)
+
+    def __init__(self, captions: Mapping[str, list[str]], ids: Sequence[str], vectors: np.ndarray, neighbours: int = 0):
+        self.texts = list(dict.fromkeys(text for utt in ids for text in captions[utt]))
+        self.place = {utt: number for number, utt in enumerate(ids)}
+        self.neighbours = neighbours
+        number = {text: at for at, text in enumerate(self.texts)}
+        self._owner = np.array([at for at, utt in enumerate(ids) for _ in captions[utt]])
+        self._text = np.array([number[text] for utt in ids for text in captions[utt]])
+        self._part = np.array([1 / len(captions[utt]) for utt in ids for _ in captions[utt]])
+        self._mean, deviation = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+        varies = deviation > FLAT * np.abs(vectors).max(0)
+        self._scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+        self._unit = self._standardised(vectors)
+
+    def _standardised(self, vectors: np.ndarray) -> np.ndarray:
+        """Of length 1; a vector of length 0 stays."""
+        moved = ((vectors - self._mean) * self._scale).astype(np.float32)
         length = np.linalg.norm(moved, axis=1, keepdims=True)
-        both.append(np.divide(moved, length, out=np.zeros_like(moved), where=length > 0))
-    return both[0], both[1]
+        return np.divide(moved, length, out=np.zeros_like(moved), where=length > 0)
+
+    def weights(self, vectors: np.ndarray, without: Sequence[str | None] = ()) -> Iterator[np.ndarray]:
+        """For each of M utterances, vectors (M, D), the weights of the captions, (C,), with sum 1.
+
+        Args:
+            without: for each, the training utterance that does not count, if any.
+
+        Raises:
+            SecError: vectors of another width than those of the training set.
+        """
+        if vectors.shape[1] != len(self._mean):
+            raise SecError(
+                f"nearest captions: the test set has {vectors.shape[1] // 2} values per frame, the training set"
+                f" {len(self._mean) // 2}; run stage 3 for both with the same encoder"
+            )
+        for start in range(0, len(vectors), BLOCK):
+            cosines = self._standardised(vectors[start : start + BLOCK]) @ self._unit.T
+            for at, row in enumerate(cosines.astype(np.float64), start):
+                if at < len(without) and without[at] in self.place:
+                    row[self.place[without[at]]] = -np.inf
+                if 0 < self.neighbours < np.isfinite(row).sum():
+                    row[row < np.partition(row, -self.neighbours)[-self.neighbours]] = -np.inf
+                near = np.exp((row - row.max()) / TEMPERATURE)
+                total = np.bincount(self._text, near[self._owner] * self._part, minlength=len(self.texts))
+                yield total / total.sum()
 
 
 def nearest_captions(
@@ -151,35 +197,16 @@ def nearest_captions(
     Raises:
         SecError: vectors of different widths, no training utterance with a caption, or none but the utterance itself.
     """
-    (train_ids, train_vectors), (test_ids, test_vectors) = train, test
-    if train_vectors.shape[1] != test_vectors.shape[1]:
-        raise SecError(
-            f"nearest captions: the test set has {test_vectors.shape[1] // 2} values per frame, the training set"
-            f" {train_vectors.shape[1] // 2}; run stage 3 for both with the same encoder"
-        )
-    texts = TextSet(dict.fromkeys(text for utt in train_ids for text in captions[utt]), agreement)
-    place = {text: number for number, text in enumerate(texts.texts)}
-    owner = np.array([number for number, utt in enumerate(train_ids) for _ in captions[utt]])
-    caption = np.array([place[text] for utt in train_ids for text in captions[utt]])
-    part = np.array([1 / len(captions[utt]) for utt in train_ids for _ in captions[utt]])
-    own = {utt: number for number, utt in enumerate(train_ids)} if same_set else {}
-    if len(train_ids) <= bool(same_set):
+    if len(train[0]) <= bool(same_set):
         raise SecError("nearest captions: the only training utterance is the test utterance itself; use another set")
-    near, far = standardise(train_vectors, test_vectors)
-    found = {}
-    for start in progress(range(0, len(test_ids), BLOCK), desc="nearest captions"):
-        cosines = far[start : start + BLOCK] @ near.T
-        for utt, row in zip(test_ids[start : start + BLOCK], cosines.astype(np.float64), strict=True):
-            if utt in own:
-                row[own[utt]] = -np.inf
-            if 0 < neighbours < np.isfinite(row).sum():
-                row[row < np.partition(row, -neighbours)[-neighbours]] = -np.inf
-            weights = np.exp((row - row.max()) / TEMPERATURE)
-            total = np.bincount(caption, weights[owner] * part, minlength=len(place))
-            among = np.sort(np.argsort(-total, kind="stable")[:MOST])
-            among = among[total[among] > 0]
-            means = texts.expected_similarity(total[among], among=among)
-            found[utt] = [texts.texts[among[_first_of_the_best(means)]]]
+    near, found = Neighbours(captions, *train, neighbours), {}
+    texts = TextSet(near.texts, agreement)
+    weights = near.weights(test[1], test[0] if same_set else ())
+    for utt, total in progress(zip(test[0], weights, strict=True), total=len(test[0]), desc="nearest captions"):
+        among = np.sort(np.argsort(-total, kind="stable")[:MOST])
+        among = among[total[among] > 0]
+        means = texts.expected_similarity(total[among], among=among)
+        found[utt] = [texts.texts[among[_first_of_the_best(means)]]]
     return found
 
 

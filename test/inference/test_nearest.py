@@ -12,7 +12,7 @@ from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.agreement import Agreement
 from espnet2_secap.inference.consensus import ngrams, similarity
-from espnet2_secap.inference.nearest import describe, frames_of, nearest_captions, standardise, trained_encoder
+from espnet2_secap.inference.nearest import Neighbours, describe, frames_of, nearest_captions, trained_encoder
 from espnet2_secap.metric.caption_file import read_caption_file
 from espnet2_secap.metric.words import Categories
 
@@ -31,9 +31,13 @@ def test_mean_and_deviation_over_the_frames_by_hand():
 
 
 def test_what_is_constant_over_the_training_set_counts_for_nothing():
-    train, test = standardise(vectors([1, 7, 0.1], [3, 7, 0.1]), vectors([4, 9, 0.1]))
-    # the first value has mean 2, deviation 1: -1, 1 and 2, all of length 1 then; the others never vary
-    assert train.tolist() == [[-1, 0, 0], [1, 0, 0]] and test.tolist() == [[1, 0, 0]]
+    near = Neighbours({"a": ["x"], "b": ["y", "z"]}, ["a", "b"], vectors([1, 7, 0.1], [3, 7, 0.1]))
+    # The first value has mean 2 and deviation 1: -1, 1 and 2, all of length 1 then; the others never vary.
+    (weights,) = near.weights(vectors([4, 9, 0.1]))
+    b = 1 / (1 + math.exp(-20))  # cosines -1 and 1
+    assert near.texts == ["x", "y", "z"] and weights == pytest.approx([1 - b, b / 2, b / 2])
+    (weights,) = near.weights(vectors([4, 9, 0.1]), ["b"])
+    assert weights.tolist() == [1, 0, 0]
 
 
 def test_one_training_utterance_is_the_nearest_of_all():
