@@ -91,3 +91,12 @@ def test_the_weights_of_pretrained_parts_are_read_too(tmp_path, monkeypatch):
     assert [path for path in inputs if "llama" in path] == ["llama/config.json", "llama/model.safetensors"]
     (tmp_path / "caption.yaml").write_text("decoder_conf: [\n")
     assert not any("llama" in path for path in recipe().folders(6)["exp/c"][1])
+
+
+def test_sets_that_get_copies_and_become_features():
+    names = {"train_set": "train", "valid_set": "valid", "test_sets": "test valid", "trained_set": "train_sp0.9"}
+    one_split = Recipe(names | {"folds": ""})
+    assert (one_split.copies, one_split.fed) == ("_sp0.9", ["train_sp0.9", "valid", "test"])
+    assert Recipe(names | {"folds": "3"}).fed == ["train_sp0.9", "valid_sp0.9", "test_sp0.9"]
+    none = Recipe(names | {"folds": "3", "trained_set": "train"})
+    assert (none.copies, none.fed) == ("", ["train", "valid", "test"])
