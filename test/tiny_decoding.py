@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from tiny_training import random_model
 
 from espnet2_secap.bin import sec_inference
@@ -31,3 +32,10 @@ def decode(model_file, feats, output, *options) -> list[dict]:
     files = ["--sec_model_file", str(model_file), "--data_dir", str(feats), "--output_dir", str(output)]
     sec_inference.main([*files, "--max_length", "8", *options])
     return [json.loads(line) for line in (output / "candidates.jsonl").read_text().splitlines()]
+
+
+def name_data(folder, data: list) -> None:
+    """Let the config.yaml of a model in `folder` name `data` as that of its training."""
+    conf = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    conf["train_data_path_and_name_and_type"] = data
+    (folder / "config.yaml").write_text(yaml.safe_dump(conf), encoding="utf-8")

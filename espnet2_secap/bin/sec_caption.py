@@ -17,7 +17,7 @@ from espnet2_secap.values import Range, Seed
 
 NOT_HERE = (  # of sec_inference's options
     *("num_candidates", "keep", "similarity_model", "seed", "beams", "weights", "candidates", "choose_from"),
-    *("posterior_temperature", "posterior_per_token"),
+    *("posterior_temperature", "posterior_per_token", "posterior_prior", "posterior_neighbours"),
     *AgreementOptions.names(),
 )
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from espnet2_secap.cli_types import check_fields, option
 from espnet2_secap.errors import SecError
-from espnet2_secap.values import Count, Natural, Place, Range, Seed
+from espnet2_secap.values import Count, Natural, Place, Range, Seed, Share
 
 Candidates = Annotated[int, Range(1, 10000)]  # captions per utterance
 
@@ -126,9 +126,10 @@ class SetOptions(AgreementOptions, DecodingOptions):
         None,
     )
     choose_from: str = option(
-        "with --candidates: what is kept comes from these captions, from the --beams, or from both",
+        "with --candidates: what is kept comes from these captions, from what the model generates (--beams, samples by"
+        " --sampling true), or from both; what is generated has no weight of its own",
         "candidates",
-        choices=("candidates", "beams", "all"),
+        choices=("candidates", "generated", "all"),
     )
     posterior_temperature: Annotated[float, Range(0.0001, 1000)] = option(
         "for weights by probability: divide the captions' log-probabilities by this; above 1 more captions count",
@@ -136,6 +137,16 @@ class SetOptions(AgreementOptions, DecodingOptions):
     )
     posterior_per_token: bool = option(
         "for weights by probability: take the mean log-probability of a caption's tokens instead of the sum", False
+    )
+    posterior_prior: Natural = option(
+        "with --candidates: K training utterances over which the mean p(c) of p(c | x) is taken; a caption's weight is"
+        " then its count in the training set times p(c | x) / p(c), what the speech tells of it; 0: p(c | x) itself",
+        0,
+    )
+    posterior_neighbours: Share = option(
+        "with --candidates: share, in a caption's weight, of how near the training utterances that have it are, by the"
+        " weights of nearest_caption; the model's probability has the rest; 0: the model alone",
+        0.0,
     )
     similarity_model: Place | None = option(
         "for --keep: folder or hub name of a BERT whose embeddings are compared; character n-grams are if none", None
@@ -174,10 +185,17 @@ class SetOptions(AgreementOptions, DecodingOptions):
             raise SecError(
                 "--similarity_model: is for candidates of equal weight; leave it out, or --candidates and --weights"
             )
-        if self.candidates is not None and self.sampling:
-            raise SecError("--candidates: takes the place of samples; give --sampling false")
-        if self.choose_from != "candidates" and (self.candidates is None or not self.beams):
-            raise SecError(f"--choose_from {self.choose_from}: needs --candidates and --beams; give both")
+        if self.candidates is not None and self.sampling and self.choose_from == "candidates":
+            raise SecError(
+                "--candidates: takes the place of samples; give --sampling false, or --choose_from all or generated"
+            )
+        if self.choose_from != "candidates" and (self.candidates is None or not (self.beams or self.sampling)):
+            raise SecError(
+                f"--choose_from {self.choose_from}: needs --candidates, and --beams or --sampling true; give them"
+            )
+        for name in ("posterior_prior", "posterior_neighbours"):
+            if getattr(self, name) and self.candidates is None:
+                raise SecError(f"--{name} {getattr(self, name)}: is for the captions of --candidates; give them")
 
     @property
     def by_probability(self) -> bool:

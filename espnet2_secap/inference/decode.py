@@ -17,6 +17,7 @@ from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.decoder.options import DecodingOptions, SetOptions
 from espnet2_secap.inference.agreement import Agreement, read_agreement, words_digest
 from espnet2_secap.inference.consensus import consensus, consensus_of
+from espnet2_secap.inference.neighbours import NearWeights
 from espnet2_secap.inference.outputs import NAME
 from espnet2_secap.inference.posterior import (
     CandidateSet,
@@ -24,6 +25,7 @@ from espnet2_secap.inference.posterior import (
     chosen_by_probability,
     chosen_from_set,
 )
+from espnet2_secap.inference.prior import TrainingSpeech, log_prior
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.process.jobs import Journal, file_digest, fingerprint, share, stamps
 from espnet2_secap.progress import progress
@@ -86,13 +88,18 @@ def decode_set(job: Job, options: SetOptions) -> None:
     if options.beams:
         speech2caption.model.decoder.check_options(_beams_of(options))
     sentences = SentenceEncoder(options.similarity_model, options.device) if options.similarity_model else None
-    candidates = None
+    candidates, near = None, None
     if options.candidates:
-        candidates = CandidateSet(candidates_of(job, options), speech2caption, agreement)
+        captions, speech = candidates_of(job, options), training_speech(job, options)
+        candidates = CandidateSet(captions, speech2caption, agreement)
+        if of_prior := speech.get("posterior_prior"):
+            candidates.log_prior = log_prior(speech2caption, of_prior, candidates.ids, options.batch_size)
+        if whole := speech.get("posterior_neighbours"):
+            near = NearWeights(captions, candidates.texts, whole, speech2caption, options.batch_size, options.device)
     reading = ahead(lambda number: [utterances.read(utt) for utt in batches[number]], todo)
     for number, speech in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
         torch.manual_seed(random.Random(f"{options.seed} {number}").getrandbits(32))
-        found = decode_batch(speech2caption, speech, options, candidates, sentences, agreement)
+        found = decode_batch(speech2caption, speech, options, candidates, near, sentences, agreement)
         rows = zip(batches[number], found, strict=True)
         journal.add(number, [{"id": utt, "prompt": speech2caption.prompt} | candidates for utt, candidates in rows])
 
@@ -102,6 +109,7 @@ def decode_batch(
     speech: Sequence[np.ndarray],
     options: SetOptions,
     candidates: CandidateSet | None = None,
+    near: NearWeights | None = None,
     sentences: SentenceEncoder | None = None,
     agreement: Agreement | None = None,
 ) -> list[dict]:
@@ -110,17 +118,18 @@ def decode_batch(
     Args:
         speech: what the model itself takes, see Speech2Caption.caption_inputs.
         candidates: of --candidates.
+        near: of --posterior_neighbours.
         sentences: the similarity model.
         agreement: of --agreement.
     """
-    segments, beams = speech2caption.segments(speech), None
+    segments, ways = speech2caption.segments(speech), []
+    if candidates is None or options.sampling:
+        ways.append(speech2caption.generate(segments))
     if options.beams:
-        beams = speech2caption.generate(segments, _beams_of(options))
+        ways.append(speech2caption.generate(segments, _beams_of(options)))
+    found = [sum(own, []) for own in zip(*ways, strict=True)]
     if candidates is not None:
-        return chosen_from_set(speech2caption, segments, candidates, beams, options)
-    found = speech2caption.generate(segments)
-    if beams is not None:
-        found = [own + further for own, further in zip(found, beams, strict=True)]
+        return chosen_from_set(speech2caption, segments, candidates, found, options, near and near(speech))
     if options.by_probability:
         return chosen_by_probability(speech2caption, segments, found, options, agreement)
     return ranked(found, options.keep, sentences, agreement)
@@ -177,6 +186,20 @@ def candidates_of(job: Job, options: SetOptions) -> Path:
     return candidates_file(options.candidates, _config_of(job)[0])
 
 
+def training_speech(job: Job, options: SetOptions) -> dict[str, TrainingSpeech]:
+    """The training utterances of --posterior_prior and --posterior_neighbours, as far as these are given.
+
+    Raises:
+        SecError: there are none, or too few.
+    """
+    numbers = {"posterior_prior": options.posterior_prior, "posterior_neighbours": None}
+    given = {name: number for name, number in numbers.items() if getattr(options, name)}
+    config = _config_of(job)[0]
+    return {
+        name: TrainingSpeech(f"--{name} {getattr(options, name)}", number, config) for name, number in given.items()
+    }
+
+
 def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     """A fingerprint of all that the captions depend on, but for the number of jobs."""
     config_file, config = _config_of(job)
@@ -187,7 +210,8 @@ def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
     model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
     candidates = file_digest(candidates_of(job, options)) if options.candidates else None
     content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths, candidates]
-    return fingerprint([*content, words_digest(options)])
+    speech = {name: some.made_from() for name, some in training_speech(job, options).items()}
+    return fingerprint([*content, words_digest(options), speech])
 
 
 def ranked(

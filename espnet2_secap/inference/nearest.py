@@ -89,7 +89,7 @@ def describe(frames: Iterator[np.ndarray], ids: Sequence[str], where: str | Path
         SecError: an utterance without frames, of another width than the first one, or with NaN.
     """
     output = None
-    for number, (utt, one) in enumerate(zip(progress(ids, desc=f"statistics of {where}"), frames, strict=True)):
+    for number, (utt, one) in enumerate(zip(ids, frames, strict=True)):
         if not len(one):
             raise SecError(f"{where}: {utt}: has no frames; run stage 3 again, or leave it out of the set")
         if output is None:
@@ -249,6 +249,7 @@ def write_nearest(args: argparse.Namespace) -> int:
             described *= 2
             break
         frames = frames_of(utterances, ids, encoder, args.batch_size, args.device)
+        frames = progress(frames, total=len(ids), desc=f"statistics of {folder}")
         described.append((ids, describe(frames, ids, folder)))
     found = nearest_captions(captions, *described, args.neighbours, same, agreement)
     write_captions(make_dir(args.output) / "captions", found)

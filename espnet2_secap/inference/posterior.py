@@ -6,6 +6,7 @@ the result is the same for every seed. Samples and beams, whose set is another o
 alike (Eikema & Aziz, EMNLP 2022, compare such sets of hypotheses and of evidence).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,16 +37,22 @@ def candidates_file(name: str, train_config: str | Path) -> Path:
     """
     path, what = Path(name), "check the path"
     if name == TRAINING:
-        named = read_yaml(train_config).get("train_data_path_and_name_and_type") or []
-        found = [one[0] for one in named if isinstance(one, (list, tuple)) and len(one) == 3 and one[1] == "caption"]
-        if not found:
+        found = named_in_training("caption", train_config)
+        if found is None:
             raise SecError(
                 f"--candidates {TRAINING}: {train_config} names no captions of the training; give their file"
             )
-        path, what = Path(found[0]), f"it is the training's, by {train_config}; give the file of its captions"
+        path, what = found[0], f"it is the training's, by {train_config}; give the file of its captions"
     if not path.is_file():
         raise SecError(f"--candidates {name}: {path}: no such file; {what}")
     return path
+
+
+def named_in_training(name: str, train_config: str | Path) -> tuple[Path, str] | None:
+    """File and type of what a model's config.yaml calls `name` among the data of its training; None if nothing."""
+    listed = read_yaml(train_config).get("train_data_path_and_name_and_type") or []
+    found = [one for one in listed if isinstance(one, (list, tuple)) and len(one) == 3 and one[1] == name]
+    return (Path(found[0][0]), found[0][2]) if found else None
 
 
 class CandidateSet:
@@ -59,17 +66,28 @@ class CandidateSet:
     Attributes:
         texts: C captions, in the order of the file.
         set: the same, for their similarity.
+        counts: how often each occurs, (C,).
         ids: of each the tokens, the end included.
+        log_prior: log p(c) of each in nats, (C,), where it counts (see prior.py); else None.
 
     Raises:
         SecError: the file cannot be read.
     """
 
     def __init__(self, path: str | Path, speech2caption: Speech2Caption, agreement: Agreement | None = None):
-        texts = dict.fromkeys(text.strip() for texts in read_captions(path).values() for text in texts)
-        self.set = TextSet(texts, agreement)
+        counted = Counter(text.strip() for texts in read_captions(path).values() for text in texts)
+        self.set = TextSet(counted, agreement)
+        self.counts = np.array(list(counted.values()), dtype=np.float64)
+        self.log_prior: np.ndarray | None = None
         self.texts = self.set.texts
         self.ids = tokens_of(speech2caption, self.texts)
+
+    def weights(self, log_probs: np.ndarray, options: SetOptions) -> np.ndarray:
+        """Of each caption, (C,), with the sum 1: p(c | x); with a prior, n(c) (p(c | x) / p(c))^(1 / temperature)."""
+        if self.log_prior is None:
+            return probabilities(log_probs, self.ids, options)
+        weights = self.counts * probabilities(log_probs - self.log_prior, self.ids, options)
+        return weights / weights.sum()
 
 
 def tokens_of(speech2caption: Speech2Caption, texts: Sequence[str]) -> list[list[int]]:
@@ -135,29 +153,36 @@ def chosen_from_set(
     speech2caption: Speech2Caption,
     segments: Sequence[Segment],
     candidates: CandidateSet,
-    beams: Captions | None,
+    generated: Captions | None,
     options: SetOptions,
+    near: np.ndarray | None = None,
 ) -> list[dict]:
     """For each utterance of a batch what candidates.jsonl says, see `ranked` in decode.py.
 
     Args:
-        beams: hypotheses of beam search, if what is kept may be one of them.
+        near: for each utterance the weights of the C captions by nearness, (B, C), see neighbours.py; if any, they
+            have the share --posterior_neighbours.
+        generated: samples and hypotheses of beam search, if what is kept may be one of them. They carry no weight.
     """
     rows = []
     for number, own in enumerate(utterances_of(segments)):
         log_probs = log_probs_of(speech2caption.model.decoder, own, candidates.ids)
-        weights = probabilities(log_probs, candidates.ids, options)
+        weights = candidates.weights(log_probs, options)
+        if near is not None:
+            weights = (1 - options.posterior_neighbours) * weights + options.posterior_neighbours * near[number]
         found = []
-        if options.choose_from != "beams":
+        if options.choose_from != "generated":
             expected = candidates.set.expected_similarity(weights)
             found = [
                 {"text": text, "score": log_prob, "probability": weight, "similarity": value}
                 for text, log_prob, weight, value in zip(candidates.texts, log_probs, weights, expected, strict=True)
             ]
+            if candidates.log_prior is not None:
+                found = [row | {"prior": prior} for row, prior in zip(found, candidates.log_prior, strict=True)]
         if options.choose_from != "candidates":
             there = {row["text"] for row in found}
             texts: dict[str, float] = {}
-            for text, score in beams[number]:  # the best first; two of them may be one text
+            for text, score in generated[number]:  # the best first; two of them may be one text
                 if text not in there:
                     texts.setdefault(text, score)
             expected = candidates.set.expected_similarity(weights, list(texts)) if texts else ()

@@ -27,8 +27,12 @@ from espnet2_secap.errors import SecError
         ({"weights": "probability"}, "--keep 0: --weights probability"),
         ({"weights": "both", "keep": 1}, "--weights 'both': must be one of equal, probability"),
         ({"candidates": "f", "keep": 1, "sampling": True}, "--candidates: takes the place of samples"),
-        ({"candidates": "f", "keep": 1, "choose_from": "all"}, "--choose_from all: needs --candidates and --beams"),
-        ({"beams": 2, "keep": 1, "choose_from": "beams"}, "--choose_from beams: needs --candidates and --beams"),
+        ({"candidates": "f", "keep": 1, "choose_from": "all"}, "--choose_from all: needs --candidates, and --beams or"),
+        ({"beams": 2, "keep": 1, "choose_from": "generated"}, "--choose_from generated: needs --candidates"),
+        ({"candidates": "f", "keep": 1, "choose_from": "beams"}, "must be one of candidates, generated, all"),
+        ({"posterior_prior": 9, "keep": 1}, "--posterior_prior 9: is for the captions of --candidates"),
+        ({"posterior_neighbours": 0.5, "keep": 1}, "--posterior_neighbours 0.5: is for the captions of --candidates"),
+        ({"posterior_neighbours": 1.5}, "posterior_neighbours"),
         (
             {"candidates": "f", "keep": 1, "similarity_model": "m"},
             "--similarity_model: is for candidates of equal weight",
@@ -57,6 +61,7 @@ def test_the_ends_of_the_ranges_are_allowed():
     SetOptions(num_candidates=4, beam_size=1, sampling=True)
     SetOptions(num_candidates=2, beams=3, keep=5, sampling=True)
     SetOptions(candidates="train/captions", keep=5, beams=2, choose_from="all", posterior_temperature=0.5)
+    SetOptions(candidates="f", keep=1, sampling=True, num_candidates=9, choose_from="generated", posterior_prior=27)
 
 
 def test_by_default_one_caption_by_greedy_search():
@@ -64,7 +69,8 @@ def test_by_default_one_caption_by_greedy_search():
         num_candidates=1, beam_size=1, sampling=False, min_length=3, max_length=50, top_k=0, top_p=1.0, temperature=1.0,
         repetition_penalty=1.0, no_repeat_ngram_size=0, length_penalty=1.0, batch_size=16, keep=0,
         similarity_model=None, dtype=None, prompt=None, seed=0, device="cpu", beams=0, weights="equal", candidates=None,
-        choose_from="candidates", posterior_temperature=1.0, posterior_per_token=False,
+        choose_from="candidates", posterior_temperature=1.0, posterior_per_token=False, posterior_prior=0,
+        posterior_neighbours=0.0,
         agreement=0.0, agreement_attributes="emotion emotion_quadrant", words="zh",
     )  # fmt: skip
 

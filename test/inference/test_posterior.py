@@ -126,7 +126,7 @@ def test_nothing_hangs_on_the_seed(model_file, feats, train, tmp_path):
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("source", ["beams", "all"])
+@pytest.mark.parametrize("source", ["generated", "all"])
 def test_hypotheses_may_be_the_models_beams(model_file, speech2caption, feats, train, tmp_path, source):
     plain = decode(model_file, feats, tmp_path / "b", "--beam_size", "3", "--num_candidates", "3")
     options = ["--candidates", str(train), "--beams", "3", "--choose_from", source, "--keep", "2"]
@@ -138,6 +138,37 @@ def test_hypotheses_may_be_the_models_beams(model_file, speech2caption, feats, t
         for one in row["candidates"]:
             assert one["similarity"] == pytest.approx(likeness(weights, [one["text"]])[0], abs=1e-5)
         assert row["kept"] == 2
+
+
+@pytest.mark.parametrize("source", ["generated", "all"])
+def test_hypotheses_may_be_samples_and_beams(model_file, speech2caption, feats, train, tmp_path, source):
+    """They are those of sampling alone; what they are compared with are the captions of the set."""
+    sampled = ["--sampling", "true", "--num_candidates", "4", "--beams", "2", "--batch_size", "3"]
+    plain = decode(model_file, feats, tmp_path / "plain", *sampled, "--keep", "1")
+    options = ["--candidates", str(train), "--choose_from", source, "--keep", "1", "--posterior_temperature", "20"]
+    rows = decode(model_file, feats, tmp_path / "o", *sampled, *options)
+    for row, other in zip(rows, plain, strict=True):
+        generated = {one["text"] for one in other["candidates"]}
+        assert {one["text"] for one in row["candidates"]} == generated | (set(TEXTS) if source == "all" else set())
+        weights = softmax([value / 20 for value in expected_log_probs(speech2caption, feats, row["id"])])
+        for one in row["candidates"]:
+            assert one["similarity"] == pytest.approx(likeness(weights, [one["text"]])[0], abs=1e-5)
+            assert ("probability" in one) == (source == "all" and one["text"] in TEXTS)
+
+
+def test_weights_with_a_prior_by_hand(speech2caption, train):
+    own = CandidateSet(train, speech2caption)
+    assert own.counts.tolist() == [2, 1, 1, 1, 1]
+    log_probs = np.log([0.2, 0.01, 0.04, 0.3, 0.2])
+    assert own.weights(log_probs, SetOptions()) == pytest.approx(
+        [0.2 / 0.75, 0.01 / 0.75, 0.04 / 0.75, 0.4, 0.2 / 0.75]
+    )
+    own.log_prior = np.log([0.2, 0.04, 0.01, 0.3, 0.05])
+    # the ratios 1, 1/4, 4, 1, 4, the first one twice: their sum is 11.25
+    assert own.weights(log_probs, SetOptions()) == pytest.approx(np.array([2, 0.25, 4, 1, 4]) / 11.25)
+    # at temperature 2 their square roots, 1, 1/2, 2, 1, 2, the first one twice: 7.5
+    expected = np.array([2, 0.5, 2, 1, 2]) / 7.5
+    assert own.weights(log_probs, SetOptions(posterior_temperature=2)) == pytest.approx(expected)
 
 
 def test_samples_and_beams_weighted_by_probability(model_file, speech2caption, feats, tmp_path):
