@@ -206,11 +206,14 @@ def test_mini_parts_and_the_papers_sizes():
 
 
 def test_decoding_of_the_recipes():
-    """One of 20 or 100 samples by character n-grams (10); as published: five of eight by a sentence encoder."""
-    for recipe, number in (("mini_emospeech", 20), ("emospeech", 100)):
-        options = conf(recipe, "decode")
-        assert options["sampling"] is True and options["num_candidates"] == number and options["keep"] == 1
-        assert "similarity_model" not in options and options.get("beam_size", 1) == 1
+    """One of 20 samples, or of the training captions without a draw (10); as published: five of eight by a sentence
+    encoder."""
+    options = conf("mini_emospeech", "decode")
+    assert options["sampling"] is True and options["num_candidates"] == 20 and options["keep"] == 1
+    assert "similarity_model" not in options and options.get("beam_size", 1) == 1
+    options = conf("emospeech", "decode")
+    assert options["candidates"] == "training" and options["keep"] == 1 and "sampling" not in options
+    assert all(options[name] > 0 for name in ("agreement", "posterior_prior", "posterior_neighbours"))
     published = conf("TEMPLATE", "decode_secap")
     assert published.pop("batch_size") > 1
     assert published == dict(
@@ -221,7 +224,10 @@ def test_decoding_of_the_recipes():
 
 
 def test_the_decoder_of_emospeech():
-    """With mini parts it is trained in stage 6 from random weights, with one prompt (11); elsewhere it is frozen."""
+    """With mini parts it is trained in stage 6 from random weights, with one prompt (11), and reads what the second task
+    predicts (15); elsewhere it is frozen."""
+    second = conf("emospeech", "caption")["model_conf"]
+    assert second["attributes_weight"] > 0 and second["attributes_prompt"] is True
     assert conf("emospeech", "caption")["decoder_conf"]["freeze"] is False
     assert conf("emospeech", "pretrain")["llm"]["steps"] == 0
     prompts = CONF / "emospeech" / "sec1" / conf("emospeech", "caption")["prompts"]
