@@ -224,8 +224,8 @@ def test_decoding_of_the_recipes():
 
 
 def test_the_decoder_of_emospeech():
-    """With mini parts it is trained in stage 6 from random weights, with one prompt (11), and reads what the second task
-    predicts (15); elsewhere it is frozen."""
+    """With mini parts it is trained in stage 6 from random weights, with one prompt (11), and reads what the second
+    task predicts (15); elsewhere it is frozen."""
     second = conf("emospeech", "caption")["model_conf"]
     assert second["attributes_weight"] > 0 and second["attributes_prompt"] is True
     assert conf("emospeech", "caption")["decoder_conf"]["freeze"] is False
