@@ -185,10 +185,11 @@ class SetOptions(AgreementOptions, DecodingOptions):
             raise SecError(
                 "--similarity_model: is for candidates of equal weight; leave it out, or --candidates and --weights"
             )
-        if self.candidates is not None and self.sampling and self.choose_from == "candidates":
-            raise SecError(
-                "--candidates: takes the place of samples; give --sampling false, or --choose_from all or generated"
+        if self.candidates is not None and self.choose_from == "candidates" and (self.sampling or self.beams):
+            way, other = (
+                ("--sampling true", "--sampling false") if self.sampling else (f"--beams {self.beams}", "no --beams")
             )
+            raise SecError(f"--candidates: take the place of {way}; give {other}, or --choose_from all or generated")
         if self.choose_from != "candidates" and (self.candidates is None or not (self.beams or self.sampling)):
             raise SecError(
                 f"--choose_from {self.choose_from}: needs --candidates, and --beams or --sampling true; give them"
