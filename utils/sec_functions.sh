@@ -84,6 +84,7 @@ read_sets() {
         copied_sets=("${train_set}")
         mapfile -t fed_sets < <(unique "${trained_set}" "${valid_set}" "${tests[@]}")
     fi
+    # shellcheck disable=SC2034 # sec.sh reads it
     [ -n "${copies}" ] || copied_sets=()
     for option in local_data_opts format_args extract_args align_args caption_args inference_args score_args; do
         split "${!option}" "--${option}"

@@ -27,7 +27,7 @@ def test_it_notes_what_outputs_are_made_from(tmp_path, monkeypatch):
     (tmp_path / "data/a").mkdir(parents=True)
     (tmp_path / "data/a/wav.scp").write_text("a a.wav\n")
     names = "train_set valid_set test_sets".split()
-    recipe = [*(f"{name}=a" for name in names), "dumpdir=dump", "feats_type=raw", "feats_scp=wav.scp"]
+    recipe = [*(f"{name}=a" for name in names), "dumpdir=dump", "folds=", "feats_type=raw", "feats_scp=wav.scp"]
     record = ["--file", "stages.tsv", "--run", "r"]
     sec_stages.main(["begin", *record, "--stage", "2", "--title", "audio", "--recipe", *recipe])
     assert made.has_ended("dump/raw/a") is False

@@ -15,7 +15,6 @@ exec ./sec.sh \
     --nj 2 \
     --inference_nj 1 \
     --train_threads 1 \
-    --local_data_opts "--mini_hubert false" \
     --upstream acoustic \
     --upstream_path "" \
     --extract_args "--encoder_conf acoustic.level=utterance --encoder_conf acoustic.frame_shift=16000" \

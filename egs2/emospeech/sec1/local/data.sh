@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 1: EMOSpeech -> data/{train,valid,test}; then the mini HuBERT and LLaMA, trained on data/train.
+# Stage 1: EMOSpeech -> data/{train,valid,test}; then the mini LLaMA, and HuBERT if wanted, trained on data/train.
 set -e
 set -o pipefail
 
@@ -8,15 +8,15 @@ help_message="Usage: local/data.sh [options]      (from the recipe's folder; db.
                        they are there, else valid and test are drawn with --seed, a tenth each)
   --labels FILE        'id emotion' lines (default: dataset/labels.txt, else the words of the captions)
   --seed N             of the split (default: 0)
-  --mini_parts BOOL    train the mini HuBERT and LLaMA into pretrained/ (default: true)
-  --mini_hubert BOOL   false: the mini LLaMA alone, for features without HuBERT (default: true)"
+  --mini_parts BOOL    train the mini LLaMA into pretrained/ (default: true)
+  --mini_hubert BOOL   and the mini HuBERT (default: false; 7 minutes, for --upstream hf_hubert_custom)"
 train_ids=
 valid_ids=
 test_ids=
 labels=
 seed=0
 mini_parts=true
-mini_hubert=true
+mini_hubert=false
 
 # shellcheck disable=SC1091
 {
