@@ -36,8 +36,7 @@ def means_of_frames(values: torch.Tensor, lengths: torch.Tensor, count: int) -> 
     mask = lengths_to_mask(lengths, values.size(1))[..., None]  # (B, T, 1)
     over = -values.size(1) % count
     groups, real = (
-        torch.nn.functional.pad(one, (0, 0, 0, over)).unflatten(1, (-1, count)).sum(2)
-        for one in (values * mask, mask.to(values.dtype))
+        torch.nn.functional.pad(one, (0, 0, 0, over)).unflatten(1, (-1, count)).sum(2) for one in (values * mask, mask)
     )
     return groups / real.clamp(min=1), (lengths + count - 1).div(count, rounding_mode="floor")
 

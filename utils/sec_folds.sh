@@ -16,6 +16,7 @@ if [ "${cmd_backend}" != slurm ]; then
     [ "${inference_nj}" -le "${share}" ] || inference_nj=${share}
     if [ "${ngpu}" -gt 0 ] || "${gpu_inference}"; then fold_wrapper+=(--gpu "$((ngpu > 0 ? ngpu : 1))"); fi
 fi
+list_options # with these
 # run_fold FOLDER NUMBER DESCRIPTOR: nothing where it is finished; a message on DESCRIPTOR, sec.sh's output, at the end
 # shellcheck disable=SC2016
 run_fold='cd "$1/$2" && { cmp -s .wanted exp/.finished && exit; rm -f exp/.finished
@@ -23,11 +24,7 @@ run_fold='cd "$1/$2" && { cmp -s .wanted exp/.finished && exit; rm -f exp/.finis
 
 if [ "${stop_stage}" -ge 4 ]; then
     stage_begins 4 "stages $((stage > 4 ? stage : 4)) to $((stop_stage < 8 ? stop_stage : 8)) in ${folds} folds -> ${fold_dir}"
-    fold_options=()
-    for name in $(sed -nE 's/^  --([a-z_]+) .*/\1/p' <<< "${help_message}") feats_dir feats_scp decode_dir trained_set; do
-        fold_options+=("${name}=${!name}")
-    done
-    python3 -m espnet2_secap.bin.sec_folds make --folder "${fold_dir}" "${fold_options[@]}"
+    python3 -m espnet2_secap.bin.sec_folds make --folder "${fold_dir}" "${recipe_options[@]}"
     log "logs: ${fold_log/JOB/*}"
     exec {fold_output}>&1
     if ! "${fold_wrapper[@]}" JOB=1:"${folds}" "${fold_log}" \
@@ -43,7 +40,7 @@ fi
 
 if runs 8 "${skip_eval}" && ! "${skip_score}"; then
     stage_begins 8 "scores of all folds together, and report -> ${fold_dir}/exp/RESULTS.md"
-    systems=$(python3 -m espnet2_secap.bin.sec_folds pool --folder "${fold_dir}" "${fold_options[@]}")
+    systems=$(python3 -m espnet2_secap.bin.sec_folds pool --folder "${fold_dir}" "${recipe_options[@]}")
     mapfile -t systems <<< "${systems}"
     for system in "${systems[@]}"; do score "${fold_dir}/test" "${system}" "${fold_dir}"; done
     report "${fold_dir}/exp"

@@ -5,8 +5,8 @@
 die() { echo "sec.sh: error: $*" >&2; exit 1; }
 log() { echo "$(date '+%H:%M:%S') $*"; }
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first (--stage $2 --stop-stage $2)"; }
-# check_recipe [OPTIONS]: sec_check with all options of sec.sh, and what is derived from them -> array recipe_options
-check_recipe() {
+# list_options: all options of sec.sh as they are now, and what is derived from them -> array recipe_options
+list_options() {
     local name IFS=$' \n'
     recipe_options=()
     for name in $(sed -nE 's/^  --([a-z_]+) .*/\1/p' <<< "${help_message}") feats_dir feats_scp decode_dir lm_prompts trained_set; do
@@ -15,6 +15,10 @@ check_recipe() {
             *) recipe_options+=("${name}=${!name}") ;;
         esac
     done
+}
+# check_recipe [OPTIONS]: sec_check with these
+check_recipe() {
+    list_options
     env -u SEC_RUN python3 -m espnet2_secap.bin.sec_check "$@" "${recipe_options[@]}"
 }
 runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }

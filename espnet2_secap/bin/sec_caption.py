@@ -5,21 +5,21 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Annotated
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, from_args, of
 from espnet2_secap.data.sources import Recording, find_recordings
-from espnet2_secap.decoder.options import AgreementOptions, Candidates, SetOptions
+from espnet2_secap.decoder.options import Candidates, DecodingOptions, SetOptions
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.inference.caption_output import Captioned, Journal, fingerprint, kind_of, printable, write_output
 from espnet2_secap.progress import progress
 from espnet2_secap.values import Range, Seed
 
-NOT_HERE = (  # of sec_inference's options
-    *("num_candidates", "keep", "similarity_model", "seed", "beams", "weights", "candidates", "choose_from"),
-    *("posterior_temperature", "posterior_per_token", "posterior_prior", "posterior_neighbours"),
-    *AgreementOptions.names(),
-)
+# Of sec_inference's options: those of one search, but for the number of candidates, and these.
+ALSO_HERE = ("batch_size", "dtype", "prompt", "device")
+HERE = {*(field.name for field in fields(DecodingOptions)), *ALSO_HERE} - {"num_candidates"}
+NOT_HERE = tuple(field.name for field in fields(SetOptions) if field.name not in HERE)
 
 
 def get_parser() -> argparse.ArgumentParser:

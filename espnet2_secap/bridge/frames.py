@@ -1,9 +1,8 @@
 """Fewer frames: the mean of every few."""
 
 import torch
-from torch.nn import functional as F
 
-from espnet2_secap.masks import lengths_to_mask
+from espnet2_secap.masks import lengths_to_mask, means_of_frames
 
 
 def average_frames(feats: torch.Tensor, lengths: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -18,10 +17,7 @@ def average_frames(feats: torch.Tensor, lengths: torch.Tensor, stride: int) -> t
         averages (B, ceil(T / stride), D) and mask (B, ceil(T / stride)), true where there was a frame.
     """
     frames = lengths_to_mask(lengths, feats.size(1))
-    feats = feats * frames[..., None]
     if stride == 1:
-        return feats, frames
-    padding = -feats.size(1) % stride
-    feats = F.pad(feats, (0, 0, 0, padding)).unflatten(1, (-1, stride))  # (B, N, stride, D)
-    count = F.pad(frames, (0, padding)).unflatten(1, (-1, stride)).sum(-1)  # (B, N)
-    return feats.sum(2) / count.clamp(min=1)[..., None], count > 0
+        return feats * frames[..., None], frames
+    means, lengths = means_of_frames(feats, lengths, stride)
+    return means, lengths_to_mask(lengths, means.size(1))

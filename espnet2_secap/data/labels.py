@@ -58,9 +58,14 @@ def spelling_warnings(sets: Mapping[str, Mapping[str, Mapping[str, int]]]) -> li
     return warnings
 
 
+def in_classes(labels: Mapping[str, str], classes: Mapping[str, str]) -> dict[str, str]:
+    """Utterance -> the class of its label; a label without any is its own class."""
+    return {utt: classes.get(label, label) for utt, label in labels.items()}
+
+
 def read_classes(path: str | Path, renamed: Mapping[str, str]) -> dict[str, str]:
     """Utterance -> label of a file such as utt2emo, with other names for labels (see `read_emotion_map`)."""
-    return {utt: renamed.get(label, label) for utt, label in read_kaldi(path).items()}
+    return in_classes(read_kaldi(path), renamed)
 
 
 def _within_one(group: Mapping[str, Mapping[str, int]]) -> bool:

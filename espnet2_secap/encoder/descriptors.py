@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.encoder.waveforms import samples_of
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import lengths_to_mask, means_of_frames
 from espnet2_secap.values import Range
@@ -93,14 +94,7 @@ class DescriptorEncoder(AbsEncoder):
 
     def forward(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms (B, samples) at 16 kHz, lengths (B,) in samples -> (B, T, output_size()) float32, frames (B,)."""
-        if speech.dim() != 2:
-            raise SecError(f"encoder: expects waveforms (B, samples), got {tuple(speech.shape)}; give --feats_type raw")
-        samples = speech_lengths.tolist()
-        if min(samples) < self.min_samples:
-            raise SecError(
-                f"encoder: an utterance has {min(samples)} samples, its descriptors need {self.min_samples}; "
-                "leave out such short ones with --min_wav_duration"
-            )
+        samples = samples_of(speech, speech_lengths, self.min_samples, "its descriptors need")
         waves = speech.detach().float().cpu().numpy()
         found = [self.describe(wave[:n]) for wave, n in zip(waves, samples, strict=True)]
         lengths = torch.tensor([n // HOP for n in samples])

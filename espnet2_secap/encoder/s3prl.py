@@ -5,6 +5,7 @@ import torch
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
 from espnet2_secap.encoder.stored import WeightedSum
 from espnet2_secap.encoder.upstream import FS, load_upstream
+from espnet2_secap.encoder.waveforms import samples_of
 from espnet2_secap.errors import SecError
 from espnet2_secap.values import Natural, Place
 
@@ -99,14 +100,7 @@ class S3PRLEncoder(AbsEncoder):
 
     def forward(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms (B, samples) at 16 kHz, lengths (B,) in samples -> (B, T, output_size()), frames (B,)."""
-        if speech.dim() != 2:
-            raise SecError(f"encoder: expects waveforms (B, samples), got {tuple(speech.shape)}; give --feats_type raw")
-        samples = speech_lengths.tolist()
-        if min(samples) < self.min_samples:
-            raise SecError(
-                f"encoder: an utterance has {min(samples)} samples, the upstream needs {self.min_samples}; "
-                "leave out such short ones with --min_wav_duration"
-            )
+        samples = samples_of(speech, speech_lengths, self.min_samples, "the upstream needs")
         with torch.no_grad(), torch.autocast(speech.device.type, enabled=False):
             layers, lengths = self._run(speech.float(), samples)  # (B, T, L, D), (B,)
         feats = self.mix(layers) if self.mix is not None else layers.flatten(2)

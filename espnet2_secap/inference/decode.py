@@ -2,9 +2,10 @@
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,6 +52,16 @@ class Job:
     job: int = 1
     nj: int = 1
 
+    @property
+    def config_file(self) -> Path:
+        """The model's config.yaml."""
+        return Path(self.train_config or Path(self.model_file).parent / "config.yaml")
+
+    @cached_property
+    def config(self) -> dict:
+        """Its content, read once; {} where there is none."""
+        return read_yaml(self.config_file) if self.config_file.is_file() else {}
+
 
 def decode_set(job: Job, options: SetOptions) -> None:
     """Decode the batches of one job.
@@ -65,8 +76,8 @@ def decode_set(job: Job, options: SetOptions) -> None:
     batches = dict(enumerate(utterances.batches(utterances.ids, options.batch_size)))
     loads = {number: sum(utterances.lengths[utt] for utt in batch) for number, batch in batches.items()}
     numbers = share(loads, job.nj, job.job)
-    agreement = read_agreement(options)
-    header = {"fingerprint": made_from(job, options, utterances)} | record(job, options)
+    agreement, training = read_agreement(options), training_speech(job, options)
+    header = {"fingerprint": made_from(job, options, utterances, training)} | record(job, options)
     journal = Journal(job.output_dir, NAME, job.job, job.nj, header, numbers)
     todo = [number for number in numbers if number not in journal.done]
     print(
@@ -90,11 +101,11 @@ def decode_set(job: Job, options: SetOptions) -> None:
     sentences = SentenceEncoder(options.similarity_model, options.device) if options.similarity_model else None
     candidates, near = None, None
     if options.candidates:
-        captions, speech = candidates_of(job, options), training_speech(job, options)
+        captions = candidates_file(options.candidates, job.config_file)
         candidates = CandidateSet(captions, speech2caption, agreement)
-        if of_prior := speech.get("posterior_prior"):
+        if of_prior := training.get("posterior_prior"):
             candidates.log_prior = log_prior(speech2caption, of_prior, candidates.ids, options.batch_size)
-        if whole := speech.get("posterior_neighbours"):
+        if whole := training.get("posterior_neighbours"):
             near = NearWeights(captions, candidates.texts, whole, speech2caption, options.batch_size, options.device)
     reading = ahead(lambda number: [utterances.read(utt) for utt in batches[number]], todo)
     for number, speech in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
@@ -158,32 +169,17 @@ def record(job: Job, options: SetOptions) -> dict:
     All options, ids that end a caption, dtype of the decoder as configured, and versions; an LM's own generation_config
     has no say.
     """
-    _, config = _config_of(job)
     return {
         "model": "/".join(Path(job.model_file).parts[-2:]),
         **_values_of(options),
-        "dtype": options.dtype or (config.get("decoder_conf") or {}).get("dtype", "float32"),
-        "ends": (config.get("template_conf") or {}).get("ends"),
+        "dtype": options.dtype or (job.config.get("decoder_conf") or {}).get("dtype", "float32"),
+        "ends": (job.config.get("template_conf") or {}).get("ends"),
         "versions": {name: version(name) for name in ("transformers", "torch")} | {"espnet2_secap": __version__},
     }
 
 
 def _values_of(options: SetOptions) -> dict:
     return asdict(options) | {"device": options.device.split(":")[0]}
-
-
-def _config_of(job: Job) -> tuple[Path, dict]:
-    config_file = Path(job.train_config or Path(job.model_file).parent / "config.yaml")
-    return config_file, read_yaml(config_file) if config_file.is_file() else {}
-
-
-def candidates_of(job: Job, options: SetOptions) -> Path:
-    """The file of --candidates.
-
-    Raises:
-        SecError: there is none.
-    """
-    return candidates_file(options.candidates, _config_of(job)[0])
 
 
 def training_speech(job: Job, options: SetOptions) -> dict[str, TrainingSpeech]:
@@ -194,23 +190,22 @@ def training_speech(job: Job, options: SetOptions) -> dict[str, TrainingSpeech]:
     """
     numbers = {"posterior_prior": options.posterior_prior, "posterior_neighbours": None}
     given = {name: number for name, number in numbers.items() if getattr(options, name)}
-    config = _config_of(job)[0]
     return {
-        name: TrainingSpeech(f"--{name} {getattr(options, name)}", number, config) for name, number in given.items()
+        name: TrainingSpeech(f"--{name} {getattr(options, name)}", number, job.config_file)
+        for name, number in given.items()
     }
 
 
-def made_from(job: Job, options: SetOptions, utterances: Utterances) -> str:
+def made_from(job: Job, options: SetOptions, utterances: Utterances, training: Mapping[str, TrainingSpeech]) -> str:
     """A fingerprint of all that the captions depend on, but for the number of jobs."""
-    config_file, config = _config_of(job)
-    config = located(config, config_file.parent) if config else {}
+    config = located(job.config, job.config_file.parent) if job.config else {}
     # Pretrained parts, statistics and prompts are named there, and may have been made anew in their places.
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
     files = [options.similarity_model or "", *named_files(config), *sorted(sounds)]
     model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
-    candidates = file_digest(candidates_of(job, options)) if options.candidates else None
+    candidates = file_digest(candidates_file(options.candidates, job.config_file)) if options.candidates else None
     content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths, candidates]
-    speech = {name: some.made_from() for name, some in training_speech(job, options).items()}
+    speech = {name: some.made_from() for name, some in training.items()}
     return fingerprint([*content, words_digest(options), speech])
 
 

@@ -107,6 +107,14 @@ def describe(frames: Iterator[np.ndarray], ids: Sequence[str], where: str | Path
     return output
 
 
+def described(
+    utterances: Utterances, ids: Sequence[str], encoder: "AbsEncoder | None", batch_size: int, device: str, where
+) -> np.ndarray:
+    """`describe` of what a model reads of utterances of a set, `where`; with the progress on stderr."""
+    frames = frames_of(utterances, ids, encoder, batch_size, device)
+    return describe(progress(frames, total=len(ids), desc=f"statistics of {where}"), ids, where)
+
+
 class Neighbours:
     """The captions of a training set, weighted by how near their utterances are.
 
@@ -241,16 +249,14 @@ def write_nearest(args: argparse.Namespace) -> int:
             f"{args.train_captions}: has no captions of the utterances of {args.train_dir} ({few(sets[0].ids)});"
             " give those of the training set"
         )
-    same, described = os.path.realpath(folders[0]) == os.path.realpath(folders[1]), []
+    same, vectors = os.path.realpath(folders[0]) == os.path.realpath(folders[1]), []
     for folder, utterances, ids in zip(folders, sets, (train_ids, sets[1].ids), strict=True):
         if encoder is not None:
             utterances.resample_to(encoder.sampling_rate)
-        if same and described and described[0][0] == ids:
-            described *= 2
+        if same and vectors and vectors[0][0] == ids:
+            vectors *= 2
             break
-        frames = frames_of(utterances, ids, encoder, args.batch_size, args.device)
-        frames = progress(frames, total=len(ids), desc=f"statistics of {folder}")
-        described.append((ids, describe(frames, ids, folder)))
-    found = nearest_captions(captions, *described, args.neighbours, same, agreement)
+        vectors.append((ids, described(utterances, ids, encoder, args.batch_size, args.device, folder)))
+    found = nearest_captions(captions, *vectors, args.neighbours, same, agreement)
     write_captions(make_dir(args.output) / "captions", found)
     return len(found)

@@ -13,10 +13,9 @@ import torch
 
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.nearest import Neighbours, describe, frames_of
+from espnet2_secap.inference.nearest import Neighbours, describe, described
 from espnet2_secap.inference.prior import TrainingSpeech
 from espnet2_secap.inference.speech2caption import Speech2Caption
-from espnet2_secap.progress import progress
 from espnet2_secap.tasks.front_end import check_input
 
 
@@ -55,9 +54,8 @@ class NearWeights:
         check_input(speech.folder, speech.utterances, model.encoder, speech2caption.train_args.front_end)
         self.encoder = model.encoder if speech.utterances.raw else None
         self.device = device
-        frames = frames_of(speech.utterances, ids, self.encoder, batch_size, device)
-        frames = progress(frames, total=len(ids), desc=f"statistics of {speech.folder}")
-        self.near = Neighbours(captions, ids, describe(frames, ids, speech.folder))
+        vectors = described(speech.utterances, ids, self.encoder, batch_size, device, speech.folder)
+        self.near = Neighbours(captions, ids, vectors)
         place = {text: number for number, text in enumerate(texts)}
         self._place = np.array([place[text] for text in self.near.texts])
         self._size = len(texts)

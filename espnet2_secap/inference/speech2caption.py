@@ -201,9 +201,7 @@ class Speech2Caption:
     @torch.no_grad()
     def generate(self, segments: Sequence[Segment], options: DecodingOptions | None = None) -> Captions:
         """Captions of what `segments` gave, by the options given or this object's own; see `caption_inputs`."""
-        options = options or self.options
-        self.model.decoder.check_length(segments, options.max_length)
-        candidates, scores = self.model.decoder.generate(segments, options, self.model.template.ends)
+        candidates, scores = self.model.generate_from(segments, options or self.options)
         return [
             [(self.tokenizer.decode(ids).strip(), score) for ids, score in zip(*pair, strict=True)]
             for pair in zip(candidates, scores, strict=True)

@@ -41,6 +41,21 @@ class Context:
     device: str = "cpu"
     train: Sequence[str] | Mapping[str, Sequence[str]] | None = None
 
+    def categories(self, attribute: str) -> dict[str, list[str]]:
+        """The words of an attribute's categories.
+
+        Raises:
+            MetricUnavailable: the words file has none.
+        """
+        if attribute not in self.words:
+            raise MetricUnavailable(f"the words file has no attribute {attribute!r}")
+        return self.words[attribute]
+
+
+def nothing_known(attribute: str) -> MetricUnavailable:
+    """Why there is no value where the truth is known of no utterance."""
+    return MetricUnavailable(f"no reference names its {attribute}, and no true {attribute} is given")
+
 
 @dataclass(frozen=True)
 class Sums:

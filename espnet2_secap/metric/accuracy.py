@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from espnet2_secap.metric.abs_metric import (
     Context,
     Hypotheses,
-    MetricUnavailable,
     References,
     ScoreFunction,
     Scores,
     Sums,
+    nothing_known,
 )
 from espnet2_secap.metric.words import named
 
@@ -39,14 +39,13 @@ def accuracy(attribute: str) -> Callable[[Context], ScoreFunction]:
     sums = accuracy_sums(attribute)
 
     def make(context: Context) -> ScoreFunction:
-        if attribute not in context.words:
-            raise MetricUnavailable(f"the words file has no attribute {attribute!r}")
+        context.categories(attribute)  # before anything is scored
 
         def score(references: References, hypotheses: Hypotheses) -> Scores:
             numbers = sums.numbers(context, references, hypotheses)
             known = [row for row in numbers.values() if any(row)]
             if not known:
-                raise MetricUnavailable(f"no reference names its {attribute}, and no true {attribute} is given")
+                raise nothing_known(attribute)
             import numpy as np
 
             half = len(known[0]) // 2

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from espnet2_secap.metric.abs_metric import (
     Context,
     Hypotheses,
-    MetricUnavailable,
     References,
     ScoreFunction,
     Scores,
+    nothing_known,
 )
 from espnet2_secap.metric.words import named
 
@@ -33,9 +33,7 @@ def _mean_over_known(
     """
 
     def make(context: Context) -> ScoreFunction:
-        if attribute not in context.words:
-            raise MetricUnavailable(f"the words file has no attribute {attribute!r}")
-        categories = context.words[attribute]
+        categories = context.categories(attribute)
 
         def true_of(utt: str, references: References) -> set[str]:
             if attribute in context.truth:
@@ -49,7 +47,7 @@ def _mean_over_known(
                 each[utt] = value(true, set(named(caption, categories))) if true else None
             known = [one for one in each.values() if one is not None]
             if not known:
-                raise MetricUnavailable(f"no reference names its {attribute}, and no true {attribute} is given")
+                raise nothing_known(attribute)
             return sum(known) / len(known), each
 
         return score

@@ -220,6 +220,10 @@ class CaptionModel(AbsSECModel):
     @torch.no_grad()
     def generate(self, options: DecodingOptions, **batch):
         """Captions as token ids, see `AbsDecoder.generate`; the batch is that of `segments`."""
-        segments = self.segments(**batch)
+        return self.generate_from(self.segments(**batch), options)
+
+    @torch.no_grad()
+    def generate_from(self, segments: Sequence[Segment], options: DecodingOptions):
+        """The same of what `segments` gave, which several ways of decoding may share."""
         self.decoder.check_length(segments, options.max_length)
         return self.decoder.generate(segments, options, self.template.ends)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from espnet2_secap.data.folds import FOLD_BY, check_number
 from espnet2_secap.data.io import read_kaldi, scan_lines
-from espnet2_secap.data.labels import read_emotion_map
+from espnet2_secap.data.labels import in_classes, read_emotion_map
 from espnet2_secap.data.perturb import perturbations
 from espnet2_secap.data.validate import Leniency, validate_data_dir
 from espnet2_secap.errors import SecError, few, shorten
@@ -241,7 +241,7 @@ def check_labels(
         for path in (train_file, valid_file)
     )
     with found.of():
-        train, valid = ({utt: classes.get(one, one) for utt, one in table.items()} for table in (train, valid))
+        train, valid = (in_classes(table, classes) for table in (train, valid))
         check_categories(valid_file, valid, set(train.values()))
 
 

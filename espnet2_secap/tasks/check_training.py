@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from espnet2_secap.data.labels import read_classes
+from espnet2_secap.data.labels import in_classes, read_classes
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.language import language
 from espnet2_secap.model_folder import check_model_folder, check_tokenizer_folder
@@ -69,8 +69,7 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
             check_labels(train.get("emotion", ""), valid.get("emotion", ""), renamed, found, classes)
         if args.iterator_type == "task" and "emotion" in train:
             with found.of(where):
-                labels = read_classes(train["emotion"], renamed)
-                labels = {utt: classes.get(label, label) for utt, label in labels.items()}
+                labels = in_classes(read_classes(train["emotion"], renamed), classes)
                 NKSampler(labels, seed=0, **check_sampler(args.sampler_conf))
     if "instruction" in model_class.texts:
         with found.of(where):

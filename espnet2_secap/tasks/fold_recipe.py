@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet2_secap.errors import SecError
@@ -15,6 +16,7 @@ from espnet2_secap.tasks.recipe import Recipe
 WANTED, FINISHED = ".wanted", "exp/.finished"  # what a run of a fold will have done, and what it has done
 PARTS = "pretrained"  # its parts are linked one by one, so that local/fold.sh can make one anew
 OWN = ("data", "dump", "exp", "folds", "run.sh", PARTS)
+HOLD_OPTIONS = ("_args", "_opts")  # endings of options that hold those of a program
 BELOW_EXP = ("align_exp", "sec_exp", "sec_stats_dir")
 # Options that do not decide on what a fold makes.
 FREE = (
@@ -34,7 +36,9 @@ def fold_options(recipe: Recipe) -> dict[str, str]:
     none = dict.fromkeys(("folds", "local_data_opts", "goals", "quote"), "")
     derived = {"feats_dir", "feats_scp", "decode_dir", "lm_prompts", "trained_set"}
     known = set(recipe.options) - {"stage", "stop_stage"} - derived
-    options = {name: recipe.options[name] for name in recipe.options if name in known} | here | sets | none
+    options = {name: recipe.options[name] for name in recipe.options if name in known}
+    options |= {name: quoted(recipe.arguments(name)) for name in options if name.endswith(HOLD_OPTIONS)}
+    options |= here | sets | none
     for name in BELOW_EXP:
         inside = os.path.relpath(getattr(recipe, name), recipe.expdir)
         if inside.startswith(".."):
@@ -44,6 +48,12 @@ def fold_options(recipe: Recipe) -> dict[str, str]:
             )
         options[name] = f"exp/{inside}"
     return options
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Words as `split` of utils/sec_functions.sh reads them from one argument."""
+    around = ("'" if '"' in word else '"' if not word or re.search(r"[\s']", word) else "" for word in words)
+    return " ".join(f"{quote}{word}{quote}" for quote, word in zip(around, words, strict=True))
 
 
 def decoded(recipe: Recipe) -> str:

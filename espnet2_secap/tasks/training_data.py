@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi, read_lengths
-from espnet2_secap.data.labels import read_emotion_map
+from espnet2_secap.data.labels import in_classes, read_emotion_map
 from espnet2_secap.errors import SecError, listed, shorten
 
 SHOWN = 3  # ids that a message lists
@@ -45,8 +45,7 @@ def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes
         if "caption" in needed and "caption" in tables:
             _check_captions(paths["caption"], tables["caption"])
         if "emotion" in needed and "emotion" in tables:
-            classes = classes_of(args)
-            table = {utt: classes.get(label, label) for utt, label in tables["emotion"].items()}
+            table = in_classes(tables["emotion"], classes_of(args))
             if split == "train":
                 categories = set(table.values())
             else:

@@ -7,13 +7,13 @@ from tiny_folds import make_recipe, options
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks import fold_recipe
-from espnet2_secap.tasks.recipe import Recipe
+from espnet2_secap.tasks.recipe import WORD_END, Recipe
 
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(make_recipe(tmp_path))
-    return Recipe.of(options(sec_tag="it's", align_args="--max_epoch 3"))
+    return Recipe.of(options(sec_tag="it's", align_args=f"--max_epoch{WORD_END}3"))
 
 
 def test_options_of_a_fold(recipe):
@@ -29,6 +29,18 @@ def test_options_of_a_fold(recipe):
     assert (made["train_set"], made["test_sets"], made["folds"], made["goals"]) == ("train", "test", "", "")
     assert made["align_args"] == "--max_epoch 3" and "stage" not in made and "decode_dir" not in made
     assert fold_recipe.decoded(recipe) == "a/b/d"
+
+
+def test_words_of_options_are_read_as_they_were(recipe, repo):
+    """By `split` of sec.sh, whatever blanks and quotes they have."""
+    words = ["--prompt", "a b", "it's", 'say "x"', "", "--conf", "k=v w", "plain"]
+    script = '. utils/sec_functions.sh; split "$1"; printf "%s\\0" "${parts[@]}"'
+    read = subprocess.run(
+        ["bash", "-c", script, "x", fold_recipe.quoted(words)], cwd=repo, capture_output=True, text=True
+    )
+    assert read.stdout.split("\0")[:-1] == words
+    recipe.options["caption_args"] = WORD_END.join(words)
+    assert fold_recipe.fold_options(recipe)["caption_args"] == fold_recipe.quoted(words)
 
 
 def test_experiments_outside_of_the_fold_are_refused(recipe):
