@@ -8,15 +8,17 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Annotated
 
-from espnet2_secap.cli_types import Parser, add_dataclass_arguments, from_args, of
+from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_defaults, from_args, of
+from espnet2_secap.data.io import read_yaml
 from espnet2_secap.data.sources import Recording, find_recordings
 from espnet2_secap.decoder.options import Candidates, DecodingOptions, SetOptions
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.inference.caption_output import Captioned, Journal, fingerprint, kind_of, printable, write_output
 from espnet2_secap.progress import progress
+from espnet2_secap.tasks.experiment import find_model
 from espnet2_secap.values import Range, Seed
 
-# Of sec_inference's options: those of one search, but for the number of candidates, and these.
+# Of sec_inference's options: those of one search, but for the number of candidates, and these. --config takes them all.
 ALSO_HERE = ("batch_size", "dtype", "prompt", "device")
 HERE = {*(field.name for field in fields(DecodingOptions)), *ALSO_HERE} - {"num_candidates"}
 NOT_HERE = tuple(field.name for field in fields(SetOptions) if field.name not in HERE)
@@ -37,7 +39,16 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("recordings", nargs="+", metavar="FILE_OR_FOLDER_OR_SCP", help="What to caption")
     parser.add_argument("--model", required=True, help="Folder of a trained model (exp/sec_caption_*), or a model file")
     parser.add_argument("--output", help="File to write: .jsonl, .csv, .tsv, or no ending for Kaldi's `captions`")
-    parser.add_argument("--candidates", type=of(Candidates), default=1, help="Captions per recording, best first")
+    parser.add_argument(
+        "--candidates",
+        type=of(Candidates),
+        help="Captions per recording, best first; 1, or as --config has it, if none",
+    )
+    parser.add_argument(
+        "--config",
+        help="YAML file of decoding options, any that sec_inference takes (conf/decode.yaml); those given here go"
+        " first. With `candidates: training` run this in the recipe's folder, where the training set is",
+    )
     parser.add_argument(
         "--max_seconds",
         type=of(Annotated[float, Range(above=0.5)]),
@@ -48,34 +59,60 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def decoding_options(args: argparse.Namespace) -> SetOptions:
+def parse(argv=None) -> tuple[argparse.Namespace, dict]:
+    """The command line over --config over defaults, and what only --config can say.
+
+    Raises:
+        SecError: the file cannot be read, or has an unknown key or a wrong value.
+    """
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    if not args.config:
+        return args, {}
+    every = Parser()
+    add_dataclass_arguments(every, SetOptions)
+    conf = checked_defaults(every, read_yaml(args.config), args.config)
+    here = HERE | {"seed"}
+    parser.set_defaults(**{name: value for name, value in conf.items() if name in here})
+    return parser.parse_args(argv), {name: value for name, value in conf.items() if name not in here}
+
+
+def decoding_options(args: argparse.Namespace, further: dict) -> SetOptions:
     """The decoding options, with a beam that is wide enough for the candidates.
+
+    Args:
+        args: parsed arguments.
+        further: options that only --config can give. Where candidates are chosen among (keep), --candidates is the
+            number that is chosen; else it is the number that is searched for.
 
     Raises:
         SecError: a value out of range.
     """
-    if args.candidates > 1 and not args.sampling:
-        args.beam_size = max(args.beam_size, args.candidates)
+    number, keep = args.candidates, further.get("keep", 0)
+    searched = further.get("num_candidates", 1) if keep else number or further.get("num_candidates", 1)
+    if searched > 1 and not args.sampling:
+        args.beam_size = max(args.beam_size, searched)
     options = from_args(SetOptions, args, skip=NOT_HERE)
-    return dataclasses.replace(options, num_candidates=args.candidates, seed=args.seed)
+    given = further | {"num_candidates": searched, "keep": number or keep if keep else 0}
+    return dataclasses.replace(options, **given, seed=args.seed)
 
 
 @cli
 def main(argv=None) -> None:
     """Caption; what is wrong with the command, its inputs or its output is said before the model is loaded."""
-    args = get_parser().parse_args(argv)
+    args, further = parse(argv)
     try:
-        _main(args)
+        _main(args, further)
     except KeyboardInterrupt:
         again = "; repeat the same command to resume" if args.output else ""
         print(f"\nsec_caption: interrupted{again}", file=sys.stderr)
         sys.exit(130)
 
 
-def _main(args: argparse.Namespace) -> None:
+def _main(args: argparse.Namespace, further: dict) -> None:
     from espnet2_secap.inference.caption_files import FileCaptioner, readable
 
-    options = decoding_options(args)
+    options = decoding_options(args, further)
     if args.max_seconds is not None and not args.max_seconds > 0.5:
         raise SecError(f"--max_seconds {args.max_seconds:g}: must be above 0.5")
     if args.output:
@@ -83,7 +120,8 @@ def _main(args: argparse.Namespace) -> None:
     recordings, notes = find_recordings(args.recordings)
     for note in notes:
         _tell(f"note: {note}")
-    journal = Journal(args.output, fingerprint(args.model, options, args.max_seconds))
+    sources = _sources(args.model, options)
+    journal = Journal(args.output, fingerprint(args.model, options, args.max_seconds, sources and sources.made_from()))
     if journal.replaced:
         _tell(f"note: {args.output}: was made with another model or other options; captioning all recordings again")
     failures: list[Recording] = []
@@ -98,7 +136,7 @@ def _main(args: argparse.Namespace) -> None:
     try:
         good = readable(recordings, failed)
         captioner = FileCaptioner(
-            _loader(args, options), journal, options.batch_size, args.max_seconds, args.seed, noted
+            _loader(args, options, sources), journal, options.batch_size, args.max_seconds, args.seed, noted
         )
         results = progress(captioner.run(good, failed), total=len(good), desc="captioning recordings")
         rows = _print_in_order(results, args.output) if good else []
@@ -146,13 +184,27 @@ def _tell(message: str) -> None:
     print(f"sec_caption: {message}", file=sys.stderr, flush=True)
 
 
-def _loader(args: argparse.Namespace, options: SetOptions) -> Callable:
+def _sources(model: str, options: SetOptions):
+    """What the options name beside the model, checked before it is loaded; None for those of one search."""
+    if not options.keep:
+        return None
+    from espnet2_secap.inference.search import Sources
+
+    return Sources(options, find_model(model)[0])
+
+
+def _loader(args: argparse.Namespace, options: SetOptions, sources) -> Callable:
     def load():
         from espnet2_secap.inference.speech2caption import Speech2Caption
 
-        return Speech2Caption.from_pretrained(
+        model = Speech2Caption.from_pretrained(
             args.model, device=options.device, dtype=options.dtype, prompt=options.prompt, options=options
         )
+        if sources is None:
+            return model
+        from espnet2_secap.inference.search import Search, SearchCaptioner
+
+        return SearchCaptioner(Search(model, options, sources))
 
     return load
 

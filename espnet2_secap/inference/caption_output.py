@@ -80,13 +80,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def fingerprint(model: str | Path, options: SetOptions, max_seconds: float | None) -> str:
+def fingerprint(
+    model: str | Path, options: SetOptions, max_seconds: float | None, sources: Sequence | None = None
+) -> str:
     """16 digits for a model and all options that its captions depend on.
 
     Args:
         model: an experiment's folder or a model file.
         options: of decoding. Batch size and seed count only where tokens are drawn at random.
         max_seconds: longest piece.
+        sources: what tells the content of files that the options name.
 
     Raises:
         SecError: there is no model, or no config.yaml that can be read.
@@ -97,7 +100,7 @@ def fingerprint(model: str | Path, options: SetOptions, max_seconds: float | Non
     if not options.sampling:
         del values["batch_size"], values["seed"]
     content = [values, config, jobs.file_digest(model_file), jobs.stamps(named_files(config))]
-    return jobs.fingerprint(content)[:16]
+    return jobs.fingerprint([*content, *(sources or ())])[:16]
 
 
 class Journal:

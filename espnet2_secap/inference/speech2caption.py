@@ -173,7 +173,11 @@ class Speech2Caption:
         Raises:
             SecError: no waveforms, or one of a wrong shape, type or scale, with NaN, or too short.
         """
-        return self.caption_inputs(self.front_end([as_mono(wave) for wave in _several(waves, "waveforms (samples,)")]))
+        return self.caption_inputs(self.inputs(waves))
+
+    def inputs(self, waves: Sequence[np.ndarray]) -> list[np.ndarray | torch.Tensor]:
+        """What the model itself takes, of waveforms as `caption` takes them."""
+        return self.front_end([as_mono(wave) for wave in _several(waves, "waveforms (samples,)")])
 
     def caption_inputs(self, speech: Sequence[np.ndarray | torch.Tensor]) -> Captions:
         """Caption what the model itself takes, waveforms (samples,) or stored features (T, D), together.

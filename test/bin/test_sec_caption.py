@@ -268,3 +268,57 @@ def test_an_interrupt_says_how_to_resume(model, folder, tmp_path, monkeypatch, c
     monkeypatch.setattr(Speech2Caption, "caption", stop)
     assert caption(folder, "--model", model, "--output", tmp_path / "out.csv") == 130
     assert "interrupted; repeat the same command to resume" in capsys.readouterr().err
+
+
+def decoding(folder, **options) -> str:
+    """A file for --config."""
+    (folder / "decode.yaml").write_text(json.dumps(options, ensure_ascii=False))
+    return str(folder / "decode.yaml")
+
+
+def test_a_decoding_configuration_says_how_recordings_are_captioned(model, folder, tmp_path, capsys):
+    """--config conf/decode.yaml: captions are chosen as in a recipe; what is given beside it goes first."""
+    train = tmp_path / "captions"
+    train.write_text('a ["情绪悲伤"]\nb ["语速较快，声音高亢"]\nc ["声音低沉"]\n')
+    config = decoding(tmp_path, candidates=str(train), keep=1, batch_size=2)
+    output = tmp_path / "out.jsonl"
+    command = [folder / "b.flac", folder / "sub", "--model", model, "--config", config, "--output", output]
+    assert caption(*command) == 0
+    texts = {"情绪悲伤", "语速较快，声音高亢", "声音低沉"}
+    assert [len(row["candidates"]) for row in lines(output)] == [1, 1]
+    assert {row["caption"] for row in lines(output)} <= texts
+    first = {row["id"]: row["caption"] for row in lines(output)}
+    assert caption(*command, "--candidates", 3) == 0
+    for row in lines(output):
+        assert row["caption"] == first[row["id"]] and {one["text"] for one in row["candidates"]} == texts
+    train.write_text('a ["情绪高兴"]\n')  # other candidates: nothing is taken over from the journal
+    capsys.readouterr()
+    assert caption(*command) == 0
+    assert {row["caption"] for row in lines(output)} == {"情绪高兴"}
+    assert "captioning all recordings again" in capsys.readouterr().err
+
+
+def test_a_decoding_configuration_of_one_search(model, folder, tmp_path):
+    config = decoding(tmp_path, beam_size=2, num_candidates=2, min_length=1, max_length=4)
+    for output, further in (("a.jsonl", ()), ("b.jsonl", ("--candidates", 1))):
+        command = [folder / "b.flac", "--model", model, "--output", tmp_path / output]
+        assert caption(*command, "--config", config, *further) == 0
+        assert caption(*command[:3], "--output", tmp_path / f"plain_{output}", "--beam_size", 2, "--min_length", 1,
+                       "--candidates", 1 if further else 2) == 0  # fmt: skip
+        assert lines(tmp_path / output)[0]["candidates"] == lines(tmp_path / f"plain_{output}")[0]["candidates"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"beam": 2}, "unknown key beam"),
+        ({"keep": "many"}, "keep"),
+        ({"candidates": "no_such", "keep": 1}, "no_such: no such file"),
+        ({"candidates": "training", "keep": 1}, "names no captions of the training"),
+        ({"candidates": "x"}, "--keep 0: --candidates"),
+    ],
+)
+def test_a_decoding_configuration_that_cannot_be_used_is_one_line(model, folder, tmp_path, capsys, options, said):
+    assert caption(folder / "b.flac", "--model", model, "--config", decoding(tmp_path, **options)) == 1
+    error = capsys.readouterr().err.strip().splitlines()
+    assert said in error[-1] and error[-1].startswith("sec_caption: error:") and len(error) == 1
