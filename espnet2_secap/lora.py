@@ -18,8 +18,8 @@ NEEDS_DATA = ("eva", "corda", "lora_ga")  # inits by a pass over the training da
 KEEPS_BASE = (True, False, "gaussian", "orthogonal", "mica")  # inits that leave the frozen weights alone
 
 
-def with_lora(lm: torch.nn.Module, options: Mapping) -> torch.nn.Module:
-    """A causal LM with LoRA's trained tensors; `options` of peft.LoraConfig.
+def with_lora(lm: torch.nn.Module, options: Mapping, task: str = "CAUSAL_LM") -> torch.nn.Module:
+    """An LM with LoRA's trained tensors; `options` of peft.LoraConfig, `task` of peft.TaskType.
 
     Raises:
         SecError: peft is missing; an option is unknown, of the wrong type, or names modules that the LM has not.
@@ -40,7 +40,7 @@ def with_lora(lm: torch.nn.Module, options: Mapping) -> torch.nn.Module:
     try:
         if options.get("init_lora_weights") == "loftq":
             options["loftq_config"] = LoftQConfig(**options.get("loftq_config", {}))
-        model = get_peft_model(lm, LoraConfig(task_type="CAUSAL_LM", **options))
+        model = get_peft_model(lm, LoraConfig(task_type=task, **options))
     except Exception as err:  # peft checks little itself: an option of a wrong value can end in any error
         raise SecError(f"decoder_conf: lora: peft refuses it: {shorten(' '.join(str(err).split()), 300)}") from err
     targets = [name.split("model.", 1)[-1] for name, one in model.named_modules() if hasattr(one, "lora_A")]

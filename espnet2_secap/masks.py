@@ -61,3 +61,9 @@ def to_the_left(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor,
     mask = mask.gather(1, order)
     real = mask.any(0)
     return values.gather(1, order[..., None].expand(values.shape))[:, real], mask[:, real]
+
+
+def to_the_right(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same with all padding on the right of what is real."""
+    values, mask = to_the_left(values.flip(1), mask.flip(1))
+    return values.flip(1), mask.flip(1)

@@ -154,8 +154,11 @@ def load_causal_lm(path: str, what: str, **kwargs):
     """
     config, other = load_pretrained("AutoConfig", path, what), None
     if config.is_encoder_decoder:
-        other = "an encoder-decoder"
-    elif _is_switched_off(config):
+        raise SecError(
+            f"{what}: {path}: {config.model_type} is an encoder-decoder; use decoder: seq2seq, or give a causal"
+            " language model, such as LLaMA or GPT-2"
+        )
+    if _is_switched_off(config):
         other = "no causal LM: its tokens see those that come after them (is_decoder is false)"
     elif _perceives(config):
         other = f"a model of {_perceives(config)} besides text"
@@ -164,6 +167,29 @@ def load_causal_lm(path: str, what: str, **kwargs):
             f"{what}: {path}: {config.model_type} is {other}; give a causal language model, such as LLaMA or GPT-2"
         )
     return load_pretrained("AutoModelForCausalLM", path, what, **kwargs)
+
+
+def load_seq2seq_lm(path: str, what: str, **kwargs):
+    """An encoder-decoder that reads and writes text.
+
+    Raises:
+        SecError: as `load_pretrained`, or a model of another kind.
+    """
+    config = load_pretrained("AutoConfig", path, what)
+    other, model = _perceives(config), None
+    if not config.is_encoder_decoder:
+        raise SecError(
+            f"{what}: {path}: {config.model_type} is no encoder-decoder; use decoder: causal_lm for a causal language"
+            " model, or give an encoder-decoder, such as BART or T5"
+        )
+    if other is None:
+        model = load_pretrained("AutoModelForSeq2SeqLM", path, what, **kwargs)
+        other = model.main_input_name if model.main_input_name != "input_ids" else None
+    if other is not None:
+        raise SecError(
+            f"{what}: {path}: {config.model_type} reads {other}; give an encoder-decoder of text, such as BART"
+        )
+    return model
 
 
 def _is_switched_off(config) -> bool:
@@ -209,6 +235,11 @@ def is_causal(model) -> bool:
     output = model(input_ids=ids, **{key: value for key, value in inputs.items() if key in parameters})
     first, second = output[0][:, :-1].float()
     return bool((first - second).abs().max() <= 1e-3 * first.std())
+
+
+def _runs(model) -> None:
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    model(input_ids=ids, **({"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}))
 
 
 def try_out(model, said: str, trial: Callable) -> bool | None:
@@ -274,11 +305,11 @@ class PretrainedPart(torch.nn.Module):
         self.module = module.requires_grad_(False).eval()
         self.from_folder: set[str] | None = None
 
-    def add_lora(self, options: Mapping) -> None:
-        """Adapt the module, a causal LM, by LoRA; see `with_lora`."""
+    def add_lora(self, options: Mapping, task: str) -> None:
+        """Adapt the module, an LM, by LoRA; see `with_lora`."""
         before = {id(value) for value in self.module.state_dict(keep_vars=True).values()}
-        self.module = with_lora(self.module, options).eval()
-        try_out(self.module, "decoder_conf: lora: the LM does not run with it", is_causal)  # OLoRA on GPT-2 does not
+        self.module = with_lora(self.module, options, task).eval()
+        try_out(self.module, "decoder_conf: lora: the LM does not run with it", _runs)  # OLoRA on GPT-2 does not
         self.from_folder = {f"module.{name}" for name in from_folder(self.module, before, options)}
 
     def train(self, mode: bool = True) -> "PretrainedPart":

@@ -45,6 +45,13 @@ def tiny_llama(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
+def tiny_bart(tmp_path_factory, tiny_llama) -> str:
+    from tiny import make_bart
+
+    return str(make_bart(tmp_path_factory.mktemp("parts") / "bart", tiny_llama))
+
+
+@pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory) -> str:
     from tiny import make_bert
 

@@ -68,6 +68,36 @@ def make_bert(folder: Path, hidden_size: int = 32, layers: int = 2, seed: int = 
     return folder
 
 
+def make_bart(folder: Path, llama: str, model_type: str = "bart", **sizes) -> Path:
+    """A random encoder-decoder, by default a BART, with the tokenizer of `make_llama`."""
+    import shutil
+
+    import torch
+    import transformers
+
+    ids = dict(vocab_size=400, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=2)
+    config = transformers.AutoConfig.for_model(model_type, **(ids | (sizes or BART)))
+    torch.manual_seed(0)
+    lm = transformers.AutoModelForSeq2SeqLM.from_config(config)
+    with torch.no_grad():  # what is drawn with 0.02 hardly depends on anything
+        for p in lm.parameters():
+            if p.dim() > 1 and p.std() < 0.1:
+                p.mul_(5)
+        if hasattr(lm, "final_logits_bias"):
+            lm.final_logits_bias.normal_()
+    lm.save_pretrained(folder)
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        if (Path(llama) / name).exists():
+            shutil.copy(Path(llama) / name, folder / name)
+    return folder
+
+
+BART = dict(
+    d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+    encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=64,
+)  # fmt: skip
+
+
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

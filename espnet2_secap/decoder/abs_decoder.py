@@ -19,12 +19,16 @@ class AbsDecoder(torch.nn.Module, ABC):
         end_ids: ids at which the LM's own configuration ends a text.
         rows: of its embedding; ids are below. None: not known.
         hard_limit: positions beyond which it cannot read; None: there are none.
+        reads_caption: whether a caption stands behind what it is of, so that both share these positions.
+        written: where they do not, what it writes before a caption.
     """
 
     tokenizer: object
     end_ids: Sequence[int] = ()
     rows: int | None = None
     hard_limit: int | None = None
+    reads_caption: bool = True
+    written: int = 0
 
     def check_options(self, options: DecodingOptions) -> None:
         """Raise a SecError if it cannot decode like this; asked before the first caption."""
@@ -38,8 +42,8 @@ class AbsDecoder(torch.nn.Module, ABC):
     def embedding_size(self) -> int:
         """H, the width that vectors in segments must have."""
 
-    def check_length(self, segments: Sequence[Segment], more: int = 0) -> None:
-        """Raise a SecError where segments and `more` tokens behind them are longer than what the decoder reads."""
+    def check_length(self, segments: Sequence[Segment], more: int | torch.Tensor = 0) -> None:
+        """Raise a SecError where segments and a caption, `more` tokens or a mask (B, L), are longer than it reads."""
 
     @abstractmethod
     def log_probs(

@@ -1,111 +1,56 @@
 """LLaMA or any other causal LM of transformers as the decoder (SECap, Model Architecture)."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
 
 import torch
-from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
 from espnet2_secap.decoder.abilities import abilities_of, inputs_of, rows_of_one_length
-from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.beam_sample import beam_sample
+from espnet2_secap.decoder.lm import LMDecoder, ranked, until_end
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.decoder.transformers_search import transformers_search
 from espnet2_secap.errors import SecError
 from espnet2_secap.masks import to_the_left
-from espnet2_secap.pretrained import PretrainedPart, load_causal_lm, position_limit
+from espnet2_secap.pretrained import load_causal_lm
 from espnet2_secap.text.template import Segment
-from espnet2_secap.text.tokenizer import build_tokenizer, check_vocabulary
-from espnet2_secap.values import Dropout, Place
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-BLOCK = 2**24  # logits that are in float32 at once: 64 MB
 
 
-class CausalLMDecoder(AbsDecoder):
+class CausalLMDecoder(LMDecoder):
     """A causal LM, frozen by default, that reads segments and caption as one sequence of embeddings.
 
-    Args:
-        path: folder or hub name of the LM with its tokenizer.
-        dtype: float32, bfloat16 or float16, of the weights; what is trained should be float32 (with AMP, if need be).
-        lora: options of peft.LoraConfig, such as {r: 8, target_modules: [q_proj, v_proj]}; no LoRA if none.
-        freeze: False trains the whole LM, and checkpoints then hold it.
-        attn_implementation: eager, sdpa, flash_attention_2 or another of transformers; its own choice if none.
-        gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
-        dropout: of all embeddings that the LM reads in training, those of speech too.
-        attention_dropout: of attention weights, instead of what the LM's configuration says (LLaMA: 0); of an LM that
-            is trained (`freeze: false`).
+    Its arguments are those of LMDecoder.
     """
 
-    def __init__(
-        self,
-        path: Place,
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-        lora: dict | None = None,
-        freeze: bool = True,
-        attn_implementation: str | None = None,
-        gradient_checkpointing: bool = False,
-        dropout: Dropout = 0.0,
-        attention_dropout: Dropout | None = None,
-    ):
-        super().__init__()
-        if dtype not in DTYPES:
-            raise SecError(f"decoder_conf: dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
-        if not freeze and (lora is not None or dtype != "float32"):
-            raise SecError("decoder_conf: freeze: false trains the whole LM, without lora and in float32 only")
-        if attention_dropout is not None and freeze:
-            raise SecError("decoder_conf: attention_dropout is of an LM that is trained; set freeze: false")
-        self.dropout = dropout
-        options = {"attn_implementation": attn_implementation} if attn_implementation else {}
-        lm = load_causal_lm(path, "decoder_conf path", dtype=DTYPES[dtype], **options)
-        self.tokenizer = build_tokenizer(path)
-        self.rows = lm.get_input_embeddings().weight.size(0)
-        check_vocabulary(self.tokenizer, self.rows, path, "decoder_conf path", special=False)
-        self.end_ids = [
-            one for one in _end_ids(lm) if 0 <= one < self.rows
-        ]  # some configurations name what is not there
-        lm.generation_config = type(lm.generation_config)()  # decoding is what the options say, whatever the LM's file
-        self.abilities = abilities_of(lm)
-        self.limit, self.has_table = position_limit(lm)
-        if self.abilities.limit is not None:  # beyond it, each token's score would depend on how many follow
-            self.limit, self.has_table = self.abilities.limit, True
-        if gradient_checkpointing:
-            lm.gradient_checkpointing_enable({"use_reentrant": False})
-        if attention_dropout is not None:
-            _set_attention_dropout(lm, attention_dropout)
-        self.lm = PretrainedPart(lm)
-        self.splits: bool | None = None  # whether logits are the output embedding of the body's states, if known
-        if lora is not None:
-            self.lm.add_lora(lora)
-        elif not freeze:
-            lm.requires_grad_(True)
-
-    def check_options(self, options: DecodingOptions) -> None:
-        """See AbsDecoder: the beam must fit into the vocabulary."""
-        options.check_vocabulary(self.lm.module.get_output_embeddings().weight.size(0))
+    task = "CAUSAL_LM"
 
     @classmethod
-    def tokenize(cls, path: str, **_) -> Callable[[str], list[int]]:
-        """See AbsDecoder; no special tokens are added."""
-        return build_tokenizer(path).encode
+    def load(cls, path: str, **options):
+        """See LMDecoder."""
+        return load_causal_lm(path, "decoder_conf path", **options)
 
-    def embedding_size(self) -> int:
-        """Width of the LM's input embeddings."""
-        return self.lm.module.get_input_embeddings().weight.size(1)
+    def prepare(self, lm) -> None:
+        """See LMDecoder."""
+        self.abilities = abilities_of(lm)
+        if self.abilities.limit is not None:  # beyond it, each token's score would depend on how many follow
+            self.limit, self.has_table = self.abilities.limit, True
+        self.splits: bool | None = None  # whether logits are the output embedding of the body's states, if known
 
     @property
     def hard_limit(self) -> int | None:
         """See AbsDecoder: where the LM has a table of positions."""
         return self.limit if self.has_table else None
 
-    def check_length(self, segments: Sequence[Segment], more: int = 0) -> None:
+    def check_length(self, segments: Sequence[Segment], more: int | torch.Tensor = 0) -> None:
         """See AbsDecoder. Where positions are rotary it is a warning, once."""
-        if self.limit is None or sum(one.mask.size(1) for one in segments) + more <= self.limit:
+        widest = more if isinstance(more, int) else more.size(1)
+        if self.limit is None or sum(one.mask.size(1) for one in segments) + widest <= self.limit:
             return
-        length = sum(one.mask.sum(1) for one in segments).max().item() + more
+        length = int(
+            (sum(one.mask.sum(1) for one in segments) + (more if isinstance(more, int) else more.sum(1))).max()
+        )
         if length <= self.limit:
             return
         said = f"what the LM reads and writes has up to {length} positions"
@@ -129,10 +74,6 @@ class CausalLMDecoder(AbsDecoder):
         segments = [*others, last]
         vectors = [embed(one.content) if one.is_ids else one.content.to(embed.weight.dtype) for one in segments]
         return torch.cat(vectors, dim=1), torch.cat([one.mask for one in segments], dim=1)
-
-    def _plain(self):
-        """The LM itself, with what LoRA has put into it."""
-        return getattr(self.lm.module, "get_base_model", lambda: self.lm.module)()
 
     def _hidden(self, segments: Sequence[Segment], caption: Segment) -> tuple[torch.Tensor, Callable]:
         """What each caption token is predicted from, (B, L, .), and a function from a part of it to logits."""
@@ -158,9 +99,7 @@ class CausalLMDecoder(AbsDecoder):
             tokens_mask = torch.ones_like(tokens[..., 0], dtype=torch.bool)
         mask, length = torch.cat([prefix_mask, tokens_mask], dim=1), tokens.size(1)
         lm, vectors = self._plain(), torch.cat([prefix, tokens], dim=1)
-        if self.dropout and self.training:
-            vectors = torch.nn.functional.dropout(vectors, self.dropout)
-        inputs = inputs_of(lm, self.abilities, vectors, mask, logits_to_keep=length + 1)
+        inputs = inputs_of(lm, self.abilities, self._dropped(vectors), mask, logits_to_keep=length + 1)
         if self._is_split():
             inputs.pop("logits_to_keep", None)
             return lm.base_model(**inputs)[0][:, -length - 1 : -1]
@@ -192,30 +131,6 @@ class CausalLMDecoder(AbsDecoder):
             plain.train(training)
             self.lm.train(self.training)
         return self.splits
-
-    def logits(self, segments: Sequence[Segment], caption: Segment, block: int | None = None) -> Iterator[torch.Tensor]:
-        """See AbsDecoder; in the LM's dtype."""
-        hidden, head = self._hidden(segments, caption)
-        for part in hidden.split(block or hidden.size(1), dim=1):
-            yield head(part)
-
-    def log_probs(
-        self, segments: Sequence[Segment], caption: Segment, read: torch.Tensor | None = None, smoothing: float = 0.0
-    ) -> torch.Tensor:
-        """See AbsDecoder. At most BLOCK logits are in float32 at once, in the backward pass too."""
-        hidden, head = self._hidden(segments, caption if read is None else Segment(read, caption.mask))
-        vocabulary = self.lm.module.get_output_embeddings().weight.size(0)
-        size = max(1, BLOCK // (len(hidden) * vocabulary))
-
-        def block(part: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-            log_probs = head(part).float().log_softmax(-1)
-            own = log_probs.gather(2, ids[..., None]).squeeze(2)
-            return (1 - smoothing) * own + smoothing * log_probs.mean(-1) if smoothing else own
-
-        if size >= hidden.size(1):
-            return block(hidden, caption.content) * caption.mask
-        parts = zip(hidden.split(size, dim=1), caption.content.split(size, dim=1), strict=True)
-        return torch.cat([checkpoint(block, *part, use_reentrant=False) for part in parts], dim=1) * caption.mask
 
     @torch.no_grad()
     def caption_log_probs(self, segments: Sequence[Segment], captions: Segment) -> torch.Tensor:
@@ -252,7 +167,7 @@ class CausalLMDecoder(AbsDecoder):
         embeddings, mask = self.join(segments)
         lm, width = self._plain(), mask.size(1) + options.max_length
         search, free = transformers_search, self.abilities.free(width)
-        if free and options.sampling and options.beam_size > 1:
+        if free and options.sampling and options.beam_size > 1 and not (options.early_stopping or options.forced_end):
             search = beam_sample
         elif not self.abilities.cache:
             search = partial(transformers_search, cache=False)
@@ -265,47 +180,9 @@ class CausalLMDecoder(AbsDecoder):
             real = slice(None) if together else mask[rows[0]]
             own = mask[rows][:, real]
             found = search(lm, embeddings[rows][:, real], own, options, ends)
-            candidates = _ranked(
-                [_until(row, ends) for row in found[0].tolist()], found[1].tolist(), options.num_candidates
+            candidates = ranked(
+                [until_end(row, ends) for row in found[0].tolist()], found[1].tolist(), options.num_candidates
             )
             for row, *of_row in zip(range(len(mask)) if together else rows.tolist(), *candidates, strict=True):
                 sequences[row], scores[row] = of_row
         return sequences, scores
-
-
-def _set_attention_dropout(lm, value: float) -> None:
-    layers = [one for one in lm.modules() if isinstance(getattr(one, "attention_dropout", None), (int, float))]
-    if not layers:
-        raise SecError(
-            f"decoder_conf: attention_dropout: {lm.config.model_type} has none of this name; leave it out, or set the"
-            " dropout in the LM's own config.json"
-        )
-    for layer in layers:
-        layer.attention_dropout = value
-
-
-def _end_ids(lm) -> list[int]:
-    """Where the LM's own configuration ends a text."""
-    ends = lm.generation_config.eos_token_id if lm.generation_config is not None else lm.config.eos_token_id
-    found = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
-    if not all(type(one) is int for one in found):
-        raise SecError(
-            f"decoder_conf path: its generation_config.json or config.json has eos_token_id {ends!r}: must be an id or"
-            " a list of ids"
-        )
-    return found
-
-
-def _ranked(sequences: list, scores: list[float], each: int) -> tuple[list[list], list[list[float]]]:
-    """`each` neighbouring candidates to an utterance, the best first."""
-    candidates, values = [], []
-    for start in range(0, len(sequences), each):
-        rows = sorted(range(start, start + each), key=lambda i: -scores[i])
-        candidates.append([sequences[i] for i in rows])
-        values.append([scores[i] for i in rows])
-    return candidates, values
-
-
-def _until(ids: list[int], ends: Sequence[int]) -> list[int]:
-    """The ids before the first end."""
-    return ids[: next((at for at, one in enumerate(ids) if one in ends), len(ids))]

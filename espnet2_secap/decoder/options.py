@@ -39,6 +39,12 @@ class DecodingOptions:
     length_penalty: Annotated[float, Range(-100, 100)] = option(
         "beam search: exponent of the length; above 0 favours long captions", 1.0
     )
+    early_stopping: bool = option(
+        "beam search: end as soon as there are beam_size captions, instead of when no better one can come", False
+    )
+    forced_end: bool = option(
+        "the token at max_length is the end, so that a caption cut there scores as a whole one", False
+    )
 
     def __post_init__(self):
         check_fields(self)

@@ -178,7 +178,7 @@ class CaptionModel(AbsSECModel):
     def _log_probs(self, embedding: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]):
         """Log-probabilities of the captions' tokens and mask, each (B, L), of Q-Embedding (B, N, H) and mask (B, N)."""
         target, segments = ids_segment(batch["caption"], batch["caption_lengths"]), self._segments(embedding, batch)
-        self.decoder.check_length([*segments, target])
+        self.decoder.check_length(segments, target.mask)
         return self.decoder.log_probs(segments, target, **self._training_options(target)), target.mask
 
     def _caption_loss(self, embedding: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]):

@@ -29,8 +29,10 @@ def check_lengths(args: argparse.Namespace, decoder, bridge, template) -> None:
     if "instruction" in template.order:
         fixed += max(len(encode(prompt)) for prompt in read_prompts(args.prompts))
     what = "prompt, speech and end token"
-    if fixed >= limit:
+    if fixed >= limit + (not decoder.reads_caption):
         raise _too_long(what, fixed, limit)
+    if not decoder.reads_caption:
+        what, fixed = "what its decoder begins with", decoder.written
     for file in files:
         for utt, text in _captions(file):
             if fixed + len(text.encode()) + 1 > limit and fixed + len(encode(text)) > limit:

@@ -51,6 +51,7 @@ PARTS = (  # kind, name in configurations, module:class
     ("bridge", "qformer", "espnet2_secap.bridge.qformer:QFormer"),
     ("bridge", "linear", "espnet2_secap.bridge.linear:LinearBridge"),
     ("decoder", "causal_lm", "espnet2_secap.decoder.causal_lm:CausalLMDecoder"),
+    ("decoder", "seq2seq", "espnet2_secap.decoder.seq2seq:Seq2SeqDecoder"),
     ("text_encoder", "bert", "espnet2_secap.text.text_encoder:BertTextEncoder"),
     ("text_encoder", "embedding", "espnet2_secap.text.text_encoder:TokenEmbedding"),
     ("model", "align", "espnet2_secap.model.align:AlignModel"),

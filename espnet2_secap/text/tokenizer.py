@@ -98,6 +98,7 @@ class SentencePieceTokenizer(_Decoding):
     """
 
     has_chat_template = False
+    before_text: tuple[int, ...] = ()
 
     def __init__(self, path: str):
         import sentencepiece
@@ -145,6 +146,13 @@ class TransformersTokenizer(_Decoding):
         self.unk_id = self.tokenizer.unk_token_id
         self.vocab_size = len(self.tokenizer)
         self.keeps_blanks = self.encode("语 速") != self.encode("语速")
+
+    @property
+    def before_text(self) -> tuple[int, ...]:
+        """Special tokens that stand before a text."""
+        plain, whole = self.encode("a"), self.tokenizer.encode("a")
+        at = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
+        return tuple(whole[:at])
 
     @property
     def has_chat_template(self) -> bool:

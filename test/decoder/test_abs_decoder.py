@@ -8,11 +8,14 @@ from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.tasks.parts import CHOICES
 from espnet2_secap.text.template import Segment
 
+FOLDERS = {"causal_lm": "tiny_llama", "seq2seq": "tiny_bart"}  # fixtures
+
 
 @pytest.mark.parametrize("name", [name for name in CHOICES["decoder"].choices() if name])
-def test_the_four_calls(name, tiny_llama):
-    decoder = CHOICES["decoder"].build(name, {"path": tiny_llama}).eval()
-    tokenize = CHOICES["decoder"].get_class(name).tokenize(path=tiny_llama)
+def test_the_four_calls(name, request):
+    path = request.getfixturevalue(FOLDERS[name])
+    decoder = CHOICES["decoder"].build(name, {"path": path}).eval()
+    tokenize = CHOICES["decoder"].get_class(name).tokenize(path=path)
     assert tokenize("语速较快") == decoder.tokenizer.encode("语速较快")
     ones = torch.ones(2, 3, dtype=torch.bool)
     segments = [Segment(torch.randn(2, 3, decoder.embedding_size()), ones), Segment(torch.full((2, 3), 7), ones)]

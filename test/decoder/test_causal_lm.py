@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import make_qwen
+from tiny_segments import alone, random_batch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from espnet2_secap.decoder import causal_lm
+from espnet2_secap.decoder import lm as lm_module
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.errors import SecError
@@ -20,24 +21,6 @@ SIZES = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_atte
 @pytest.fixture(scope="module")
 def decoder(tiny_llama):
     return CausalLMDecoder(tiny_llama).eval()
-
-
-def random_batch(decoder, lengths=((3, 4, 5), (1, 2, 2))):
-    """BOS, speech and prompt of utterances of different lengths, and their captions, padded with rubbish."""
-    torch.manual_seed(1)
-    sizes = [max(column) for column in zip(*lengths, strict=True)]
-    speech = torch.randn(len(lengths), sizes[0], decoder.embedding_size())
-    ids = [torch.randint(3, 360, (len(lengths), size)) for size in sizes[1:]]
-    masks = [torch.arange(size) < torch.tensor([one[i] for one in lengths])[:, None] for i, size in enumerate(sizes)]
-    speech[~masks[0]] = 1e3
-    ids = [torch.where(mask, one, 5) for one, mask in zip(ids, masks[1:], strict=True)]
-    bos = Segment.constant([decoder.tokenizer.bos_id], len(lengths), speech.device)
-    return [bos, Segment(speech, masks[0]), Segment(ids[0], masks[1])], Segment(ids[1], masks[2])
-
-
-def alone(segments, i):
-    """The segments of utterance i, without padding."""
-    return [Segment(one.content[i : i + 1, one.mask[i]], one.mask[i : i + 1, one.mask[i]]) for one in segments]
 
 
 def embedded(decoder, segments):
@@ -69,7 +52,7 @@ def test_log_probabilities_in_blocks(decoder, monkeypatch):
     segments[1].content.requires_grad_(True)
     whole = decoder.log_probs(segments, caption)
     (wanted,) = torch.autograd.grad(whole.sum(), segments[1].content)
-    monkeypatch.setattr(causal_lm, "BLOCK", 2 * 400 * 2)  # two utterances, two positions
+    monkeypatch.setattr(lm_module, "BLOCK", 2 * 400 * 2)  # two utterances, two positions
     heads = []
     head = decoder.lm.module.get_output_embeddings()
     hook = head.register_forward_hook(lambda module, args, output: heads.append(output.size(1)))
@@ -321,37 +304,11 @@ def test_the_beams_score_is_the_sum_over_the_length_to_the_power_of_the_penalty(
         assert scores[0][0] == pytest.approx(own.sum().item() / len(ids) ** penalty, rel=1e-3)
 
 
-def test_candidates_are_ranked_within_their_utterance():
-    candidates, values = causal_lm._ranked([[1], [2], [3], [4], [5], [6]], [0.1, 0.3, 0.2, 9.0, 7.0, 8.0], 3)
-    assert candidates == [[[2], [3], [1]], [[4], [6], [5]]] and values == [[0.3, 0.2, 0.1], [9.0, 8.0, 7.0]]
-
-
-def test_ids_before_the_first_end():
-    assert causal_lm._until([5, 6, 2, 7, 3], (3, 2)) == [5, 6]
-    assert causal_lm._until([5, 6], (2,)) == [5, 6] and causal_lm._until([2], (2,)) == []
-
-
-def test_ends_by_the_lms_own_configuration():
-    class Conf:
-        def __init__(self, ends):
-            self.eos_token_id = ends
-
-    class LM:
-        def __init__(self, generation, ends):
-            self.generation_config, self.config = generation, Conf(ends)
-
-    assert causal_lm._end_ids(LM(Conf(7), 3)) == [7] and causal_lm._end_ids(LM(Conf([7, 8]), 3)) == [7, 8]
-    assert causal_lm._end_ids(LM(None, 3)) == [3] and causal_lm._end_ids(LM(Conf(None), 3)) == []
-    for bad in ("</s>", [1, "</s>"], 1.5):
-        with pytest.raises(SecError, match="generation_config.json.*eos_token_id .*: must be an id or a list of ids"):
-            causal_lm._end_ids(LM(Conf(bad), 3))
-
-
 @pytest.mark.parametrize("block", [None, 2 * 400 * 2])
 def test_the_cross_entropy_is_in_float32(tiny_llama, monkeypatch, block):
     """Of an LM in 16 bits: its logits are what they are, their softmax is computed from them in float32."""
     if block:
-        monkeypatch.setattr(causal_lm, "BLOCK", block)
+        monkeypatch.setattr(lm_module, "BLOCK", block)
     decoder = CausalLMDecoder(tiny_llama, dtype="bfloat16").eval()
     segments, caption = random_batch(decoder)
     logits = next(decoder.logits(segments, caption))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet2_secap.decoder import causal_lm
+from espnet2_secap.decoder import lm as lm_module
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.text.template import Segment
@@ -41,7 +41,7 @@ def test_smoothed_log_probabilities_in_blocks(decoder, monkeypatch):
     own = decoder.log_probs(segments, caption)
     smoothed = decoder.log_probs(segments, caption, smoothing=0.1)
     torch.testing.assert_close(smoothed, (0.9 * own + 0.1 * logits.mean(-1)) * caption.mask)
-    monkeypatch.setattr(causal_lm, "BLOCK", 2 * decoder.rows * 2)
+    monkeypatch.setattr(lm_module, "BLOCK", 2 * decoder.rows * 2)
     torch.testing.assert_close(decoder.log_probs(segments, caption, smoothing=0.1), smoothed)
 
 

@@ -68,7 +68,8 @@ def test_the_ends_of_the_ranges_are_allowed():
 def test_by_default_one_caption_by_greedy_search():
     assert dataclasses.asdict(SetOptions()) == dict(
         num_candidates=1, beam_size=1, sampling=False, min_length=3, max_length=50, top_k=0, top_p=1.0, temperature=1.0,
-        repetition_penalty=1.0, no_repeat_ngram_size=0, length_penalty=1.0, batch_size=16, keep=0,
+        repetition_penalty=1.0, no_repeat_ngram_size=0, length_penalty=1.0, early_stopping=False,
+        forced_end=False, batch_size=16, keep=0,
         similarity_model=None, dtype=None, prompt=None, seed=0, device="cpu", beams=0, weights="equal", candidates=None,
         choose_from="candidates", posterior_temperature=1.0, posterior_per_token=False, posterior_prior=0,
         posterior_neighbours=0.0,

@@ -4,7 +4,7 @@ from tiny_lms import tiny_lm
 from transformers import GenerationConfig
 
 from espnet2_secap.decoder.beam_sample import beam_sample
-from espnet2_secap.decoder.causal_lm import _until
+from espnet2_secap.decoder.lm import until_end
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.decoder.transformers_search import transformers_search
 
@@ -110,6 +110,6 @@ def test_both_searches_take_an_option_for_the_same(llama, further, monkeypatch):
     monkeypatch.setattr(torch, "multinomial", lambda p, num_samples: p.topk(num_samples).indices)
     options = DecodingOptions(sampling=True, beam_size=3, min_length=4, max_length=8, **further)
     found = [search(llama, *prefix(llama), options, [END, 5]) for search in (transformers_search, beam_sample)]
-    texts = [[_until(row, (END, 5)) for row in tokens.tolist()] for tokens, _ in found]
+    texts = [[until_end(row, (END, 5)) for row in tokens.tolist()] for tokens, _ in found]
     assert texts[0] == texts[1]
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-5)
