@@ -61,6 +61,7 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
         return
     from espnet2_secap.bin import sec_extract_feats
     from espnet2_secap.encoder.descriptors import DescriptorEncoder
+    from espnet2_secap.tasks.check_training import MODEL, check_there
     from espnet2_secap.tasks.parts import CHOICES, all_within
 
     words = ["--sets", "train", "--output", "dump", "--encoder", recipe.encoder, "--dtype", recipe.feats_dtype]
@@ -80,9 +81,12 @@ def check_features(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
         with found.of("stage 3: "):
             if name == "s3prl":
                 _check_upstream(conf, 1 in stages)
+            elif name == "clap" and "path" in conf and (1 not in stages or Path(conf["path"]).is_absolute()):
+                check_there("encoder_conf path", conf["path"], MODEL)
             elif issubclass(CHOICES["encoder"].get_class(name), DescriptorEncoder):
                 CHOICES["encoder"].get_class(name).load_package()
-    if recipe.encoder == "s3prl" and recipe.upstream_path and encoders and "s3prl" not in dict(encoders):
+    used = any(name == "s3prl" or conf.get("path") == recipe.upstream_path for name, conf in encoders)
+    if recipe.encoder == "s3prl" and recipe.upstream_path and encoders and not used:
         found.notes.append(f"--upstream_path {recipe.upstream_path}: is not used by --upstream {recipe.upstream}")
 
 

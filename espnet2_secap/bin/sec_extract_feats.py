@@ -47,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
     add(
         "--upstream_path",
         metavar="PATH",
-        help="of S3PRL's upstream, where one is named: for hf_hubert_custom a folder or a hub name",
+        help="of the upstream that is loaded from one: for hf_hubert_custom and clap a folder or a hub name",
     )
     add("--layer", help="of S3PRL's upstreams: last, a number from 0 (input of layer 1), or all, side by side")
     add(

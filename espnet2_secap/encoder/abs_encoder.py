@@ -17,6 +17,7 @@ class AbsEncoder(torch.nn.Module, ABC):
         min_samples: samples of the shortest utterance that gives a frame.
         padding_safe: whether an utterance gets the same features in a padded batch as alone.
         num_layers: layers side by side in the output.
+        max_samples: samples that it reads of an utterance, from its start; None: all.
     """
 
     sampling_rate: int | None
@@ -24,6 +25,7 @@ class AbsEncoder(torch.nn.Module, ABC):
     min_samples: int = 1
     padding_safe: bool = False
     num_layers: int = 1
+    max_samples: int | None = None
 
     @abstractmethod
     def output_size(self) -> int:

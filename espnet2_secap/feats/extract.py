@@ -127,8 +127,8 @@ def write_shard(shard: Shard, fingerprint: str, encoder: "AbsEncoder", max_sampl
     with atomic_write(shard.ark, "wb") as ark:
         for batch in make_batches(shard.utts, max_samples, encoder.padding_safe):
             wavs = [shard.audio.read(utt.id) for utt in batch]
-            for utt, feats in zip(batch, encode(wavs, encoder, device), strict=True):
-                if remark := encoder.remark(feats):
+            for utt, wav, feats in zip(batch, wavs, encode(wavs, encoder, device), strict=True):
+                if remark := _remark(encoder, len(wav), feats):
                     remarks[utt.id] = remark
                 feats = _checked(utt, feats, shard.settings.dtype)
                 places[utt.id] = [ark.tell() + len(f"{utt.id} ".encode()), len(feats)]
@@ -155,6 +155,14 @@ def write_shard(shard: Shard, fingerprint: str, encoder: "AbsEncoder", max_sampl
     }
     with atomic_write(shard.index) as stream:
         json.dump(index, stream, ensure_ascii=False, indent=1)
+
+
+def _remark(encoder: "AbsEncoder", samples: int, feats: np.ndarray) -> str | None:
+    """What a user should know of an utterance of so many samples with these features, if anything."""
+    cut = None
+    if encoder.max_samples is not None and samples > encoder.max_samples:
+        cut = f"more than the {encoder.max_samples / encoder.sampling_rate:g} s that this encoder reads, from the start"
+    return "; ".join(filter(None, (encoder.remark(feats), cut))) or None
 
 
 def make_batches(utts: Sequence[Utt], max_samples: int, padding_safe: bool) -> list[list[Utt]]:

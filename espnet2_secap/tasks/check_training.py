@@ -165,6 +165,7 @@ def check_there(option: str, path: str, holds: Sequence[Callable[[Path, str], No
 
 MODEL, TEXT_MODEL = (check_model_folder,), (check_model_folder, check_tokenizer_folder)
 HOLDS = {  # of the parts here; one of a user's own may name a folder of any kind
+    ("encoder", "clap"): MODEL,
     ("bridge", "qformer"): MODEL,
     ("decoder", "causal_lm"): TEXT_MODEL,
     ("text_encoder", "bert"): TEXT_MODEL,

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ def describe(args: argparse.Namespace, encoder: torch.nn.Module) -> dict:
         split: [path for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", []) if name == "speech"]
         for split in ("train", "valid")
     }
+    longest = _longest(args)
     if encoder.sampling_rate is not None:
         found = {
             "encoder": args.encoder,
@@ -64,6 +66,12 @@ def describe(args: argparse.Namespace, encoder: torch.nn.Module) -> dict:
         }
         check_rates([path for paths in speech.values() for path in paths], encoder.sampling_rate)
         steps_per_second = encoder.sampling_rate
+        if encoder.max_samples is not None and longest > encoder.max_samples:
+            logging.warning(
+                f"training set: utterances have up to {longest / steps_per_second:.1f} s, of which encoder:"
+                f" {args.encoder} reads the first {encoder.max_samples / steps_per_second:g} s"
+            )
+            longest = encoder.max_samples
     else:
         sets = {path: stored_front_end(path) for paths in speech.values() for path in paths}
         found = next(iter(sets.values()), {})
@@ -75,7 +83,6 @@ def describe(args: argparse.Namespace, encoder: torch.nn.Module) -> dict:
                     " run stage 3 again for all sets"
                 )
         steps_per_second = found["sampling_rate"] / found["frame_shift"] if found else None
-    longest = _longest(args)
     if found and longest:
         found = found | {"max_seconds": round(longest / steps_per_second, 2)}
     return found

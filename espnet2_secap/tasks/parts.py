@@ -41,6 +41,7 @@ KINDS = {
 PARTS = (  # kind, name in configurations, module:class
     ("encoder", "s3prl", "espnet2_secap.encoder.s3prl:S3PRLEncoder"),
     ("encoder", "acoustic", "espnet2_secap.encoder.acoustic:AcousticEncoder"),
+    ("encoder", "clap", "espnet2_secap.encoder.clap:ClapEncoder"),
     ("encoder", "joined", "espnet2_secap.encoder.joined:JoinedEncoder"),
     ("encoder", "opensmile", "espnet2_secap.encoder.opensmile:OpenSmileEncoder"),
     ("encoder", "stored", "espnet2_secap.encoder.stored:StoredEncoder"),

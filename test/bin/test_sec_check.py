@@ -2,6 +2,7 @@ import argparse
 import sys
 
 import pytest
+from tiny_clap import make_clap
 
 from espnet2_secap.bin import sec_check
 from espnet2_secap.errors import SecError
@@ -47,6 +48,17 @@ def features(**options):
     given = dict(encoder="s3prl", feats_dtype="float32", batch_seconds="30", upstream_layer="last", extract_args="")
     sec_check.check_features(Recipe({**given, "upstream_path": "", **options}), [3], found)
     return found
+
+
+def test_a_clap_model_is_looked_at(tmp_path):
+    make_clap(tmp_path / "clap")
+    given = dict(upstream="clap", upstream_path=str(tmp_path / "clap"))
+    assert features(**given).problems == features(**given).notes == []
+    (tmp_path / "clap" / "model.safetensors").unlink()
+    assert "clap: has no weights" in features(**given).problems[0]
+    assert "no/where/to: no such folder" in features(**given | {"upstream_path": "no/where/to"}).problems[0]
+    (problem,) = features(upstream="clap").problems
+    assert "encoder: clap: 'path' is missing" in problem
 
 
 def test_the_encoders_of_upstream_are_checked_each_by_itself(monkeypatch):

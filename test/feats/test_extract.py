@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 from kill_points import kill_at_every_change
+from tiny_clap import make_clap
 
 from espnet2_secap.encoder.s3prl import S3PRLEncoder
 from espnet2_secap.errors import SecError
@@ -84,6 +85,22 @@ def test_the_arks_hold_what_the_encoder_gives(work, tmp_path, model, layer):
         "frame_shift": 320,
         "sampling_rate": 16000,
     }
+
+
+def test_utterances_that_are_not_read_to_their_end_are_told(tmp_path, capsys):
+    make_clap(tmp_path / "clap", front_end={})
+    raw = tmp_path / "dump/raw/train"
+    raw.mkdir(parents=True)
+    for name, seconds in (("long", 11), ("short", 1)):
+        soundfile.write(raw / f"{name}.wav", np.tile([0.1, -0.1], 8000 * seconds), 16000)
+    (raw / "wav.scp").write_text("".join(f"{name} {raw}/{name}.wav\n" for name in ("long", "short")))
+    (raw / "utt2num_samples").write_text(f"long {11 * 16000}\nshort 16000\n")
+    settings = Settings("clap", {"path": str(tmp_path / "clap"), "front_end": "released"}, "float32")
+    shards = plan(tmp_path / "dump", ["train"], tmp_path / "x", settings)
+    run_job(shards, 1, 1, 2.0, "cpu", builder(settings))
+    combine(shards, 1)
+    told = "1 of 2 utterances (long) have more than the 10 s that this encoder reads, from the start"
+    assert f"note: {tmp_path}/x/train: {told}\n" in capsys.readouterr().out
 
 
 def test_what_an_encoder_remarks_is_told_by_set(tmp_path, capsys):

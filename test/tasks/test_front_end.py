@@ -10,10 +10,12 @@ import pytest
 import soundfile
 import torch
 import yaml
+from tiny_clap import make_clap
 from tiny_training import random_model
 
 from espnet2_secap.bin import sec_extract_feats
 from espnet2_secap.data.utterances import Utterances
+from espnet2_secap.encoder.clap import ClapEncoder
 from espnet2_secap.encoder.stored import StoredEncoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.speech2caption import Speech2Caption
@@ -93,6 +95,41 @@ def test_audio_gets_the_captions_of_its_stored_features_wherever_the_recipe_lies
     for ((text, score),), ((wanted, wanted_score),) in zip(heard, stored, strict=True):
         assert text == wanted and score == pytest.approx(wanted_score, abs=1e-3)
     assert len({round(some[0][1], 5) for some in heard}) > 1
+
+
+@pytest.fixture
+def clap_recipe(tmp_path, make_model, tiny_llama):
+    """Features of a CLAP model at 48 kHz from audio at 16 kHz, 32 frames each, and a model of them."""
+    top = tmp_path / "top"
+    make_clap(top / "clap")
+    options = ["--upstream", "clap", "--upstream_path", str(top / "clap")]
+    return make_recipe(top, make_model, tiny_llama, options, 64)
+
+
+def test_features_of_a_clap_model_are_made_from_audio_at_any_rate(clap_recipe):
+    exp, feats = clap_recipe / "exp" / "sec_caption_hubert", clap_recipe / "dump" / "hubert" / "test"
+    front_end = yaml.safe_load((exp / "config.yaml").read_text())["front_end"]
+    assert (front_end["encoder"], front_end["sampling_rate"], front_end["frame_shift"]) == ("clap", 48000, 15000)
+    assert {len(one) for one in kaldiio.load_scp(str(feats / "feats.scp")).values()} == {32}
+    speech2caption = Speech2Caption.from_pretrained(exp, min_length=4, max_length=9)
+    assert speech2caption.fs == 48000
+    utterances, audio = Utterances(feats), Utterances(clap_recipe / "dump" / "raw" / "test")
+    stored = speech2caption.caption_inputs([utterances.read(utt) for utt in "abc"])
+    heard = speech2caption([(audio.read(utt), 16000) for utt in "abc"])
+    for ((text, score),), ((wanted, wanted_score),) in zip(heard, stored, strict=True):
+        assert text == wanted and score == pytest.approx(wanted_score, abs=1e-4)
+
+
+def test_an_encoder_that_reads_the_start_only_says_so(tmp_path, caplog):
+    make_clap(tmp_path)
+    encoder = ClapEncoder(str(tmp_path))
+    (tmp_path / "shape").write_text(f"a 480000\nb {12 * 48000 + 480}\n")
+    args = SimpleNamespace(encoder="clap", encoder_conf={"path": "x"}, train_shape_file=[str(tmp_path / "shape")])
+    assert describe(args, encoder)["max_seconds"] == 10.0
+    assert "utterances have up to 12.0 s, of which encoder: clap reads the first 10 s" in caplog.text
+    caplog.clear()
+    encoder.max_samples = None
+    assert describe(args, encoder)["max_seconds"] == 12.01 and not caplog.text
 
 
 def test_joined_features_are_made_from_audio_too(tmp_path, make_model, tiny_llama, monkeypatch):

@@ -32,6 +32,19 @@ def test_several_names():
     assert conf["encoders"]["hf_hubert_custom"]["path"] == "dir"
 
 
+def test_a_path_is_for_whatever_is_loaded_from_one():
+    assert encoder_of("clap", "dir", "last", {}) == ("clap", {"path": "dir"})
+    assert encoder_of("clap", "dir", "last", {"path": "other"}) == ("clap", {"path": "other"})
+    _, conf = encoder_of("acoustic+clap", "dir", None, {"clap.windows": True})
+    assert conf == {"encoders": {"acoustic": {}, "clap": {"windows": True, "path": "dir"}}}
+    with pytest.raises(
+        SecError, match="hf_hubert_custom and clap would share it; give .* --encoder_conf clap.path=DIR"
+    ):
+        encoder_of("clap+hf_hubert_custom", "dir", None, {})
+    _, conf = encoder_of("clap+hf_hubert_custom", "dir", None, {"clap.path": "c"})
+    assert [conf["encoders"][name]["path"] for name in ("clap", "hf_hubert_custom")] == ["c", "dir"]
+
+
 def test_what_is_refused():
     for args, message in (
         (("acoustic+", None, None, {}), "--upstream acoustic.: must be different names with . between them"),
