@@ -318,8 +318,6 @@ class PretrainedPart(torch.nn.Module):
             return super().train(mode)
         super().train(False)
         for child in self.module.modules():
-            if getattr(child, "gradient_checkpointing", False):
-                child.training = mode  # by its own flag alone: transformers recomputes activations in training only
             own = list(child.parameters(recurse=False))
             if own and all(p.requires_grad for p in own):
                 child.train(mode)

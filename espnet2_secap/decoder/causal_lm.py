@@ -31,7 +31,7 @@ class CausalLMDecoder(LMDecoder):
         """See LMDecoder."""
         return load_causal_lm(path, "decoder_conf path", **options)
 
-    def prepare(self, lm) -> None:
+    def prepare(self, lm, own) -> None:
         """See LMDecoder."""
         self.abilities = abilities_of(lm)
         if self.abilities.limit is not None:  # beyond it, each token's score would depend on how many follow

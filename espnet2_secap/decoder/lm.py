@@ -2,10 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch.utils.checkpoint import checkpoint
+from transformers import GenerationConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.options import DecodingOptions
@@ -64,10 +67,10 @@ class LMDecoder(AbsDecoder):
             one for one in _end_ids(lm) if 0 <= one < self.rows
         ]  # some configurations name what is not there
         self.limit, self.has_table = position_limit(lm)
-        self.prepare(lm)
-        lm.generation_config = type(lm.generation_config)()  # decoding is what the options say, whatever the LM's file
+        own, lm.generation_config = lm.generation_config, GenerationConfig()  # decoding is what the options say
+        self.prepare(lm, own)
         if gradient_checkpointing:
-            lm.gradient_checkpointing_enable({"use_reentrant": False})
+            self._recompute_layers(lm)
         if attention_dropout is not None:
             _set_attention_dropout(lm, attention_dropout)
         self.lm = PretrainedPart(lm)
@@ -76,14 +79,37 @@ class LMDecoder(AbsDecoder):
         elif not freeze:
             lm.requires_grad_(True)
 
+    def _recompute_layers(self, lm) -> None:
+        """Keep no activations within the LM's layers in training, but compute them again in the backward pass.
+
+        transformers' own way asks for layers in training mode, where those of a frozen LM would drop out.
+        """
+        layers = [one for one in lm.modules() if isinstance(one, GradientCheckpointingLayer)]
+        if not layers:
+            raise SecError(
+                f"decoder_conf: gradient_checkpointing: {lm.config.model_type} has no layers for it; leave it out"
+            )
+        for layer in layers:
+            layer.forward = partial(self._recomputed, layer.forward)
+
+    def _recomputed(self, forward: Callable, *args, **kwargs):
+        if not (self.training and torch.is_grad_enabled()):
+            return forward(*args, **kwargs)
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
     @classmethod
     @abstractmethod
     def load(cls, path: str, **options):
         """The LM of a folder or hub name; `options` of from_pretrained."""
 
     @abstractmethod
-    def prepare(self, lm) -> None:
-        """Find out what decoding has to know of the LM, and refuse it where it cannot be the decoder."""
+    def prepare(self, lm, own) -> None:
+        """Find out what decoding has to know of the LM, and refuse it where it cannot be the decoder.
+
+        Args:
+            lm: with a generation_config that asks for nothing.
+            own: the generation_config of its folder.
+        """
 
     def check_options(self, options: DecodingOptions) -> None:
         """See AbsDecoder: the beam must fit into the vocabulary."""
@@ -136,14 +162,19 @@ class LMDecoder(AbsDecoder):
 
 
 def _set_attention_dropout(lm, value: float) -> None:
-    layers = [one for one in lm.modules() if isinstance(getattr(one, "attention_dropout", None), (int, float))]
-    if not layers:
+    """Set it where the LM has it: as `attention_dropout` of any module, else as `dropout` of one of attention."""
+    found = []
+    for one in lm.modules():
+        names = ("attention_dropout", *(["dropout"] if "Attention" in type(one).__name__ else []))
+        own = (name for name in names if isinstance(getattr(one, name, None), (int, float)))
+        found += [(one, name) for name in own][:1]
+    if not found:
         raise SecError(
             f"decoder_conf: attention_dropout: {lm.config.model_type} has none of this name; leave it out, or set the"
             " dropout in the LM's own config.json"
         )
-    for layer in layers:
-        layer.attention_dropout = value
+    for layer, name in found:
+        setattr(layer, name, value)
 
 
 def _end_ids(lm) -> list[int]:

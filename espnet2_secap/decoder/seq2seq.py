@@ -4,19 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from transformers.modeling_outputs import BaseModelOutput
 
 from espnet2_secap.decoder.abilities import rows_of_one_length
 from espnet2_secap.decoder.lm import LMDecoder, ranked, until_end
 from espnet2_secap.decoder.options import DecodingOptions
-from espnet2_secap.decoder.transformers_search import seq2seq_search
+from espnet2_secap.decoder.transformers_search import EncoderOutput, seq2seq_search
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.masks import to_the_right
 from espnet2_secap.pretrained import load_seq2seq_lm
 from espnet2_secap.text.template import Segment
 from espnet2_secap.values import Dropout, Place
 
-LENGTH, LESS = 6, 2  # positions of what is tried out: the longer row, what the other lacks
+LENGTH, LESS, STEPS = 6, 2, 4  # positions of what is tried: the longer row, what the other lacks, tokens written
 # Where logits come from the decoder's states: exactly one of these ways gives those of the LM's own forward.
 HEADS = (
     lambda lm, states: lm.get_output_embeddings()(states) + lm.final_logits_bias,
@@ -68,10 +67,11 @@ class Seq2SeqDecoder(LMDecoder):
         """See LMDecoder."""
         return load_seq2seq_lm(path, "decoder_conf path", **options)
 
-    def prepare(self, lm) -> None:
+    def prepare(self, lm, own) -> None:
         """See LMDecoder."""
-        start = getattr(lm.generation_config, "decoder_start_token_id", None)
+        start = getattr(own, "decoder_start_token_id", None)
         start = start if start is not None else getattr(lm.config, "decoder_start_token_id", None)
+        start = start if start is not None else _start_of(lm)
         self.start, self.forced = _first_ids(self.tokenizer, start, self._lang)
         if self._forced is not None:
             self.forced = tuple(self._forced)
@@ -137,7 +137,7 @@ class Seq2SeqDecoder(LMDecoder):
         before = torch.tensor([[self.start, *self.forced]], device=ids.device).expand(len(ids), -1)
         read = torch.cat([before, ids[:, :-1]], dim=1)
         if self.head is None:
-            given = dict(encoder_outputs=BaseModelOutput(encoded), attention_mask=mask.long(), use_cache=False)
+            given = dict(encoder_outputs=EncoderOutput(encoded), attention_mask=mask.long(), use_cache=False)
             return lm(decoder_input_ids=read, **given).logits[:, before.size(1) - 1 :], lambda logits: logits
         given = dict(encoder_hidden_states=encoded, encoder_attention_mask=mask.long(), use_cache=False)
         states = lm.get_decoder()(input_ids=read, **given)[0]
@@ -170,6 +170,14 @@ def _embedded(lm, ids: torch.Tensor) -> torch.Tensor:
     return table(ids) * (1.0 if scale is None else scale)
 
 
+def _start_of(lm) -> int | None:
+    """The start of an LM whose configuration names none (T5Gemma): what it puts before labels."""
+    try:
+        return int(lm.prepare_decoder_input_ids_from_labels(labels=torch.tensor([[0, 0]]))[0, 0])
+    except Exception:  # of a model's code, of any kind: it names none either
+        return None
+
+
 def _first_ids(tokenizer, start: int | None, lang: str | None) -> tuple[int | None, tuple[int, ...]]:
     """What the decoder reads before a caption: its start, and the ids between it and the caption."""
     inner = getattr(tokenizer, "tokenizer", None)  # of transformers
@@ -177,7 +185,8 @@ def _first_ids(tokenizer, start: int | None, lang: str | None) -> tuple[int | No
     if lang is None:
         if multilingual:
             raise SecError(f"decoder_conf: {type(inner).__name__} is multilingual; give lang, such as zh_CN")
-        return start, tokenizer.before_text
+        before = tokenizer.before_text
+        return start, before if before != (start,) else ()  # T5Gemma starts with what stands before a text
     if not multilingual:
         raise SecError(f"decoder_conf: lang={lang!r}: the tokenizer knows no languages; leave it out")
     number = inner.convert_tokens_to_ids(lang)
@@ -215,13 +224,12 @@ def _try(lm, start: int) -> tuple[bool, int | None]:
             by_ids, vectors = encoder(input_ids=ids, attention_mask=every)[0], _embedded(lm, ids)
             whole = states_of(vectors, every)
             read = torch.tensor([[start, *ids[0, :-1].tolist()]], device=ids.device)
-            logits = lm(encoder_outputs=BaseModelOutput(whole), attention_mask=every, decoder_input_ids=read).logits
+            logits = lm(encoder_outputs=EncoderOutput(whole), attention_mask=every, decoder_input_ids=read).logits
         except Exception as err:  # of a model's code: any kind
             if "not implemented for" in str(err):  # 16 bits on a CPU
                 return False, None
-            reason = shorten(" ".join(f"{type(err).__name__}: {err}".split()), 200)
             raise SecError(
-                f"decoder_conf path: {name} cannot be the decoder: it does not read embeddings ({reason})"
+                f"decoder_conf path: {name} cannot be the decoder: it does not read embeddings ({_short(err)})"
             ) from err
         if not same(by_ids, whole):
             raise SecError(
@@ -230,8 +238,16 @@ def _try(lm, start: int) -> tuple[bool, int | None]:
         mask = torch.ones(2, LENGTH, dtype=torch.bool, device=ids.device)
         mask[1, -LESS:] = False
         rows = torch.cat([vectors, torch.cat([vectors[:, :-LESS], 7 * vectors[:, :LESS]], dim=1)])
-        alone = states_of(vectors[:, :-LESS], every[:, :-LESS])
-        padding = _holds(lambda: same(states_of(rows, mask)[1:, :-LESS], alone))
+        short = states_of(vectors[:, :-LESS], every[:, :-LESS])
+        padding = _holds(lambda: same(states_of(rows, mask)[1:, :-LESS], short))
+        states = torch.cat([whole, torch.nn.functional.pad(short, (0, 0, 0, LESS), value=7.0)])
+        try:
+            right = _writes(lm, states, mask, start, same)
+            fault = None if right else "a padded batch is not decoded as its rows are alone"
+        except Exception as err:  # of a model's code: any kind
+            fault = f"its decoder does not run ({_short(err)})"
+        if fault:
+            raise SecError(f"decoder_conf path: {name} cannot be the decoder: {fault}")
         given = dict(encoder_hidden_states=whole, encoder_attention_mask=every, use_cache=False)
         heads = (
             at
@@ -239,6 +255,24 @@ def _try(lm, start: int) -> tuple[bool, int | None]:
             if _holds(lambda head=head: torch.equal(head(lm, lm.get_decoder()(input_ids=read, **given)[0]), logits))
         )
         return padding, next(heads, None)
+
+
+def _writes(lm, states: torch.Tensor, mask: torch.Tensor, start: int, same: Callable) -> bool:
+    """Whether a batch of what the encoder made, (2, P, H), is decoded as its rows are alone, by teacher forcing."""
+    end = lm.get_input_embeddings().weight.size(0) - 1
+    options = DecodingOptions(min_length=STEPS, max_length=STEPS)
+    tokens, scores = seq2seq_search(lm, states, mask, options, [end], start)
+    for row, real, own, score in zip(states, mask, tokens, scores, strict=True):
+        read = torch.cat([own.new_tensor([start]), own[:-1]])[None]
+        given = dict(encoder_outputs=EncoderOutput(row[real][None]), attention_mask=real[real][None].long())
+        logits = lm(decoder_input_ids=read, use_cache=False, **given).logits[0].float()
+        if not same(score + logits, logits.log_softmax(-1).gather(1, own[:, None]).mean() + logits):
+            return False
+    return True
+
+
+def _short(err: Exception) -> str:
+    return shorten(" ".join(f"{type(err).__name__}: {err}".split()), 200)
 
 
 def _holds(check: Callable[[], bool]) -> bool:

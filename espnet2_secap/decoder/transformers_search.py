@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers import (
@@ -17,6 +18,13 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from espnet2_secap.decoder.options import DecodingOptions
+
+
+@dataclass
+class EncoderOutput(BaseModelOutput):
+    """What an LM's encoder has made, `last_hidden_state` (B, P, H), with what LMs of experts ask for besides."""
+
+    router_logits: tuple | None = None
 
 
 @torch.no_grad()
@@ -74,7 +82,7 @@ def seq2seq_search(
         ends,
         skip=1 + len(forced),
         forced=[start, *forced][len(begin) :],
-        encoder_outputs=BaseModelOutput(last_hidden_state=states),
+        encoder_outputs=EncoderOutput(states),
         attention_mask=mask.long(),
         decoder_input_ids=torch.tensor([begin], device=states.device).expand(len(states), -1),
         decoder_start_token_id=start,

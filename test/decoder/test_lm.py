@@ -1,7 +1,80 @@
-import pytest
+import shutil
+from pathlib import Path
 
+import pytest
+import torch
+import transformers
+from tiny import BART, make_bart
+from tiny_lms import tiny_lm
+from tiny_segments import random_batch
+
+from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.decoder.lm import _end_ids, ranked, until_end
+from espnet2_secap.decoder.seq2seq import Seq2SeqDecoder
 from espnet2_secap.errors import SecError
+
+T5 = dict(d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, relative_attention_num_buckets=8)
+
+
+@pytest.fixture(scope="module", params=["bart", "t5", "opt, absolute positions"])
+def dropping_out(request, tmp_path_factory, tiny_llama):
+    """An LM with dropout of its own in layers and attention: its class, its folder."""
+    folder = tmp_path_factory.mktemp("lm")
+    if request.param.startswith("opt"):
+        tiny_lm(request.param).save_pretrained(folder)
+        shutil.copy(Path(tiny_llama) / "tokenizer.model", folder)
+        return CausalLMDecoder, str(folder)
+    sizes = BART if request.param == "bart" else T5
+    return Seq2SeqDecoder, str(make_bart(folder, tiny_llama, request.param, **sizes))
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2, "lora_dropout": 0.0}])
+def test_layers_computed_again_are_those_of_a_frozen_lm(dropping_out, lora):
+    """Without the LM's own dropout, though in training: the same values and gradients, and each layer twice."""
+    build, folder = dropping_out
+    runs, found = [], []
+    for again in (False, True):
+        decoder = build(folder, gradient_checkpointing=again, lora=lora).train()
+        segments, caption = random_batch(decoder)
+        decoder.log_probs(segments, caption)  # the first time it tries the LM out
+        segments[1].content.requires_grad_(True)
+        first = next(one for one in decoder.modules() if "Attention" in type(one).__name__)
+        first.register_forward_hook(lambda *_: runs.append(1))
+        log_probs = decoder.log_probs(segments, caption)
+        log_probs.sum().backward()
+        found.append((log_probs.detach(), segments[1].content.grad))
+        assert len(runs) == (2 if again else 1)
+        runs.clear()
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_layers_to_compute_again_must_be_there(tiny_llama, monkeypatch):
+    monkeypatch.setattr("espnet2_secap.decoder.lm.GradientCheckpointingLayer", torch.nn.Bilinear)
+    with pytest.raises(SecError, match="gradient_checkpointing: llama has no layers for it; leave it out"):
+        CausalLMDecoder(tiny_llama, gradient_checkpointing=True)
+
+
+def test_dropout_of_attention_and_nothing_else(dropping_out):
+    build, folder = dropping_out
+    decoder = build(folder, freeze=False, attention_dropout=0.75)
+    found = [one for one in decoder.modules() if "Attention" in type(one).__name__]
+    found = [one for one in found if isinstance(getattr(one, "dropout", None), float)]
+    assert found and all(one.dropout == 0.75 for one in found)
+    others = [getattr(one, "dropout", None) for one in decoder.modules() if one not in found and one is not decoder]
+    assert 0.75 not in others
+
+
+def test_an_lm_is_tried_out_without_its_own_decoding_settings(tmp_path, tiny_llama):
+    """Else one that asks for a penalty seems to have a cache that nothing can be done with."""
+    lm = tiny_lm("bloom, ALiBi")
+    shutil.copy(Path(tiny_llama) / "tokenizer.model", tmp_path)
+    found = []
+    for own in ({}, {"repetition_penalty": 50.0, "num_beams": 2, "max_length": 3, "do_sample": True}):
+        lm.generation_config = transformers.GenerationConfig(eos_token_id=[7, 8], **own)
+        lm.save_pretrained(tmp_path)
+        decoder = CausalLMDecoder(str(tmp_path))
+        found.append((decoder.abilities, decoder.end_ids))
+    assert found[0] == found[1] and found[0][0].cache and found[0][1] == [7, 8]
 
 
 def test_candidates_are_ranked_within_their_utterance():

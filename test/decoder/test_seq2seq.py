@@ -21,6 +21,10 @@ EOS = 2
 VOCABULARY = 400
 T5 = dict(d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, relative_attention_num_buckets=8)
 IDS = dict(pad_token_id=0, bos_token_id=1, eos_token_id=EOS, decoder_start_token_id=EOS)
+GEMMA = dict(
+    vocab_size=VOCABULARY, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, head_dim=8, sliding_window=4, pad_token_id=0, bos_token_id=1, eos_token_id=EOS,
+)  # fmt: skip
 KINDS = {
     "bart": ("bart", BART),
     "bart, scaled embeddings": ("bart", BART | dict(scale_embedding=True)),
@@ -41,7 +45,33 @@ KINDS = {
         {key: value for key, value in BART.items() if "position" not in key}
         | dict(max_encoder_position_embeddings=64, max_decoder_position_embeddings=64, attention_window=4),
     ),
+    "bigbird_pegasus": ("bigbird_pegasus", BART | dict(attention_type="original_full")),
+    "pegasus_x, blocks": ("pegasus_x", BART | dict(scale_embedding=True, block_size=8, num_global_tokens=4)),
+    "nllb-moe, experts": (
+        "nllb-moe",
+        BART | dict(scale_embedding=True, num_experts=2, encoder_sparse_step=2, decoder_sparse_step=2),
+    ),
+    "switch_transformers, experts": ("switch_transformers", T5 | dict(num_experts=2, num_decoder_layers=2)),
+    "t5gemma, a configuration for each side": (
+        "t5gemma",
+        dict(encoder=GEMMA, decoder=GEMMA | dict(cross_attention_hidden_size=32), decoder_start_token_id=None),
+    ),
 }
+REFUSED = {  # name: model type, what its configuration sets, the reason
+    "prophetnet": (
+        "prophetnet",
+        dict(
+            hidden_size=32, encoder_ffn_dim=64, num_encoder_layers=2, num_encoder_attention_heads=4, decoder_ffn_dim=64,
+            num_decoder_layers=2, num_decoder_attention_heads=4, max_position_embeddings=64,
+        ),
+        "a padded batch is not decoded as its rows are alone",
+    ),
+    "fsmt": (
+        "fsmt",
+        BART | dict(langs=["en", "de"], src_vocab_size=VOCABULARY, tgt_vocab_size=VOCABULARY),
+        "it does not read embeddings",
+    ),
+}  # fmt: skip
 WAYS = {
     "greedy": {},
     "beams": dict(beam_size=3, num_candidates=3),
@@ -54,7 +84,7 @@ WAYS = {
 
 def make(folder: Path, llama: str, kind: str) -> str:
     """A random LM of that kind."""
-    model_type, sizes = KINDS[kind]
+    model_type, sizes, *_ = (KINDS | REFUSED)[kind]
     return str(make_bart(folder, llama, model_type, **sizes))
 
 
@@ -93,7 +123,13 @@ def test_a_batch_is_what_transformers_says_of_each(kind, tiny_llama, tmp_path):
     assert torch.allclose(own, logits[:, len(decoder.forced) :], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["bart", "mbart", "t5", "marian"])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_an_lms_code_cannot_do_is_found_out_at_once(kind, tiny_llama, tmp_path):
+    with pytest.raises(SecError, match=f"decoder_conf path: .* cannot be the decoder: {REFUSED[kind][2]}"):
+        Seq2SeqDecoder(make(tmp_path, tiny_llama, kind))
+
+
+@pytest.mark.parametrize("kind", ["bart", "mbart", "t5", "marian", "nllb-moe, experts"])
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_decoding_equals_teacher_forcing(kind, way, tiny_llama, tmp_path):
     decoder = Seq2SeqDecoder(make(tmp_path, tiny_llama, kind)).eval()
