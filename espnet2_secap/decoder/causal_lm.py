@@ -25,6 +25,7 @@ class CausalLMDecoder(LMDecoder):
     """
 
     task = "CAUSAL_LM"
+    auto_class = "AutoModelForCausalLM"
 
     @classmethod
     def load(cls, path: str, **options):

@@ -38,6 +38,7 @@ class LMDecoder(AbsDecoder):
     """
 
     task: ClassVar[str]  # of peft
+    auto_class: ClassVar[str]  # of transformers
 
     def __init__(
         self,

@@ -42,6 +42,7 @@ class Seq2SeqDecoder(LMDecoder):
     """
 
     task = "SEQ_2_SEQ_LM"
+    auto_class = "AutoModelForSeq2SeqLM"
     reads_caption = False
 
     def __init__(

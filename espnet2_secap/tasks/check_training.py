@@ -168,6 +168,7 @@ HOLDS = {  # of the parts here; one of a user's own may name a folder of any kin
     ("encoder", "clap"): MODEL,
     ("bridge", "qformer"): MODEL,
     ("decoder", "causal_lm"): TEXT_MODEL,
+    ("decoder", "seq2seq"): TEXT_MODEL,
     ("text_encoder", "bert"): TEXT_MODEL,
     ("text_encoder", "embedding"): (check_tokenizer_folder,),
 }

@@ -85,7 +85,7 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
             estimator = GaussianEstimator(width, width, args.model_conf.get("estimator_size", 512))
             output.append(Part("estimator of the mutual information", size(estimator), trained=True, in_paper=False))
         if "decoder" in model_class.parts:
-            output += _decoder_parts(args.decoder_conf, bridge.output_size())
+            output += _decoder_parts(args, bridge.output_size())
         if args.model_conf.get("attributes_weight"):
             output.append(_attribute_head(args, bridge.output_size()))
     return output
@@ -103,18 +103,20 @@ def _attribute_head(args: argparse.Namespace, bridge_size: int) -> Part:
     return Part(name, size(AttributeHead(counts, bridge_size, prompt_size=width)), trained=True, in_paper=False)
 
 
-def _decoder_parts(conf: dict, bridge_size: int) -> list[Part]:
+def _decoder_parts(args: argparse.Namespace, bridge_size: int) -> list[Part]:
     """The projection, the LM, and what LoRA adds to it."""
-    from transformers import AutoModelForCausalLM
+    import transformers
 
-    config = architecture(conf["path"])
-    lm = AutoModelForCausalLM.from_config(config)
+    decoder, conf = CHOICES["decoder"].get_class(args.decoder), args.decoder_conf
+    lm = getattr(transformers, decoder.auto_class).from_config(architecture(conf["path"]))
     projection = torch.nn.Linear(bridge_size, lm.get_input_embeddings().weight.size(1))
     output = [Part("linear to the decoder", size(projection), trained=True)]
     whole = size(lm)
     output.append(Part("decoder", whole, trained=not conf.get("freeze", True)))
     if conf.get("lora"):
-        output.append(Part("LoRA of the decoder", size(with_lora(lm, conf["lora"])) - whole, trained=True))
+        output.append(
+            Part("LoRA of the decoder", size(with_lora(lm, conf["lora"], decoder.task)) - whole, trained=True)
+        )
     return output
 
 

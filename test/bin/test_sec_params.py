@@ -60,6 +60,18 @@ def test_lora_and_the_text_projection_count(repo, tmp_path, capsys, tiny_llama, 
     assert found["linear from the text encoder"].count == 32 * 16 + 16
 
 
+def test_an_encoder_decoder_and_its_lora(tmp_path, capsys):
+    """bart-base has 139.4 M parameters, the Chinese one 140.2 M; LoRA of rank 2 on the q_proj of 18 attentions."""
+    lora = {"r": 2, "target_modules": ["q_proj"]}
+    for path, total in (("facebook/bart-base", "139.4 M"), ("fnlp/bart-base-chinese", "140.2 M")):
+        conf = {"model": "caption", "decoder": "seq2seq", "decoder_conf": {"path": path, "lora": lora}}
+        (tmp_path / "caption.yaml").write_text(yaml.safe_dump(conf | {"bridge": "linear"}))
+        main(["--config", str(tmp_path / "caption.yaml")])
+        found = rows(capsys.readouterr().out)
+        assert found["decoder"] == ["-", total]
+        assert found["LoRA of the decoder"] == [f"{18 * 2 * 2 * 768 / 1e6:.1f} M"] * 2
+
+
 def test_the_head_of_the_attributes_counts(tiny_llama):
     bridge = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
     weights = {"attributes_weight": 0.3, "attributes_only": ["rate", "volume"]}
