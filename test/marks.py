@@ -61,6 +61,10 @@ def _shellcheck() -> bool:
 
 # name -> whether it is here, what it is and how to get it
 THINGS = {
+    "aac_metrics": (
+        lambda: importlib.util.find_spec("aac_metrics") is not None,
+        "aac-metrics (pip install --no-deps aac-metrics==0.5.5 torchmetrics lightning-utilities)",
+    ),
     "browser": (_browser, "chromium and chromedriver on the PATH (Debian: apt install chromium chromium-driver)"),
     "espnet": (lambda: importlib.util.find_spec("espnet2") is not None, "espnet (make -C tools)"),
     "ffmpeg": (lambda: _program("ffmpeg"), "ffmpeg on the PATH (Debian: apt install ffmpeg)"),

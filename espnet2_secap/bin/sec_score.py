@@ -23,6 +23,20 @@ MODELS = {
     "sim2": "a sentence-transformers model",
     "bertscore": "a BERT; MODEL@LAYER selects a layer",
 }
+# Options of further metrics.
+FURTHER = {
+    "sbert": "for sbert_sim and fense: folder or hub name of a sentence-transformers model (FENSE:"
+    " paraphrase-TinyBERT-L6-v2)",
+    "fluency": "for fer, fense and spider_fl: a checkpoint of FENSE's error detector, such as"
+    " echecker_clotho_audiocaps_base.ckpt (FILE@FOLDER names the folder of its BERT), or folder or hub name of a"
+    " sequence classifier with a label `error`",
+    "clap": "for clap_text and clap_audio: folder or hub name of a CLAP",
+    "audio_dir": "for clap_audio: data directory with the wav.scp of the recordings",
+    "vad": "for emotion_similarity: JSON file, category -> [valence, arousal, dominance]; the package's if none",
+    "judge": "for judge and judge_agreement: folder or hub name of a causal LM",
+    "judge_prompt": "for judge: text file of a prompt with {first} and {second}, zh or en; that of --lang if none",
+    "judge_cache": "for judge: file that keeps its answers",
+}
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -59,9 +73,11 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"metrics to compute (default: {' '.join(DEFAULT)}; without METEOR, which is English, and recall where "
         "--lang has none of it, and without groups of emotions that --words has not; with --train_captions also "
-        f"{' '.join(WITH_TRAIN)}); <attribute>_recall, <attribute>_hallucination and <attribute>_accuracy (unweighted, "
-        "of the first category named) for any attribute of the words file; spice, spider (these take minutes and need "
-        "`make -C tools spice`); sim1, sim2, bertscore, distinct_1, distinct_2, different_captions",
+        f"{' '.join(WITH_TRAIN)}); <attribute>_recall, <attribute>_hallucination, <attribute>_accuracy (unweighted, of "
+        "the first category named) and <attribute>_wa (weighted) for any attribute of the words file; spice, spider "
+        "(these take minutes and need `make -C tools spice`); sim1, sim2, bertscore, fer, sbert_sim, fense, spider_fl, "
+        "clap_text, clap_audio, judge, judge_agreement, emotion_similarity, distinct_1, distinct_2, "
+        "different_captions, vocabulary",
     )
     parser.add_argument(
         "--segment",
@@ -98,6 +114,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     for name, what in MODELS.items():
         parser.add_argument(f"--{name}", metavar="MODEL", help=f"for the metric {name}: folder or hub name of {what}")
+    for name, what in FURTHER.items():
+        parser.add_argument(f"--{name}", metavar=name.upper(), help=what)
     parser.add_argument("--device", default="cpu", help="where these models run: cpu, cuda or cuda:N (default: cpu)")
     return parser
 
@@ -138,7 +156,9 @@ def main(argv: list[str] | None = None) -> None:
     if Path(args.output).is_dir():
         raise SecError(f"{args.output}: is a folder; give a file, such as {args.output}/score.json")
     check_device(args.device)
-    models = {name: getattr(args, name) for name in MODELS if getattr(args, name)}
+    models = {name: getattr(args, name) for name in (*MODELS, *FURTHER) if getattr(args, name)}
+    if args.judge:
+        models.setdefault("judge_prompt", args.lang)
     try:
         segment = segmenter(args.segment, pairs.texts())
     except MetricUnavailable as err:

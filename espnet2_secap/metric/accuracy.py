@@ -57,6 +57,30 @@ def accuracy(attribute: str) -> Callable[[Context], ScoreFunction]:
     return make
 
 
+def weighted_accuracy(attribute: str) -> Callable[[Context], ScoreFunction]:
+    """Weighted accuracy (WA): the share of all utterances whose caption names the true category first.
+
+    As `accuracy`, but categories count as often as they occur.
+    """
+    sums = accuracy_sums(attribute)
+
+    def make(context: Context) -> ScoreFunction:
+        context.categories(attribute)
+
+        def score(references: References, hypotheses: Hypotheses) -> Scores:
+            each: dict[str, float | None] = {}
+            for utt, row in sums.numbers(context, references, hypotheses).items():
+                each[utt] = 100.0 * sum(row[len(row) // 2 :]) if any(row) else None
+            known = [value for value in each.values() if value is not None]
+            if not known:
+                raise nothing_known(attribute)
+            return sum(known) / len(known), each
+
+        return score
+
+    return make
+
+
 def accuracy_sums(attribute: str) -> Sums:
     """What unweighted accuracy sums: for each category how many utterances have it, and how many of these are right."""
 

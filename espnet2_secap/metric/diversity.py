@@ -39,8 +39,19 @@ def different_captions(context: Context) -> ScoreFunction:
     return score
 
 
+def vocabulary(context: Context) -> ScoreFunction:
+    """Number of distinct tokens in all captions, and in each: a count, not per cent."""
+
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        tokens = {utt: set(context.segment(caption).split()) for utt, caption in hypotheses.items()}
+        return float(len(set().union(*tokens.values()))), {utt: float(len(own)) for utt, own in tokens.items()}
+
+    return score
+
+
 METRICS = [
     Metric("distinct_1", "distinct-1", distinct(1), counts_distinct=True),
     Metric("distinct_2", "distinct-2", distinct(2), counts_distinct=True),
+    Metric("vocabulary", "vocabulary", vocabulary, counts_distinct=True, neutral=True),
     Metric("different_captions", "different captions", different_captions, counts_distinct=True),
 ]

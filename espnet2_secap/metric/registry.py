@@ -7,28 +7,43 @@ transformers) belong in `make` or in the function that it returns.
 from functools import cache
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric import bertscore, diversity, meteor, ngram, similarity, spice, stock
+from espnet2_secap.metric import (
+    bertscore,
+    clap,
+    diversity,
+    fluency,
+    judge,
+    meteor,
+    ngram,
+    similarity,
+    spice,
+    stock,
+    vad,
+)
 from espnet2_secap.metric.abs_metric import Metric
-from espnet2_secap.metric.accuracy import accuracy, accuracy_sums
+from espnet2_secap.metric.accuracy import accuracy, accuracy_sums, weighted_accuracy
 from espnet2_secap.metric.recall import hallucination, recall
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for module in (ngram, meteor, spice, similarity, bertscore, diversity, stock)
+    for module in (ngram, meteor, spice, similarity, bertscore, fluency, clap, judge, vad, diversity, stock)
     for metric in module.METRICS
 }
 # The order of the columns. For each attribute of the words file there are
-# <attribute>_recall, <attribute>_hallucination and <attribute>_accuracy.
+# <attribute>_recall, <attribute>_hallucination, <attribute>_accuracy and <attribute>_wa.
 ORDER = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "cider_unseen", "copies"]
-ORDER += ["spice", "spider", "sim1", "sim2", "bertscore"]
+MODELS = ["sim1", "sim2", "bertscore", "fer", "sbert_sim", "fense", "spider_fl", "clap_text", "clap_audio"]
+MODELS += ["judge", "judge_agreement"]
+ORDER += ["spice", "spider", *MODELS]
 ORDER += ["emotion_recall", "emotion_quadrant_accuracy", "emotion_ser6_recall", "rate_recall", "volume_recall"]
 WITH_TRAIN = ["cider_unseen", "copies"]  # computed by default where the training captions are given
 WITH_GROUPS = ["emotion_quadrant_accuracy", "emotion_ser6_recall"]  # ... where the words file has these groups
 # The others take minutes and a parser, or need a model: they run only on request.
-DEFAULT = [name for name in ORDER if name not in ("spice", "spider", "sim1", "sim2", "bertscore", *WITH_TRAIN)]
+DEFAULT = [name for name in ORDER if name not in ("spice", "spider", *MODELS, *WITH_TRAIN)]
 _BY_ATTRIBUTE = {
     "recall": lambda attribute: {"make": recall(attribute)},
     "hallucination": lambda attribute: {"make": hallucination(attribute), "lower_is_better": True},
+    "wa": lambda attribute: {"make": weighted_accuracy(attribute)},
     "accuracy": lambda attribute: {"make": accuracy(attribute), "sums": accuracy_sums(attribute)},
 }
 

@@ -29,7 +29,7 @@ def mean_pooled(path: str, device: str) -> Encoder:
     return SentenceEncoder(path, device)
 
 
-def sentence_transformer(path: str, device: str) -> Encoder:
+def sentence_transformer(path: str, device: str, option: str = "--sim2") -> Encoder:
     """A sentence-transformers model with its own pooling; mean pooling for a plain BERT."""
     try:
         from sentence_transformers import SentenceTransformer
@@ -44,17 +44,17 @@ def sentence_transformer(path: str, device: str) -> Encoder:
         with tensors_only(), complete_weights():
             model = SentenceTransformer(path, device=device, trust_remote_code=False)
     except SecError as err:
-        raise SecError(f"--sim2: {err}") from err
+        raise SecError(f"{option}: {err}") from err
     except (MemoryError, RuntimeError):  # no memory, no such device
         raise
     except Exception as err:  # of transformers, safetensors and tokenizers: any kind
         message = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise SecError(f"--sim2 {path}: sentence-transformers cannot load it ({message[:200]})") from err
+        raise SecError(f"{option} {path}: sentence-transformers cannot load it ({message[:200]})") from err
     inside = getattr(model[0], "auto_model", None)
     if inside is not None and hasattr(model.tokenizer, "get_vocab"):
-        check_words(model.tokenizer, path, "--sim2")
+        check_words(model.tokenizer, path, option)
         prepare_padding(model.tokenizer)
-        check_vocabulary(model.tokenizer, inside.get_input_embeddings().weight.size(0), path, "--sim2")
+        check_vocabulary(model.tokenizer, inside.get_input_embeddings().weight.size(0), path, option)
         model.max_seq_length = min(model.max_seq_length or 10**9, text_limit(inside.config, model.tokenizer))
 
     def encode(texts: list[str]):

@@ -3,6 +3,7 @@ import pytest
 
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.accuracy import accuracy, accuracy_sums, true_category
+from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.segment import segment_char
 from espnet2_secap.metric.words import load_words
 
@@ -17,6 +18,13 @@ def test_unweighted_accuracy_by_hand():
     corpus, each = accuracy("emotion")(CONTEXT)(references, hypotheses)
     assert each == {"a": 100, "b": 100, "c": 0, "d": 0, "e": None}
     assert corpus == pytest.approx(100 / 3)
+
+
+def test_weighted_accuracy_by_hand():
+    references = {"a": ["愤怒"], "b": ["很生气"], "c": ["恼火"], "d": ["语气平静"], "e": ["声音有点远"]}
+    hypotheses = {"a": "生气", "b": "先是愤怒，后来悲伤", "c": "悲伤又愤怒", "d": "", "e": "愤怒"}
+    corpus, each = find_metric("emotion_wa").make(CONTEXT)(references, hypotheses)
+    assert each == {"a": 100, "b": 100, "c": 0, "d": 0, "e": None} and corpus == 50
 
 
 def test_quadrants_join_emotions():

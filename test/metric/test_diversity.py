@@ -24,3 +24,8 @@ def test_different_captions():
 
 def test_nothing_said_at_all():
     assert find_metric("distinct_2").make(Context(segment_char))({}, {"a": ""}) == (0.0, {"a": None})
+
+
+def test_vocabulary_is_a_count():
+    corpus, each = find_metric("vocabulary").make(Context(segment_char))({}, {"a": "高高兴", "b": "兴", "c": ""})
+    assert corpus == 2 and each == {"a": 2, "b": 1, "c": 0}

@@ -23,14 +23,18 @@ REFERENCES = {
 }
 BLEUS = [f"bleu_{order}" for order in range(1, 5)]
 ATTRIBUTES = [f"{attribute}_recall" for attribute in ("emotion", "rate", "volume")]
-LIGHT = [*BLEUS, "rouge_l", "cider", "distinct_1", "distinct_2", "different_captions", *ATTRIBUTES]
-WITH_MODELS = ["sim1", "sim2", "bertscore"]
+LIGHT = [*BLEUS, "rouge_l", "cider", "distinct_1", "distinct_2", "different_captions", "vocabulary", *ATTRIBUTES]
+LIGHT += ["emotion_wa", "emotion_similarity"]
+WITH_MODELS = ["sim1", "sim2", "bertscore", "sbert_sim"]
+OPTION = {"sbert_sim": "sbert"}
 SILENCE = ["", " \t", "\u3000", "...", "。，！", "\u200b", "“”", "-"]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    return dict.fromkeys(WITH_MODELS, str(make_bert(tmp_path_factory.mktemp("edges") / "bert")))
+    return dict.fromkeys(
+        [OPTION.get(name, name) for name in WITH_MODELS], str(make_bert(tmp_path_factory.mktemp("edges") / "bert"))
+    )
 
 
 def scored(tmp_path, hypotheses, names, references=REFERENCES, segment="char_word", models=None):
