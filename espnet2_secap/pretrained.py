@@ -175,6 +175,8 @@ def load_seq2seq_lm(path: str, what: str, **kwargs):
     Raises:
         SecError: as `load_pretrained`, or a model of another kind.
     """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as OF_TEXT
+
     config = load_pretrained("AutoConfig", path, what)
     other, model = _perceives(config), None
     if not config.is_encoder_decoder:
@@ -182,6 +184,8 @@ def load_seq2seq_lm(path: str, what: str, **kwargs):
             f"{what}: {path}: {config.model_type} is no encoder-decoder; use decoder: causal_lm for a causal language"
             " model, or give an encoder-decoder, such as BART or T5"
         )
+    if config.model_type not in OF_TEXT:  # Whisper
+        other = "something else than text"
     if other is None:
         model = load_pretrained("AutoModelForSeq2SeqLM", path, what, **kwargs)
         other = model.main_input_name if model.main_input_name != "input_ids" else None

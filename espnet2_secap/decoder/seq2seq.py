@@ -182,6 +182,11 @@ def _start_of(lm) -> int | None:
 def _first_ids(tokenizer, start: int | None, lang: str | None) -> tuple[int | None, tuple[int, ...]]:
     """What the decoder reads before a caption: its start, and the ids between it and the caption."""
     inner = getattr(tokenizer, "tokenizer", None)  # of transformers
+    if getattr(inner, "separate_vocabs", False):
+        raise SecError(
+            "decoder_conf path: its tokenizer has a vocabulary for what is read and another for what is written; give"
+            " an LM with one vocabulary"
+        )
     multilingual = getattr(inner, "src_lang", None) is not None
     if lang is None:
         if multilingual:

@@ -140,6 +140,8 @@ class TransformersTokenizer(_Decoding):
         from espnet2_secap.pretrained import load_pretrained
 
         self.tokenizer = load_pretrained("AutoTokenizer", path, "tokenizer")
+        if hasattr(self.tokenizer, "spm_target"):  # Marian's: what is read and what is written are of one language here
+            self.tokenizer.current_spm = self.tokenizer.spm_target
         first, last = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         self.bos_id = first if first is not None else self.tokenizer.cls_token_id
         self.eos_id = last if last is not None else self.tokenizer.sep_token_id

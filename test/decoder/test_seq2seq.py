@@ -4,16 +4,17 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from tiny import BART, make_bart
+from tiny import BART, TEXTS, make_bart
 from tiny_segments import alone, random_batch
 
 from espnet2_secap.decoder.options import DecodingOptions
-from espnet2_secap.decoder.seq2seq import Seq2SeqDecoder, _embedded
+from espnet2_secap.decoder.seq2seq import Seq2SeqDecoder, _embedded, _first_ids
 from espnet2_secap.errors import SecError
 from espnet2_secap.text.template import Segment
 
@@ -271,11 +272,55 @@ def test_a_multilingual_tokenizer_needs_a_language(cls, tmp_path):
     assert (decoder.start, decoder.forced) == ((code, ()) if cls == "MBartTokenizer" else (EOS, (code,)))
 
 
+def marian_tokenizer(folder: Path, **options):
+    """A tokenizer with sentencepiece models of English and of Chinese."""
+    import sentencepiece
+
+    pieces = ["</s>", "<unk>"]
+    for side, texts in (("source", ["the voice is low and slow", "she is glad"]), ("target", TEXTS)):
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts * 20),
+            model_prefix=str(folder / side),
+            vocab_size=200,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            minloglevel=2,
+        )
+        (folder / f"{side}.model").rename(folder / f"{side}.spm")
+        model = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{side}.spm"))
+        pieces += [model.id_to_piece(i) for i in range(3, model.vocab_size())]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys([*pieces, "<pad>"]))}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    if options.get("separate_vocabs"):
+        options["target_vocab_file"] = str(folder / "vocab.json")
+    files = (str(folder / name) for name in ("source.spm", "target.spm", "vocab.json"))
+    return transformers.MarianTokenizer(*files, **options)
+
+
+def test_marian_reads_and_writes_the_language_that_it_writes(tmp_path):
+    (tmp_path / "lm").mkdir()
+    tokenizer = marian_tokenizer(tmp_path)
+    folder = with_tokenizer(tmp_path / "lm", "marian", tokenizer, decoder_start_token_id=tokenizer.pad_token_id)
+    decoder = Seq2SeqDecoder(folder)
+    assert (decoder.start, decoder.forced) == (tokenizer.pad_token_id, ())
+    assert decoder.tokenizer.eos_id == 0
+    ids = decoder.tokenizer.encode(TEXTS[0])
+    assert tokenizer.unk_token_id not in ids and decoder.tokenizer.decode(ids) == TEXTS[0].replace("，", ",")
+    apart = marian_tokenizer(tmp_path, separate_vocabs=True)
+    with pytest.raises(SecError, match="has a vocabulary for what is read and another for what is written"):
+        _first_ids(SimpleNamespace(tokenizer=apart), 0, None)
+
+
 def test_what_cannot_be_the_decoder_is_one_line(tiny_bart, tiny_llama, tiny_bert, tmp_path):
     for other in (tiny_llama, tiny_bert):
         with pytest.raises(SecError, match="is no encoder-decoder; use decoder: causal_lm") as err:
             Seq2SeqDecoder(other)
         assert "\n" not in str(err.value)
+    whisper = dict(d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2)
+    config = transformers.WhisperConfig(vocab_size=VOCABULARY, **whisper, **IDS)
+    transformers.WhisperForConditionalGeneration(config).save_pretrained(tmp_path / "whisper")
+    with pytest.raises(SecError, match="whisper reads something else than text; give an encoder-decoder of text"):
+        Seq2SeqDecoder(str(tmp_path / "whisper"))
     with pytest.raises(SecError, match="lang='zh_CN': the tokenizer knows no languages"):
         Seq2SeqDecoder(tiny_bart, lang="zh_CN")
     with pytest.raises(SecError, match="begins with id 400"):
