@@ -355,7 +355,7 @@ def test_examples_of_extending_run(tmp_path, tiny_llama):
         path.write_text(text, encoding="utf-8")
     registry = tmp_path / "espnet2_secap/metric/registry.py"
     text = registry.read_text(encoding="utf-8")
-    for mark in ("from espnet2_secap.metric import ", "for module in ("):
+    for mark in ("from espnet2_secap.metric import (", "for module in ("):
         assert text.count(mark) == 1
         text = text.replace(mark, f"{mark}length_ratio, ")
     registry.write_text(text, encoding="utf-8")
