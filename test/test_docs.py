@@ -34,7 +34,7 @@ PASSED_ON = {
 }
 # Where a path in a page may start, and what recipes make.
 ROOTS = ["", "espnet2_secap", *(f"egs2/{name}/sec1" for name in ("TEMPLATE", "emospeech", "mini_emospeech"))]
-MADE = ("data/", "dump/", "exp/", "folds/", "pretrained/", "egs2/mycorpus/")
+MADE = ("data/", "dump/", "exp/", "folds/", "tables/", "pretrained/", "egs2/mycorpus/")
 
 
 def page_id(page: Path) -> str:

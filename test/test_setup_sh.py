@@ -39,11 +39,21 @@ def test_new_recipe(checkout):
     done = setup(checkout, "egs2/mycorpus")
     assert done.returncode == 0, done.stderr
     recipe = checkout / "egs2/mycorpus/sec1"
-    assert {p.name for p in recipe.iterdir()} == {"sec.sh", "path.sh", "utils", "cmd.sh", "run.sh", "conf", "local"}
+    assert {p.name for p in recipe.iterdir()} == {
+        "sec.sh",
+        "path.sh",
+        "run_tables.sh",
+        "utils",
+        "cmd.sh",
+        "run.sh",
+        "conf",
+        "local",
+    }
     links = {p.name: os.readlink(p) for p in recipe.iterdir() if p.is_symlink()}
     assert links == {
         "sec.sh": "../../TEMPLATE/sec1/sec.sh",
         "path.sh": "../../TEMPLATE/sec1/path.sh",
+        "run_tables.sh": "../../TEMPLATE/sec1/run_tables.sh",
         "utils": "../../../utils",
     }
     assert all((recipe / name).exists() for name in links)

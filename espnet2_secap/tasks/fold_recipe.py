@@ -15,7 +15,7 @@ from espnet2_secap.tasks.recipe import Recipe
 
 WANTED, FINISHED = ".wanted", "exp/.finished"  # what a run of a fold will have done, and what it has done
 PARTS = "pretrained"  # its parts are linked one by one, so that local/fold.sh can make one anew
-OWN = ("data", "dump", "exp", "folds", "run.sh", PARTS)
+OWN = ("data", "dump", "exp", "folds", "tables", "run.sh", PARTS)
 HOLD_OPTIONS = ("_args", "_opts")  # endings of options that hold those of a program
 BELOW_EXP = ("align_exp", "sec_exp", "sec_stats_dir")
 # Options that do not decide on what a fold makes.
@@ -84,14 +84,15 @@ def _shards(folder: str) -> list[str]:
     return sorted(str(path) for path in Path(folder).glob("data/feats.*.json"))
 
 
-def link_recipe(folder: Path, back: str, recipe: Recipe) -> None:
+def link_recipe(folder: Path, back: str, recipe: Recipe, left_out: Sequence[str] = ()) -> None:
     """Link what the recipe's folder holds, but for data and outputs, into a fold's; what is there already is kept.
 
     Args:
         folder: of the fold.
         back: from that folder to the recipe's.
+        left_out: further names that are not linked.
     """
-    own = {*OWN, *(Path(getattr(recipe, name)).parts[0] for name in ("dumpdir", "expdir"))}
+    own = {*OWN, *left_out, *(Path(getattr(recipe, name)).parts[0] for name in ("dumpdir", "expdir"))}
     names = [name for name in os.listdir(".") if name not in own and not name.startswith(".")]
     if os.path.isdir(PARTS):
         (folder / PARTS).mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ from espnet2_secap.data.io import write_captions
 from espnet2_secap.data.labels import read_emotion_map
 from espnet2_secap.tasks.attributes import DEFAULT_WORDS, count_attributes
 from espnet2_secap.tasks.sec import SECTask
+from espnet2_secap.tasks.tables import TableFile
 
 SMALL = dict(num_queries=2, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, encoder_width=32)
 
@@ -24,7 +25,7 @@ def configs(repo, *kinds):
 
 def test_every_file_is_of_a_known_kind(repo):
     kinds = {path.stem.split("_")[0] for path in repo.glob("egs2/*/*/conf/*.yaml")}
-    assert kinds <= {"align", "caption", "decode", "pretrain"}
+    assert kinds <= {"align", "caption", "decode", "pretrain", "tables"}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def build(path, tiny_llama, tiny_bert, training_captions, output_dir):
     assert conf["model"] == path.stem.split("_")[0], path
     args = vars(SECTask.get_parser().parse_args(["--config", str(path), "--output_dir", str(output_dir)]))
     assert args["num_att_plot"] == 0
-    args["bridge_conf"] = {**conf["bridge_conf"], **SMALL}
+    args["bridge_conf"] = {**conf["bridge_conf"], **(SMALL if conf["bridge"] == "qformer" else {})}
     if "init" in args["bridge_conf"]:
         args["bridge_conf"]["init"] = tiny_bert
     args["encoder_conf"] = {"input_size": 6}
@@ -103,6 +104,15 @@ def test_the_classes_of_emotions_are_the_groups_of_the_words(repo):
     groups = json.loads((repo / "espnet2_secap/metric/words/zh.json").read_text(encoding="utf-8"))["_groups"]["emotion"]
     expected = {emotion: group for group, emotions in groups["quadrant"].items() for emotion in emotions}
     assert read_emotion_map(repo / "egs2/emospeech/sec1/conf/quadrant.map") == expected
+
+
+def test_tables_are_readable_and_name_configurations_that_are_there(repo):
+    for path in configs(repo, "tables"):
+        file = TableFile(path, repo / "egs2/TEMPLATE/sec1/sec.sh")
+        for step in [*file.feats.values(), *file.aligns.values(), *file.systems.values()]:
+            named = [value for key, value in step.options.items() if key.endswith("_config")]
+            assert all((path.parent.parent / name).is_file() for name in named), (path, named)
+        assert all(file.rows(name) for name in file.tables), path
 
 
 def test_sizes_of_mini_parts(repo, local):

@@ -103,6 +103,7 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
         "sec_data_dir combine": ["combine", "out", str(data)],
         "sec_data_dir copy": ["copy", str(data), "out"],
         "sec_compare_sets": ["--train", str(raw), "--valid", str(raw), "--output", "overlap.tsv"],
+        "sec_tables": ["--systems", str(TEMPLATE / "conf" / "tables.yaml"), "--dry_run", "true"],
         "sec_import_secap": [
             *("--checkpoint", "none.ckpt", "--hubert", "none/hubert", "--llm", "none/llm"),
             *("--text_encoder", "none/bert", "--output", "out"),
@@ -210,7 +211,7 @@ def test_every_option_of(line, place, server):
             return server.run(program, argv, folder)
 
     status, out, err = run(lines[line])
-    works = program not in ("sec_import_secap", "sec_lock")  # no weights; no lock is open
+    works = program not in ("sec_import_secap", "sec_lock", "sec_tables")  # no weights, no open lock, no recipe
     assert (status == 0) == works, out + err
 
     @cases(HEAVY.get(program, 40))

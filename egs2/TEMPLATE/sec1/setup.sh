@@ -50,7 +50,7 @@ mkdir "${build}" "${build}/local"
 # relative PATH [FOLDER]: PATH as seen from FOLDER, the recipe if none
 relative() { perl -MFile::Spec -e 'print File::Spec->abs2rel(@ARGV)' "$1" "${2:-${dest}}"; }
 to_template=$(relative "${template}")
-ln -s "${to_template}/sec.sh" "${to_template}/path.sh" "${build}"
+ln -s "${to_template}/sec.sh" "${to_template}/path.sh" "${to_template}/run_tables.sh" "${build}"
 ln -s "$(relative "${root}/utils")" "${build}/utils"
 cp "${template}/cmd.sh" "${build}"
 cp -RL "${template}/conf" "${build}/conf"

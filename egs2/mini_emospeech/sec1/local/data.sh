@@ -5,6 +5,7 @@ set -eo pipefail
 n_train=1200      # utterances in each set
 n_valid=100
 n_test=200
+emotional_sentences=0 # share of utterances whose sentence fits their emotion; half of the others contradict it
 seed=0            # the same seed gives the same corpus, byte for byte
 data=data         # where the sets go
 words=conf/words.json
@@ -18,9 +19,10 @@ pretrain_seed=    # of the mini parts; empty: that of pretrain_config, 0 if it h
 prompts=          # instructions, one per line, or zh, en, ja; empty: those of sec.sh
 
 help_message="Usage: local/data.sh [--n_train 1200] [--n_valid 100] [--n_test 200] [--seed 0] [--nj 2]
+                     [--emotional_sentences 0.5]
                      [--mini_parts true|false] [--pretrained pretrained] [--pretrain_config conf/pretrain.yaml]
                      [--pretrain_seed N] [--mini_hubert true|false]
-Writes data/{train,valid,test}, data/wav and, with --mini_parts true, pretrained/{hubert,llama} (with --mini_hubert false,
+Writes data/{train,valid,test}, with utt2kind (fitting, neutral or contradicting) where sentences are emotional, data/wav and, with --mini_parts true, pretrained/{hubert,llama} (with --mini_hubert false,
 no pretrained/hubert)."
 
 . ./path.sh
@@ -33,6 +35,7 @@ if [ $# -ne 0 ]; then
 fi
 
 python3 local/synthesize.py --output "${data}" --words "${words}" --seed "${seed}" --nj "${nj}" \
+    --emotional_sentences "${emotional_sentences}" \
     --n_train "${n_train}" --n_valid "${n_valid}" --n_test "${n_test}"
 
 if "${mini_parts}"; then

@@ -1,7 +1,7 @@
 """Who says what, how: every utterance of the corpus, drawn from one seed before any audio is made."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet2_secap.errors import SecError
@@ -60,6 +60,7 @@ class Utterance:
     level: float  # dBFS of the speech, pauses aside
     pitch_value: int  # 0 to 100
     range_value: int  # 0 to 100
+    kind: str = "neutral"  # of the sentence: neutral, or it fits the emotion, or contradicts it
 
 
 def read_sentences(name: str) -> list[str]:
@@ -68,7 +69,17 @@ def read_sentences(name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def draw_set(name: str, size: int, seed: int) -> list[Utterance]:
+def read_emotional(name: str) -> dict[str, list[str]]:
+    """Emotion -> sentences that fit it, of `sentences_emotional_<name>.txt`, lines "emotion sentence"."""
+    found: dict[str, list[str]] = {emotion: [] for emotion in EMOTIONS}
+    for line in (LOCAL / f"sentences_emotional_{name}.txt").read_text(encoding="utf-8").split("\n"):
+        if line.strip():
+            emotion, sentence = line.split()
+            found[emotion].append(sentence)
+    return found
+
+
+def draw_set(name: str, size: int, seed: int, emotional: float = 0.0) -> list[Utterance]:
     """Draw the utterances of one set.
 
     Emotions, voices and sentences go round in shuffled order, each independently of the others, so that each
@@ -79,6 +90,8 @@ def draw_set(name: str, size: int, seed: int) -> list[Utterance]:
         name: `train`, `valid` or `test`.
         size: number of utterances, 1 or more.
         seed: the same seed gives the same utterances.
+        emotional: share of the utterances whose sentence fits their emotion. Of the others, one half has neutral
+            sentences, the other half such as fit another emotion. 0: all are neutral.
 
     Raises:
         SecError: `size` is not positive.
@@ -92,7 +105,36 @@ def draw_set(name: str, size: int, seed: int) -> list[Utterance]:
         sentences += 3 * read_sentences("test")
     columns = [_go_round(pool, size, rng) for pool in (list(EMOTIONS), voices, sentences)]
     rows = enumerate(zip(*columns, strict=True))
-    return [_draw(f"{voice}_{name}{i:05d}", voice, text, emotion, rng) for i, (emotion, voice, text) in rows]
+    utterances = [_draw(f"{voice}_{name}{i:05d}", voice, text, emotion, rng) for i, (emotion, voice, text) in rows]
+    # Another generator: voices and prosody are those of the neutral corpus.
+    return (
+        _speak_of_it(utterances, name, emotional, random.Random(f"{seed} {name} sentences"))
+        if emotional
+        else utterances
+    )
+
+
+def _speak_of_it(utterances: list[Utterance], name: str, share: float, rng: random.Random) -> list[Utterance]:
+    """The same utterances, some of them with other sentences. Of each emotion, each kind has its share."""
+    sentences = read_emotional("train")
+    if name == "test":
+        for emotion, more in read_emotional("test").items():
+            sentences[emotion] += 2 * more
+    output = []
+    for emotion in EMOTIONS:
+        own = [one for one in utterances if one.emotion == emotion]
+        fitting = round(share * len(own))
+        contradicting = (len(own) - fitting) // 2
+        kinds = ["fitting"] * fitting + ["contradicting"] * contradicting
+        kinds += ["neutral"] * (len(own) - len(kinds))
+        rng.shuffle(kinds)
+        others = [other for other in EMOTIONS if other != emotion]
+        for one, kind in zip(own, kinds, strict=True):
+            said = emotion if kind == "fitting" else rng.choice(others)
+            text = one.sentence if kind == "neutral" else rng.choice(sentences[said])
+            output.append(replace(one, sentence=text, kind=kind))
+    place = {one.utt_id: at for at, one in enumerate(utterances)}
+    return sorted(output, key=lambda one: place[one.utt_id])
 
 
 def _go_round(pool: list[str], size: int, rng: random.Random) -> list[str]:

@@ -20,7 +20,7 @@ from espnet2_secap.data.io import atomic_write, invert, make_dir, write_captions
 from espnet2_secap.errors import cli
 from espnet2_secap.metric.words import load_words
 from espnet2_secap.progress import progress
-from espnet2_secap.values import Count, Seed
+from espnet2_secap.values import Count, Seed, Share
 
 SAMPLE_RATE = 16000
 MARGIN = 0.12  # seconds of room before and after the speech
@@ -35,6 +35,12 @@ def get_parser() -> argparse.ArgumentParser:
     for name, size in (("train", 1200), ("valid", 100), ("test", 200)):
         parser.add_argument(f"--n_{name}", type=of(Count), default=size, help=f"utterances in the {name} set")
     parser.add_argument("--seed", type=of(Seed), default=0, help="the same seed gives the same bytes")
+    parser.add_argument(
+        "--emotional_sentences",
+        type=of(Share),
+        default=0.0,
+        help="share of the utterances whose sentence fits their emotion; half of the others contradict it (utt2kind)",
+    )
     parser.add_argument("--nj", type=of(Count), default=2, help="parallel processes; no effect on the result")
     return parser
 
@@ -132,11 +138,16 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     words = load_words(args.words)
     for name in ("train", "valid", "test"):
-        utterances = draw_set(name, getattr(args, f"n_{name}"), args.seed)
+        utterances = draw_set(name, getattr(args, f"n_{name}"), args.seed, args.emotional_sentences)
         wav = args.output / "wav" / name
         rates = make_audio(utterances, wav, args.seed, args.nj)
         write_prosody(args.output / "wav" / f"{name}.tsv", utterances, rates)
         write_set(args.output / name, utterances, wav, words, args.seed)
+        kinds = args.output / name / "utt2kind"
+        if args.emotional_sentences:
+            write_kaldi(kinds, {utterance.utt_id: utterance.kind for utterance in utterances})
+        else:  # of an earlier run
+            kinds.unlink(missing_ok=True)
         print(f"{args.output / name}: {len(utterances)} utterances")
 
 

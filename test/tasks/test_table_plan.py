@@ -1,0 +1,156 @@
+"""The plan: what is shared, what is done, options and times."""
+
+from pathlib import Path
+
+import pytest
+from tiny_tables import CONF, reader
+
+from espnet2_secap.data.io import make_dir, write_json
+from espnet2_secap.errors import SecError
+from espnet2_secap.process.stages import append
+from espnet2_secap.tasks.table_plan import RECORDS, Clock, Plan, gigaflops, stage_seconds
+
+SEEDED = {"align_args": "--seed 1", "caption_args": "--seed 1", "inference_args": "--seed 1"}
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return reader(tmp_path)
+
+
+@pytest.fixture
+def file(read):
+    more = {"second": {"feats": "hubert", "align": "both"}}
+    opts = {"local_data_opts": "--seed 5"}
+    rows = [*CONF["tables"]["2"]["rows"], {"system": "second", "cells": ["x"]}]
+    tables = {"2": {**CONF["tables"]["2"], "rows": rows}}
+    return read(
+        {
+            **CONF,
+            "systems": {**CONF["systems"], **more},
+            "tables": tables,
+            "seconds": {6: 10, 7: 2, 8: 1},
+            "options": opts,
+        }
+    )
+
+
+def test_a_first_stage_is_trained_once_per_seed(file):
+    plan = Plan(file, ["2"], [0, 1])
+    names = list(plan.experiments)
+    assert names == [
+        *("data", "feats_hubert", "align_both_seed0", "good_seed0", "second_seed0", "poor_seed0"),
+        *("align_both_seed1", "good_seed1", "second_seed1", "poor_seed1"),
+    ]
+    assert plan.left_out == {"other": ["encoder:not_there"]}
+    both, good, poor = (plan.experiments[name] for name in ("align_both_seed1", "good_seed1", "poor_seed1"))
+    assert (both.stages, good.stages, poor.stages) == ((5, 5), (6, 8), (6, 8))
+    assert good.after == ("align_both_seed1",) and poor.after == both.after == ("feats_hubert",)
+    shared = "exp/align_both_seed1/sec_align_both_seed1"
+    assert good.options["align_exp"] == both.options["align_exp"] == shared
+    assert good.options.items() >= SEEDED.items() and poor.options["caption_args"] == "--max_epoch 1 --seed 1"
+    assert poor.options["skip_align"] == "true" and "skip_align" not in good.options
+    stats = {one.options["sec_stats_dir"] for one in plan.experiments.values() if one.name != "data"}
+    assert stats == {"exp/feats_hubert/sec_stats_hubert"}
+    folders = [one.options["expdir"] for one in plan.experiments.values()]
+    assert len(set(folders)) == len(folders) and "parts" not in plan.experiments["data"].options
+
+
+def test_options_of_the_user_come_last_but_for_those_of_the_steps(file):
+    plan = Plan(file, ["2"], [0], options={"caption_args": "--max_epoch 2", "nj": "3"}, jobs=2)
+    words = plan.experiments["poor_seed0"].command()
+    assert words[:5] == ["./run.sh", "--stage", "6", "--stop_stage", "8"]
+    given = dict(zip(words[5::2], words[6::2], strict=True))
+    assert given["--caption_args"] == "--max_epoch 2 --max_epoch 1 --seed 0" and given["--nj"] == "3"
+
+
+def test_parts_are_made_where_a_system_needs_them(file, monkeypatch):
+    monkeypatch.setattr("espnet2_secap.tasks.tables.PARTS", (("encoder", "not_there", "x"),))
+    plan = Plan(file, ["2"], [0], options={"local_data_opts": "--n_train 9"})
+    assert plan.experiments["data"].options["local_data_opts"] == "--seed 5 --n_train 9 --mini_clap true"
+    assert "local_data_opts" not in plan.experiments["feats_clap"].options and "other_seed0" in plan.experiments
+
+
+def test_folds_share_their_folders(file):
+    plan = Plan(file, ["2"], [0], folds=10, jobs=2)
+    assert list(plan.experiments) == ["data", "feats_hubert", "good_seed0", "second_seed0", "poor_seed0"]
+    good, second = plan.experiments["good_seed0"], plan.experiments["second_seed0"]
+    assert good.stages == (4, 8) and good.options["folds"] == "10" and good.alone == second.alone == "folds/10/exp"
+    # sec.sh puts what lies below --expdir into each fold's exp/: the same folder for both
+    inside = {one.options["align_exp"].removeprefix(f"{one.options['expdir']}/") for one in (good, second)}
+    assert inside == {"sec_align_both_seed0"}
+    assert plan.score_name("good", 0) == "sec_caption_good_seed0/decode_tables"
+    seeded = Plan(file, ["2"], [0], folds=10, options={"fold_by": "speaker", "fold_seed": "3"})
+    assert seeded.scores == "folds/10_speaker_seed3/exp"
+
+
+def test_a_corpus_that_is_the_recipe_s_own_is_made_in_its_folder(read):
+    plan = Plan(read({**CONF, "own_data": False}), ["2"], [0], back="../..")
+    assert plan.experiments["data"].command()[:4] == ["env", "-C", "../..", "./run.sh"]
+    assert not {"expdir", "lock", "local_data_opts"} & plan.experiments["data"].options.keys()
+    assert plan.experiments["feats_hubert"].command()[0] == "./run.sh"
+
+
+def finish(plan, name):
+    one = plan.experiments[name]
+    if one.system:
+        score = f"{plan.scores}/{plan.score_name(one.system, one.seed)}/test/score.json"
+        Path(score).parent.mkdir(parents=True, exist_ok=True)
+        Path(score).write_text("{}")
+    make_dir(RECORDS)
+    write_json(f"{RECORDS}/{name}.json", {"made_from": plan.prints[name]})
+
+
+def test_what_is_done_is_not_done_again_unless_its_options_change(file, tmp_path):
+    plan = Plan(file, ["2"], [0])
+    assert not any(map(plan.is_done, plan.experiments.values()))
+    for name in plan.experiments:
+        finish(plan, name)
+    assert all(map(plan.is_done, Plan(file, ["2"], [0], options={"nj": "7"}, jobs=3).experiments.values()))
+    other = Plan(file, ["2"], [0], options={"align_args": "--max_epoch 9"})
+    state = {name: other.is_done(one) for name, one in other.experiments.items()}
+    assert not state["align_both_seed0"] and not state["good_seed0"]  # made from another first stage
+    for score in tmp_path.rglob("score.json"):
+        score.unlink()
+    assert plan.is_done(plan.experiments["align_both_seed0"]) and not plan.is_done(plan.experiments["good_seed0"])
+    (tmp_path / RECORDS / "data.json").write_text("[]")
+    with pytest.raises(SecError, match="is not what the plan has written; remove it"):
+        plan.is_done(plan.experiments["data"])
+
+
+def test_a_changed_configuration_is_run_again(file, tmp_path):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "caption.yaml").write_text("a: 1\n")
+    plan = Plan(file, ["2"], [0])
+    finish(plan, "good_seed0")
+    (tmp_path / "conf" / "caption.yaml").write_text("a: 2\n")
+    assert not Plan(file, ["2"], [0]).is_done(plan.experiments["good_seed0"])
+
+
+def test_nothing_that_can_be_run(read):
+    conf = {**CONF, "reference": "", "claims": [], "tables": {"1": {**CONF["tables"]["2"]}}}
+    conf["tables"]["1"]["rows"] = [{"system": "other", "cells": ["x"]}]
+    with pytest.raises(SecError, match="none of the systems of these tables can be run"):
+        Plan(read(conf), ["1"], [0])
+
+
+def test_times_are_guessed_and_then_measured(file, tmp_path, monkeypatch):
+    plan = Plan(file, ["2"], [0])
+    clock = Clock(plan)
+    clock.factor = 2.0
+    assert clock.seconds(plan.experiments["poor_seed0"]) == 26  # (10 + 2 + 1) * 2
+    assert clock.seconds(plan.experiments["align_both_seed0"]) is None  # the file says nothing of stage 5
+    times = iter([0.0, 5.0, 105.0, 112.0])
+    monkeypatch.setattr("espnet2_secap.process.stages.time.time", lambda: next(times))
+    stages = plan.experiments["good_seed0"].folder / ".stages.tsv"
+    stages.parent.mkdir(parents=True)
+    for event, value in (("begin", ("6", "x")), ("begin", ("7", "y")), ("begin", ("8", "z")), ("end", ("0",))):
+        append(stages, "run", event, *value)
+    assert stage_seconds([stages, tmp_path / "none"]) == {6: 5.0, 7: 100.0, 8: 7.0}
+    assert Clock(plan).seconds(plan.experiments["poor_seed0"]) == 112
+    assert Clock(plan, [stages]).measured[7] == 100
+
+
+def test_the_short_timing():
+    assert gigaflops(0.02) > 0.1
