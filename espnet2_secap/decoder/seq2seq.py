@@ -84,6 +84,10 @@ class Seq2SeqDecoder(LMDecoder):
                     f"decoder_conf: the decoder begins with id {one}, the LM has those of 0 to {self.rows - 1}"
                 )
         self.written = 1 + len(self.forced)
+        sides = [getattr(lm.config, f"max_{side}_position_embeddings", None) for side in ("encoder", "decoder")]
+        if all(sides):  # LED
+            self.limit, self.has_table = sides[1], True
+        self.readable = sides[0] or self.limit
         lm.requires_grad_(False).eval()
         self.padding, self.head = _try(lm, self.start)
 
@@ -94,18 +98,24 @@ class Seq2SeqDecoder(LMDecoder):
 
     def check_length(self, segments: Sequence[Segment], more: int | torch.Tensor = 0) -> None:
         """See AbsDecoder: what is read and what is written have a limit each."""
+        if self.hard_limit is None:
+            return
         widest = more if isinstance(more, int) else more.size(1)
-        sizes = sum(one.mask.size(1) for one in segments), self.written + widest
-        if self.hard_limit is None or max(sizes) <= self.hard_limit:
+        if sum(one.mask.size(1) for one in segments) <= self.readable and self.written + widest <= self.limit:
             return
         read = int(sum(one.mask.sum(1) for one in segments).max())
         written = self.written + (more if isinstance(more, int) else int(more.sum(1).max()))
-        for length, what, hint in (
-            (read, "what the encoder reads", "shorten prompts or take fewer vectors of speech (bridge_conf)"),
-            (written, "what the decoder writes", "lower --max_length or shorten captions"),
+        for length, limit, what, hint in (
+            (
+                read,
+                self.readable,
+                "what the encoder reads",
+                "shorten prompts or take fewer vectors of speech (bridge_conf)",
+            ),
+            (written, self.limit, "what the decoder writes", "lower --max_length or shorten captions"),
         ):
-            if length > self.hard_limit:
-                raise SecError(f"decoder: {what} has {length} positions, the LM has {self.hard_limit}; {hint}")
+            if length > limit:
+                raise SecError(f"decoder: {what} has {length} positions, the LM has {limit}; {hint}")
 
     def join(self, segments: Sequence[Segment]) -> tuple[torch.Tensor, torch.Tensor]:
         """Segments as embeddings (B, P, H) with mask (B, P), all padding behind what is real."""
