@@ -4,6 +4,7 @@ import argparse
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_defaults, from_args, of, str2bool
 from espnet2_secap.data.io import read_yaml
+from espnet2_secap.data.transcripts import MISSING_TEXT
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.values import Count, Place
@@ -29,7 +30,20 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shuffled_audio_dir",
         help="Also give each utterance the captions of another utterance's audio and write them there: what a model"
-        " scores that does not listen",
+        " scores that does not listen. A model that reads the transcription too reads the utterance's own, and each"
+        " utterance is decoded twice; one that reads no speech has no such row",
+    )
+    parser.add_argument(
+        "--text_file",
+        type=of(Place | None),
+        help="For a model whose condition reads the transcription: lines `id text` (Kaldi's text), by hand or of a"
+        " speech recogniser, of these utterances and any others; DATA_DIR/text if none. Other models do not look at it",
+    )
+    parser.add_argument(
+        "--missing_text",
+        choices=MISSING_TEXT,
+        default="error",
+        help="Utterances without a transcription, for such a model: error names them, empty takes them as nothing said",
     )
     parser.add_argument("--config", help="YAML file of the options below")
     add_dataclass_arguments(parser.add_argument_group("decoding (also in --config)"), SetOptions)
@@ -67,7 +81,9 @@ def main(argv=None) -> None:
         options = from_args(SetOptions, args)
         from espnet2_secap.inference.decode import Job, decode_set
 
-        job = Job(args.sec_model_file, args.sec_train_config, args.data_dir, args.output_dir, args.job, args.nj)
+        files = (args.sec_model_file, args.sec_train_config, args.data_dir, args.output_dir)
+        text = (args.text_file, args.missing_text)
+        job = Job(*files, args.job, args.nj, *text, shuffled=bool(args.shuffled_audio_dir))
         decode_set(job, options)
     if args.combine or alone:
         count = combine(args.output_dir, args.data_dir, args.nj, args.shuffled_audio_dir)

@@ -37,6 +37,7 @@ class QFormer(AbsBridge):
 
     has_text_branch = True
     text_branch = ("text_projection.",)
+    speech_branch = ("input_projection.", "queries", "statistics.", ".crossattention.")
 
     def __init__(
         self,

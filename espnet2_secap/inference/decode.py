@@ -13,15 +13,17 @@ import torch
 
 from espnet2_secap import __version__
 from espnet2_secap.data.io import read_yaml
+from espnet2_secap.data.transcripts import read_transcripts
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.decoder.options import SetOptions
-from espnet2_secap.inference.outputs import NAME
+from espnet2_secap.inference.outputs import NAME, SHUFFLED, other_audio
 from espnet2_secap.inference.search import Search, Sources
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.process.jobs import Journal, file_digest, fingerprint, share, stamps
 from espnet2_secap.progress import progress
 from espnet2_secap.tasks.experiment import located, named_files
 from espnet2_secap.tasks.front_end import check_input
+from espnet2_secap.text.roles import DEFAULT, QUERIES, condition_of, reads_text
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Job:
         model_file, train_config: see Speech2Caption.
         data_dir: dump/<tag>/<set>, or dump/raw/<set> for a model that reads audio.
         output_dir: where its journal goes.
+        text_file: transcriptions, of a model that reads them; if none those of data_dir.
+        missing_text: see `read_transcripts`.
+        shuffled: decode each utterance once more from another's audio, where that is not another's caption alone: the
+            model hears, and it reads the transcription besides, which stays the utterance's own.
     """
 
     model_file: str
@@ -40,6 +46,9 @@ class Job:
     output_dir: str
     job: int = 1
     nj: int = 1
+    text_file: str | None = None
+    missing_text: str = "error"
+    shuffled: bool = False
 
     @property
     def config_file(self) -> Path:
@@ -50,6 +59,24 @@ class Job:
     def config(self) -> dict:
         """Its content, read once; {} where there is none."""
         return read_yaml(self.config_file) if self.config_file.is_file() else {}
+
+    @cached_property
+    def condition(self) -> tuple[str, ...]:
+        """What the model reads of an utterance."""
+        return condition_of(self.config.get("model_conf"))
+
+    @property
+    def shuffles(self) -> bool:
+        """Whether each utterance is decoded once more, from another's audio."""
+        return self.shuffled and QUERIES in self.condition and reads_text(self.condition)
+
+    def texts(self, ids: Sequence[str]) -> dict[str, str] | None:
+        """The transcriptions; None of a model that reads none."""
+        if not reads_text(self.condition):
+            return None
+        there = Path(self.data_dir) / "text"
+        path = self.text_file or (there if there.is_file() else None)
+        return read_transcripts(path, ids, self.missing_text, f"set {self.data_dir}")
 
 
 def decode_set(job: Job, options: SetOptions) -> None:
@@ -65,8 +92,8 @@ def decode_set(job: Job, options: SetOptions) -> None:
     batches = dict(enumerate(utterances.batches(utterances.ids, options.batch_size)))
     loads = {number: sum(utterances.lengths[utt] for utt in batch) for number, batch in batches.items()}
     numbers = share(loads, job.nj, job.job)
-    sources = Sources(options, job.config_file)
-    header = {"fingerprint": made_from(job, options, utterances, sources)} | record(job, options)
+    texts, sources = job.texts(utterances.ids), Sources(options, job.config_file)
+    header = {"fingerprint": made_from(job, options, utterances, sources, texts)} | record(job, options)
     journal = Journal(job.output_dir, NAME, job.job, job.nj, header, numbers)
     todo = [number for number in numbers if number not in journal.done]
     print(
@@ -84,14 +111,28 @@ def decode_set(job: Job, options: SetOptions) -> None:
         prompt=options.prompt,
         options=options,
     )
-    check_input(job.data_dir, utterances, speech2caption.model.encoder, speech2caption.train_args.front_end)
+    if speech2caption.hears:
+        check_input(job.data_dir, utterances, speech2caption.model.encoder, speech2caption.train_args.front_end)
     search = Search(speech2caption, options, sources)
-    reading = ahead(lambda number: [utterances.read(utt) for utt in batches[number]], todo)
-    for number, speech in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
-        torch.manual_seed(random.Random(f"{options.seed} {number}").getrandbits(32))
-        found = search(speech)
-        rows = zip(batches[number], found, strict=True)
-        journal.add(number, [{"id": utt, "prompt": speech2caption.prompt} | candidates for utt, candidates in rows])
+    others = other_audio(utterances.ids, options.seed) if job.shuffles else {}
+
+    def read(number: int) -> list[list]:
+        """The speech of a batch, and where it is shuffled that of the others."""
+        batch = batches[number]
+        ways = [batch, [others[utt] for utt in batch]] if others else [batch]
+        return [[utterances.read(utt) if speech2caption.hears else None for utt in way] for way in ways]
+
+    reading = ahead(read, todo)
+    for number, ways in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
+        batch = batches[number]
+        said, found = texts and [texts[utt] for utt in batch], []
+        for speech in ways:
+            torch.manual_seed(random.Random(f"{options.seed} {number}").getrandbits(32))
+            found.append(search(speech, said))
+        rows = [{"id": utt, "prompt": speech2caption.prompt} | own for utt, own in zip(batch, found[0], strict=True)]
+        for row, other in zip(rows, found[1] if others else (), strict=bool(others)):
+            row[SHUFFLED] = other
+        journal.add(number, rows)
 
 
 def ahead(read: Callable, keys: Sequence) -> Iterator[tuple]:
@@ -111,7 +152,8 @@ def record(job: Job, options: SetOptions) -> dict:
     All options, ids that end a caption, dtype of the decoder as configured, and versions; an LM's own generation_config
     has no say.
     """
-    return {
+    condition = {} if job.condition == DEFAULT else {"condition": list(job.condition)}
+    return condition | {
         "model": "/".join(Path(job.model_file).parts[-2:]),
         **_values_of(options),
         "dtype": options.dtype or (job.config.get("decoder_conf") or {}).get("dtype", "float32"),
@@ -124,7 +166,9 @@ def _values_of(options: SetOptions) -> dict:
     return asdict(options) | {"device": options.device.split(":")[0]}
 
 
-def made_from(job: Job, options: SetOptions, utterances: Utterances, sources: Sources) -> str:
+def made_from(
+    job: Job, options: SetOptions, utterances: Utterances, sources: Sources, texts: dict[str, str] | None = None
+) -> str:
     """A fingerprint of all that the captions depend on, but for the number of jobs."""
     config = located(job.config, job.config_file.parent) if job.config else {}
     # Pretrained parts, statistics and prompts are named there, and may have been made anew in their places.
@@ -132,4 +176,5 @@ def made_from(job: Job, options: SetOptions, utterances: Utterances, sources: So
     files = [options.similarity_model or "", *named_files(config), *sorted(sounds)]
     model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
     content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths]
-    return fingerprint([*content, *sources.made_from()])
+    read = [] if texts is None else [texts, job.shuffles]
+    return fingerprint([*content, *sources.made_from(), *read])

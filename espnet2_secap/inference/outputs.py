@@ -9,8 +9,10 @@ from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, write_capt
 from espnet2_secap.data.utterances import scp_of
 from espnet2_secap.errors import SecError
 from espnet2_secap.process.jobs import UNFINISHED, gather, run_again
+from espnet2_secap.text.roles import DEFAULT, QUERIES, reads_text
 
 NAME = "decoded"  # of the journals: batch number -> rows {"id", "prompt", "candidates", "kept"}, best candidates first
+SHUFFLED = "shuffled"  # in such a row: candidates and kept by another's audio and the own transcription
 STAGE = 7
 
 
@@ -39,7 +41,9 @@ def combine(folder: str | Path, data_dir: str | Path, nj: int, shuffled_dir: str
     """Join the jobs' batches into `captions` and `candidates.jsonl`; returns the number of utterances.
 
     Args:
-        shuffled_dir: where each utterance gets the captions of another's audio, if wanted.
+        shuffled_dir: where each utterance gets the captions of another's audio, if wanted; of a model that also reads
+            the transcription those of another's audio with the own transcription. A model that reads no speech has no
+            such row: a folder that an earlier decoding left is emptied of its captions.
 
     Raises:
         SecError: a job has not finished, or the jobs did not decode the same.
@@ -52,8 +56,22 @@ def combine(folder: str | Path, data_dir: str | Path, nj: int, shuffled_dir: str
         what = f"{UNFINISHED}, {len(lost)} utterances were not decoded ({lost[0]}, ...)"
         raise run_again(folder, STAGE, nj, dict.fromkeys(jobs, what))
     _write(Path(folder), {utt: utt for utt in ids}, rows, header)
-    if shuffled_dir:
-        _write(make_dir(shuffled_dir), other_audio(ids, header["seed"]), rows, header)
+    condition = header.get("condition", DEFAULT)
+    if shuffled_dir and QUERIES not in condition:
+        print(f"note: the model reads no speech (condition {', '.join(condition)}): no row of shuffled audio")
+        for name in ("captions", "candidates.jsonl", "score.json"):
+            (Path(shuffled_dir) / name).unlink(missing_ok=True)
+    elif shuffled_dir:
+        others = other_audio(ids, header["seed"])
+        if reads_text(condition):
+            lost = [utt for utt in ids if SHUFFLED not in rows[utt]]
+            if lost:
+                what = f"{lost[0]}, ... were decoded without --shuffled_audio_dir; give it to each job too"
+                raise run_again(folder, STAGE, nj, dict.fromkeys(jobs, what))
+            shuffled = {others[utt]: rows[utt][SHUFFLED] | {"prompt": rows[utt]["prompt"]} for utt in ids}
+            _write(make_dir(shuffled_dir), others, shuffled, header)
+        else:
+            _write(make_dir(shuffled_dir), others, rows, header)
     shutil.rmtree(Path(folder) / ".jobs")
     return len(ids)
 
@@ -64,6 +82,7 @@ def _write(folder: Path, audio_of: dict[str, str], rows: dict[str, dict], header
         first = {"header": header}
         for utt, audio in sorted(audio_of.items()):
             row = first | {"id": utt, "audio": audio} | (rows[audio] | {"id": utt})
+            row.pop(SHUFFLED, None)
             print(json.dumps(row, ensure_ascii=False), file=file)
             first = {}
     texts = {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet2_secap.data.transcripts import read_transcripts
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.posterior import log_probs_of, named_in_training, utterances_of
@@ -41,13 +42,18 @@ class TrainingSpeech:
             raise SecError(f"{option}: {train_config} names no speech of the training; give {option.split()[0]} 0")
         if not path.is_file():
             raise SecError(f"{option}: {path}: no such file; it is the training's, by {train_config}")
-        self.folder = path.parent
+        self.folder, self.train_config = path.parent, train_config
         self.utterances = Utterances(self.folder, raw=kind == "sound")
         there = self.utterances.ids
         number = len(there) if number is None else number
         if number > len(there):
             raise SecError(f"{option}: {path} has {len(there)} utterances; give at most that number")
         self.ids = [there[i * len(there) // number] for i in range(number)]
+
+    def texts(self, missing_text: str) -> dict[str, str]:
+        """Their transcriptions, of the file that config.yaml names; see `read_transcripts`."""
+        path, _ = named_in_training("text", self.train_config) or (None, None)
+        return read_transcripts(path, self.ids, missing_text, "training set")
 
     def made_from(self) -> list:
         """What tells the K utterances from others."""
@@ -67,11 +73,15 @@ def log_prior(
         SecError: an utterance cannot be read, or is not what the model takes.
     """
     utterances, model = speech.utterances, speech2caption.model
-    check_input(speech.folder, utterances, model.encoder, speech2caption.train_args.front_end)
+    if speech2caption.hears:
+        check_input(speech.folder, utterances, model.encoder, speech2caption.train_args.front_end)
+    said = speech.texts(speech2caption.train_args.missing_text) if speech2caption.reads_text else None
     found = []
     starts = range(0, len(speech.ids), batch_size)
     for start in progress(starts, desc=f"prior of the captions, {batch_size} training utterances a step"):
-        batch = [utterances.read(utt) for utt in speech.ids[start : start + batch_size]]
-        for own in utterances_of(speech2caption.segments(batch)):
+        ids_of_batch = speech.ids[start : start + batch_size]
+        batch = [utterances.read(utt) if speech2caption.hears else None for utt in ids_of_batch]
+        texts = None if said is None else [said[utt] for utt in ids_of_batch]
+        for own in utterances_of(speech2caption.segments(batch, texts)):
             found.append(log_probs_of(model.decoder, own, ids))
     return np.logaddexp.reduce(np.stack(found), axis=0) - np.log(len(found))  # (K, C) -> (C,)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from espnet2_secap.decoder.options import DecodingOptions, SetOptions
+from espnet2_secap.errors import SecError
 from espnet2_secap.inference.agreement import Agreement, read_agreement, words_digest
 from espnet2_secap.inference.consensus import consensus, consensus_of
 from espnet2_secap.inference.neighbours import NearWeights
@@ -88,18 +89,23 @@ class Search:
             size = options.batch_size
             if speech := sources.speech.get("posterior_prior"):
                 self.candidates.log_prior = log_prior(speech2caption, speech, self.candidates.ids, size)
-            if speech := sources.speech.get("posterior_neighbours"):
+            if (speech := sources.speech.get("posterior_neighbours")) and not speech2caption.hears:
+                raise SecError(
+                    f"--posterior_neighbours {options.posterior_neighbours:g}: compares speech, which this model does"
+                    " not take (condition); give 0"
+                )
+            if speech:
                 texts = self.candidates.texts
                 self.near = NearWeights(sources.captions, texts, speech, speech2caption, size, device)
 
-    def __call__(self, speech: Sequence[np.ndarray]) -> list[dict]:
+    def __call__(self, speech: Sequence[np.ndarray | None], texts: Sequence[str] | None = None) -> list[dict]:
         """What candidates.jsonl says of each utterance: its candidates, best first, and how many go into `captions`.
 
         Args:
-            speech: what the model itself takes, see Speech2Caption.caption_inputs.
+            speech, texts: what the model itself takes, see Speech2Caption.segments.
         """
         model, options = self.speech2caption, self.options
-        segments, ways = model.segments(speech), []
+        segments, ways = model.segments(speech, texts), []
         if self.candidates is None or options.sampling:
             ways.append(model.generate(segments, options))
         if self.beams:
@@ -120,9 +126,9 @@ class SearchCaptioner:
         self.search, model = search, search.speech2caption
         self.fs, self.min_samples, self.max_seconds = model.fs, model.min_samples, model.max_seconds
 
-    def caption(self, waves: Sequence[np.ndarray]) -> Captions:
-        """Waveforms (samples,) at `fs` Hz -> the kept candidates of each with their scores, best first."""
-        found = self.search(self.search.speech2caption.inputs(waves))
+    def caption(self, waves: Sequence[np.ndarray], texts: Sequence[str] | None = None) -> Captions:
+        """Waveforms (samples,) at `fs` Hz, transcriptions -> the kept candidates with their scores, best first."""
+        found = self.search(self.search.speech2caption.inputs(waves), texts)
         return [[(one["text"], one["score"]) for one in row["candidates"][: row["kept"]]] for row in found]
 
 

@@ -1,6 +1,7 @@
 """The model as a function: speech in, captions out."""
 
 import dataclasses
+import math
 import numbers
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import torch
 
 from espnet2_secap.data.audio import SHORTEST
 from espnet2_secap.data.recordings import as_mono, as_waveform, check_rate, load_recording
+from espnet2_secap.data.utterances import FS
 from espnet2_secap.decoder.options import DecodingOptions, SetOptions
 from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, shorten
@@ -18,6 +20,7 @@ from espnet2_secap.tasks.experiment import absolute, find_model
 from espnet2_secap.tasks.front_end import FrontEnd
 from espnet2_secap.tasks.sec import SECTask
 from espnet2_secap.text.prompts import read_prompts
+from espnet2_secap.text.roles import OF_TEXT
 from espnet2_secap.text.template import Segment
 
 Captions = list[list[tuple[str, float]]]  # per utterance the candidates with their scores, best first
@@ -31,6 +34,7 @@ class Speech2Caption:
     [("语速较快，声音高亢，情绪中带着愤怒", -0.31)]
     >>> speech2caption(samples, 44100)  # (samples,) or (samples, channels), int16 or float, numpy or torch
     >>> speech2caption(["a.wav", "b.flac"])  # together: a list of such lists
+    >>> speech2caption("a.wav", text="今天下午三点")  # a model that reads the transcription (model_conf condition)
 
     All that is wrong with the arguments is said here, before the model is loaded. The paths that config.yaml names are
     found from any working directory, see tasks/experiment.py.
@@ -81,6 +85,8 @@ class Speech2Caption:
         self.device = device
         self.prompt = prompt or read_prompts(self.train_args.prompts)[0]
         self.tokenizer = self.model.decoder.tokenizer
+        functions = SECTask.text_functions(self.train_args)
+        self._reads = {role: functions[role] for role in OF_TEXT if role in functions}
         self.instruction = torch.tensor([self.tokenizer.encode(self.prompt)], device=device)
         self._front_end_conf = absolute(self.train_args.front_end)  # built later, maybe from another folder
         self._front_end: FrontEnd | None = None
@@ -96,6 +102,16 @@ class Speech2Caption:
         return cls(model_file, config, **options)
 
     @property
+    def hears(self) -> bool:
+        """Whether the model takes speech; if not, none is encoded, or read."""
+        return self.model.hears
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model takes the transcription."""
+        return bool(self._reads)
+
+    @property
     def front_end(self) -> FrontEnd:
         """From waveforms to what the model takes; built when it is first asked for."""
         if self._front_end is None:
@@ -105,19 +121,21 @@ class Speech2Caption:
     @property
     def fs(self) -> int:
         """Sampling rate of the waveforms that `caption` takes, in Hz."""
-        return self.front_end.sampling_rate
+        return self.front_end.sampling_rate if self.hears else FS
 
     @property
     def min_samples(self) -> int:
         """Samples of the shortest waveform that can be captioned."""
-        return self.front_end.min_samples
+        return self.front_end.min_samples if self.hears else 1
 
     @property
     def max_seconds(self) -> float | None:
-        """Length of the longest training utterance in seconds, if it is known."""
-        return self.front_end.max_seconds
+        """Length of the longest training utterance in seconds, if it is known; any where it is not heard."""
+        return self.front_end.max_seconds if self.hears else math.inf
 
-    def __call__(self, audio, rate: float | Sequence[float] | None = None) -> list[tuple[str, float]] | Captions:
+    def __call__(
+        self, audio, rate: float | Sequence[float] | None = None, text: str | Sequence[str] | None = None
+    ) -> list[tuple[str, float]] | Captions:
         """Caption one recording, or a list of recordings together.
 
         Args:
@@ -125,6 +143,7 @@ class Speech2Caption:
                 torchaudio.load return it; or a list of these, of any lengths and sampling rates.
             rate: sampling rate of samples in Hz, or a list with that of each recording. Of files it is that of their
                 header: they are refused if it is given and another one.
+            text: the transcription, or a list with that of each recording; of a model that reads it.
 
         Recordings are captioned whole; sec_caption cuts those of more than `max_seconds` at silence.
 
@@ -134,10 +153,11 @@ class Speech2Caption:
 
         Raises:
             SecError: the file cannot be read; samples of a wrong shape, type, scale or rate; an empty list. Of a list
-                with the number of the recording, from 1.
+                with the number of the recording, from 1. Transcriptions that are missing, or that the model does not
+                read.
         """
         if not isinstance(audio, (list, tuple)) or _is_samples(audio) or _is_pair(audio):
-            return self.caption([self._wave(audio, rate)])[0]
+            return self.caption([self._wave(audio, rate)], [text] if isinstance(text, str) else text)[0]
         rates = rate if isinstance(rate, (list, tuple, np.ndarray)) else [rate] * len(audio)
         if len(rates) != len(audio):
             raise SecError(f"rate: {len(rates)} sampling rates for {len(audio)} recordings; give one for each, or one")
@@ -147,7 +167,7 @@ class Speech2Caption:
                 waves.append(self._wave(one, its_rate))
             except SecError as err:
                 raise SecError(f"recording {number} of {len(audio)}: {err}") from err
-        return self.caption(waves)
+        return self.caption(waves, text)
 
     def _wave(self, audio, rate: float | None) -> np.ndarray:
         """One recording as (samples,) float32 at `fs` Hz."""
@@ -167,19 +187,25 @@ class Speech2Caption:
             raise SecError(f"audio is too short: {len(wave) / self.fs:.4f} s, the model needs {least / self.fs:g} s")
         return wave
 
-    def caption(self, waves: Sequence[np.ndarray]) -> Captions:
+    def caption(self, waves: Sequence[np.ndarray], texts: Sequence[str] | None = None) -> Captions:
         """Caption waveforms at `fs` Hz together, each (samples,) or as `as_mono` takes it: int16 or float, ...
+
+        Args:
+            texts: their transcriptions, of a model that reads them.
 
         Raises:
             SecError: no waveforms, or one of a wrong shape, type or scale, with NaN, or too short.
         """
-        return self.caption_inputs(self.inputs(waves))
+        return self.caption_inputs(self.inputs(waves), texts)
 
     def inputs(self, waves: Sequence[np.ndarray]) -> list[np.ndarray | torch.Tensor]:
         """What the model itself takes, of waveforms as `caption` takes them."""
-        return self.front_end([as_mono(wave) for wave in _several(waves, "waveforms (samples,)")])
+        waves = [as_mono(wave) for wave in _several(waves, "waveforms (samples,)")]
+        return self.front_end(waves) if self.hears else [None] * len(waves)
 
-    def caption_inputs(self, speech: Sequence[np.ndarray | torch.Tensor]) -> Captions:
+    def caption_inputs(
+        self, speech: Sequence[np.ndarray | torch.Tensor | None], texts: Sequence[str] | None = None
+    ) -> Captions:
         """Caption what the model itself takes, waveforms (samples,) or stored features (T, D), together.
 
         Scores: beam search's own, else the mean log-probability of a token in nats.
@@ -187,20 +213,52 @@ class Speech2Caption:
         Raises:
             SecError: nothing to caption, or something of another shape or type, or with NaN.
         """
-        return self.generate(self.segments(speech))
+        return self.generate(self.segments(speech, texts))
 
     @torch.no_grad()
-    def segments(self, speech: Sequence[np.ndarray | torch.Tensor]) -> list[Segment]:
-        """What the decoder reads before the captions, for several ways of decoding; arguments as `caption_inputs`."""
+    def segments(
+        self, speech: Sequence[np.ndarray | torch.Tensor | None], texts: Sequence[str] | None = None
+    ) -> list[Segment]:
+        """What the decoder reads before the captions, for several ways of decoding.
+
+        Args:
+            speech: as `caption_inputs`; of a model that does not hear anything of that length, such as a list of None.
+            texts: their transcriptions, "" where nothing is said; None of a model that reads none.
+        """
+        batch = self._heard(speech) if self.hears else {}
+        for role, ids in self._read(texts, len(speech)).items():
+            padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(one, dtype=torch.long) for one in ids], True)
+            batch |= {role: padded, f"{role}_lengths": torch.tensor([len(one) for one in ids])}
+        batch = {name: value.to(self.device) for name, value in batch.items()}
+        instruction = self.instruction.expand(len(speech), -1)
+        lengths = torch.full((len(speech),), instruction.size(1), device=self.device)
+        return self.model.segments(**batch, instruction=instruction, instruction_lengths=lengths)
+
+    def _heard(self, speech: Sequence[np.ndarray | torch.Tensor]) -> dict[str, torch.Tensor]:
         axes, what = (2, "features (T, D)") if self.model.encoder.sampling_rate is None else (1, "waveforms (samples,)")
         speech = [_input(one, axes, what) for one in _several(speech, what)]
-        instruction = self.instruction.expand(len(speech), -1)
-        return self.model.segments(
-            speech=torch.nn.utils.rnn.pad_sequence(speech, batch_first=True).to(self.device),
-            speech_lengths=torch.tensor([len(one) for one in speech], device=self.device),
-            instruction=instruction,
-            instruction_lengths=torch.full((len(speech),), instruction.size(1), device=self.device),
-        )
+        lengths = torch.tensor([len(one) for one in speech])
+        return {"speech": torch.nn.utils.rnn.pad_sequence(speech, batch_first=True), "speech_lengths": lengths}
+
+    def _read(self, texts: Sequence[str] | None, number: int) -> dict[str, list[list[int]]]:
+        """Of each role that is made of the transcription the token ids of each utterance."""
+        condition = ", ".join(getattr(self.model, "condition", ()))
+        if not self._reads:
+            if texts is not None:
+                raise SecError(
+                    f"text: is given, and the model reads no transcription (condition {condition}); leave it out"
+                )
+            return {}
+        if texts is None:
+            raise SecError(
+                f"text: the model reads the transcription (condition {condition}), and none is given; give text= (in"
+                " Python), or --text_file FILE"
+            )
+        if isinstance(texts, str) or len(texts) != number or not all(isinstance(one, str) for one in texts):
+            raise SecError(
+                f"text {shorten(repr(texts))}: must be {number} transcription(s), text, one for each recording"
+            )
+        return {role: [encode(one) for one in texts] for role, encode in self._reads.items()}
 
     @torch.no_grad()
     def generate(self, segments: Sequence[Segment], options: DecodingOptions | None = None) -> Captions:

@@ -11,6 +11,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet2_secap.bridge.abs_bridge import AbsBridge
 from espnet2_secap.encoder.abs_encoder import AbsEncoder
+from espnet2_secap.masks import lengths_to_mask
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class AbsSECModel(AbsESPnetModel):
 
     Attributes:
         parts: kinds of parts that it is built from (tasks/parts.py), in the order in which they are built.
-        texts: data name -> the part whose tokenizer turns it into ids.
+        texts: name in a batch -> the part whose tokenizer turns it into ids.
         measures: statistics of a batch, by which the best epoch can be told; any name is taken if there are none. `x_*`
             stands for all names that begin like this.
         measured_with: measure -> the key of model_conf without which it is not measured.
         makes: roles of the segments that the decoder reads; with any, the model is given a template.
+            `parts`, `texts` and `makes` are those of the defaults; `parts_of` and so on tell those of a model_conf.
+        hears: whether speech reaches the model; where it does not, none is read.
 
     Args:
         encoder, bridge: the built parts.
@@ -43,11 +46,12 @@ class AbsSECModel(AbsESPnetModel):
     makes: ClassVar[tuple[str, ...]] = ()
     measures: ClassVar[tuple[str, ...]] = ()
     measured_with: ClassVar[Mapping[str, str]] = {}
+    hears: bool = True
 
     def __init__(
         self,
-        encoder: AbsEncoder,
-        bridge: AbsBridge,
+        encoder: AbsEncoder | None,
+        bridge: AbsBridge | None,
         normalize: AbsNormalize | None = None,
         specaug: AbsSpecAug | None = None,
     ):
@@ -62,6 +66,21 @@ class AbsSECModel(AbsESPnetModel):
     def needs(cls, conf: Mapping) -> dict[str, Need]:
         """Data name -> what it is needed for, under this model_conf; of training and of validation sets alike."""
         return {}
+
+    @classmethod
+    def parts_of(cls, conf: Mapping) -> tuple[str, ...]:
+        """`parts` under this model_conf."""
+        return cls.parts
+
+    @classmethod
+    def texts_of(cls, conf: Mapping) -> Mapping[str, str]:
+        """`texts` under this model_conf."""
+        return cls.texts
+
+    @classmethod
+    def makes_of(cls, conf: Mapping) -> tuple[str, ...]:
+        """`makes` under this model_conf."""
+        return cls.makes
 
     def parameter_groups(self) -> list[dict]:
         """Groups for the optimiser: parameters, and options of their own where they differ from optim_conf."""
@@ -83,6 +102,11 @@ class AbsSECModel(AbsESPnetModel):
         if self.specaug is not None and self.training:  # a masked value is 0: the mean, where it is normalised
             feats, lengths = self.specaug(feats, lengths)
         return self.bridge(feats, lengths)
+
+    def text_embedding(self, ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids (B, L) of the text encoder, lengths (B,) -> C- or T-Embedding (B, L, H) and mask (B, L)."""
+        mask = lengths_to_mask(lengths, ids.size(1))
+        return self.bridge.forward_text(self.text_encoder(ids.clamp(min=0), mask), mask), mask
 
     def collect_feats(self, **batch) -> dict[str, torch.Tensor]:
         """Nothing to collect: stage 4 reads the lengths from utt2num_frames or utt2num_samples."""

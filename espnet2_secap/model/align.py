@@ -17,7 +17,7 @@ from espnet2_secap.loss.gather import gather_rows
 from espnet2_secap.loss.precision import single
 from espnet2_secap.loss.sccl import sccl_loss
 from espnet2_secap.loss.vclub import gaussian_log_likelihood, vclub_bound
-from espnet2_secap.masks import lengths_to_mask, masked_mean
+from espnet2_secap.masks import masked_mean
 from espnet2_secap.model.abs_model import AbsSECModel, Need
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.text.text_encoder import AbsTextEncoder
@@ -112,8 +112,7 @@ class AlignModel(AbsSECModel):
 
     def embed_text(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Token ids (B, L), lengths (B,) -> mean of the C- or T-Embedding, (B, H)."""
-        mask = lengths_to_mask(lengths, ids.size(1))
-        return masked_mean(self.bridge.forward_text(self.text_encoder(ids.clamp(min=0), mask), mask), mask)
+        return masked_mean(*self.text_embedding(ids, lengths))
 
     def forward(
         self,

@@ -98,7 +98,8 @@ def init_model(model: torch.nn.Module, source: str) -> list[str]:
     path, parts = split_source(source)
     found, wanted = load_state(path), model.state_dict()
     there, here = (list(dict.fromkeys(key.split(".")[0] for key in state)) for state in (found, wanted))
-    if parts is None:
+    parts_are_all = parts is None
+    if parts_are_all:
         parts = [part for part in here if part in there]
     for part in parts:
         if part not in there or part not in here:
@@ -106,12 +107,19 @@ def init_model(model: torch.nn.Module, source: str) -> list[str]:
             raise SecError(f"--init_model {source}: {side} has no part {part!r}; it has {', '.join(names)}")
     if not parts:
         raise SecError(f"--init_model {source}: has {', '.join(there)}, the model {', '.join(here)}: nothing in common")
-    only_text = tuple(f"bridge.{name}" for name in getattr(getattr(model, "bridge", None), "text_branch", ()))
+    reads_text = getattr(model, "text_encoder", None) is not None
+    if parts_are_all and reads_text and "bridge" in parts and "text_encoder" in here and "text_encoder" not in there:
+        raise SecError(
+            f"--init_model {source}: has a bridge and no text_encoder, which this model reads text through; start from"
+            f" a model of the first stage, or name the parts to start from ({path}:{','.join(parts)})"
+        )
+    branch = () if reads_text else getattr(getattr(model, "bridge", None), "text_branch", ())
+    only_text = tuple(f"bridge.{name}" for name in branch)
     prefixes = tuple(f"{part}." for part in parts)
     source_state, target = (
         {key: value for key, value in state.items() if key.startswith(prefixes)} for state in (found, wanted)
     )
-    # What only text goes through is there in the first stage alone.
+    # What only text goes through is left out where the model reads no text.
     faults = [f"{key} is absent" for key in target if key not in source_state and not key.startswith(only_text)]
     faults += [f"{key} is left over" for key in source_state if key not in target and not key.startswith(only_text)]
     faults += [

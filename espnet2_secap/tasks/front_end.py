@@ -17,7 +17,7 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.feats.extract import encode
 from espnet2_secap.model.checkpoint import split_source
 from espnet2_secap.tasks.experiment import located
-from espnet2_secap.tasks.parts import CHOICES, nested_parts
+from espnet2_secap.tasks.parts import CHOICES, kinds_of, nested_parts
 
 LOOKED_AT = 1000  # recordings of a set whose sampling rate is looked at, spread over it
 
@@ -133,8 +133,8 @@ def _complete(conf: dict) -> dict:
     return conf | {"encoder_conf": _with_defaults(conf["encoder"], conf["encoder_conf"])}
 
 
-def _with_defaults(encoder: str, conf: dict) -> dict:
-    part = CHOICES["encoder"].get_class(encoder)
+def _with_defaults(name: str, conf: dict, kind: str = "encoder") -> dict:
+    part = CHOICES[kind].get_class(name)
     parameters = inspect.signature(part.__init__).parameters.values()
     full = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty} | conf
     for key, inner in nested_parts(part, full).items():
@@ -196,6 +196,38 @@ def check_start(source: str, front_end: dict) -> None:
                 f"--init_model {source}: was trained on features with {key} {there[key]}, these have {front_end[key]};"
                 " start from a model of the same features, or give the parts to start from, such as"
                 f" {path}:projection"
+            )
+
+
+def check_text_start(source: str, args: argparse.Namespace) -> None:
+    """See that a model that reads text through a bridge starts from one whose text came from the same text encoder.
+
+    Args:
+        source: of --init_model; nothing is compared where its bridge is not taken, or its configuration is not there.
+        args: of the task.
+
+    Raises:
+        SecError: in which key they differ.
+    """
+    path, parts = split_source(source)
+    config = Path(path).parent / "config.yaml"
+    if "text_encoder" not in kinds_of(args) or (parts and "bridge" not in parts) or not config.is_file():
+        return
+    there = located(read_yaml(config), config.parent)
+    model = CHOICES["model"].targets.get(there.get("model")) and CHOICES["model"].get_class(there["model"])
+    if not model or "text_encoder" not in model.parts_of(there.get("model_conf") or {}):
+        return
+    one, other = (
+        {"text_encoder": name, **_with_defaults(name, conf["text_encoder_conf"] or {}, "text_encoder")}
+        for conf in (vars(args), there)
+        for name in [conf["text_encoder"]]
+    )
+    for key in sorted({*one, *other}):
+        if one.get(key) != other.get(key):
+            raise SecError(
+                f"--init_model {source}: its text encoder has {key} {other.get(key)}, this one {one.get(key)}; the"
+                " T-Embedding needs the first stage's: give text_encoder and text_encoder_conf as its configuration"
+                " has them"
             )
 
 

@@ -1,14 +1,18 @@
 """Whether prompt, speech and captions fit into an LM that cannot read beyond its positions, before training begins."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from espnet2_secap.data.io import parse_captions, read_kaldi
 from espnet2_secap.errors import SecError
 from espnet2_secap.text.prompts import read_prompts
+from espnet2_secap.text.roles import OF_TEXT, QUERIES
 
 
-def check_lengths(args: argparse.Namespace, decoder, bridge, template) -> None:
+def check_lengths(
+    args: argparse.Namespace, decoder, bridge, template, functions: Mapping[str, Callable] = MappingProxyType({})
+) -> None:
     """See that each training and validation caption can be read behind the longest prompt and the speech.
 
     Text is cut into tokens only where its bytes, of which a token has one at least, could be too many. What is not
@@ -16,7 +20,8 @@ def check_lengths(args: argparse.Namespace, decoder, bridge, template) -> None:
 
     Args:
         args: of the task.
-        decoder, bridge, template: the built parts.
+        decoder, bridge, template: the built parts; no bridge where nothing goes through one.
+        functions: role of a segment that is made of the transcription -> text -> token ids.
 
     Raises:
         SecError: which caption is too long, and by how much.
@@ -25,18 +30,32 @@ def check_lengths(args: argparse.Namespace, decoder, bridge, template) -> None:
     if limit is None or not files:
         return
     encode = decoder.tokenizer.encode
-    fixed = sum(len(item) for item in template.order if not isinstance(item, str)) + (bridge.num_vectors or 0) + 1
+    fixed = sum(len(item) for item in template.order if not isinstance(item, str)) + 1
+    if QUERIES in template.order:
+        fixed += bridge.num_vectors or 0
     if "instruction" in template.order:
         fixed += max(len(encode(prompt)) for prompt in read_prompts(args.prompts))
     what = "prompt, speech and end token"
     if fixed >= limit + (not decoder.reads_caption):
         raise _too_long(what, fixed, limit)
-    if not decoder.reads_caption:
-        what, fixed = "what its decoder begins with", decoder.written
+    ways = [functions[role] for role in OF_TEXT if role in template.order]
+    said = _transcripts(args) if ways else {}
+    if not decoder.reads_caption:  # the transcription is read by its encoder, the caption by its decoder
+        for utt, words in said.items():
+            length = fixed - 1 + sum(len(way(words)) for way in ways)
+            if length > limit:
+                raise _too_long(f"text: {utt}: a transcription with {what}", length, limit)
+        ways, what, fixed = [], "what its decoder begins with", decoder.written
     for file in files:
         for utt, text in _captions(file):
-            if fixed + len(text.encode()) + 1 > limit and fixed + len(encode(text)) > limit:
-                raise _too_long(f"{file}: {utt}: a caption with {what}", fixed + len(encode(text)), limit)
+            words = said.get(utt, "")
+            most = fixed + len(text.encode()) + len(ways) * (len(words.encode()) + 2)  # 2: [CLS] and [SEP]
+            if most < limit:
+                continue
+            length = fixed + len(encode(text)) + sum(len(way(words)) for way in ways)
+            if length > limit:
+                both = "a caption with transcription," if ways else "a caption with"
+                raise _too_long(f"{file}: {utt}: {both} {what}", length, limit)
 
 
 def _too_long(what: str, length: int, limit: int) -> SecError:
@@ -49,6 +68,15 @@ def _too_long(what: str, length: int, limit: int) -> SecError:
 def _caption_files(args: argparse.Namespace) -> list[str]:
     paths = [getattr(args, f"{split}_data_path_and_name_and_type", None) or [] for split in ("train", "valid")]
     return list(dict.fromkeys(path for each in paths for path, name, _ in each if name == "caption"))
+
+
+def _transcripts(args: argparse.Namespace) -> dict[str, str]:
+    said = {}
+    for split in ("train", "valid"):
+        for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", None) or []:
+            if name == "text":
+                said |= read_kaldi(path, may_be_empty=True)
+    return said
 
 
 def _captions(file: str) -> Iterator[tuple[str, str]]:

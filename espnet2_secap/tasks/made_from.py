@@ -34,7 +34,7 @@ FREE = frozenset(
     " cudnn_deterministic detect_anomaly max_epoch patience early_stopping_criterion keep_nbest_models"
     " nbest_averaging_interval checkpoint_interval num_att_plot use_matplotlib use_tensorboard"
     " create_graph_in_tensorboard use_wandb max_cache_size valid_max_cache_size max_cache_fd deepspeed_config made_from"
-    " distributed".split()
+    " distributed missing_text".split()
 )
 FREE_PREFIXES = ("dist_", "wandb_")
 # By the task, in config.yaml.

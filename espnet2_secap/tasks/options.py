@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from espnet2_secap.cli_types import option
+from espnet2_secap.data.transcripts import MISSING_TEXT
 from espnet2_secap.text.template import NAMES
 from espnet2_secap.values import Amount, Count
 
@@ -18,10 +19,17 @@ class TaskOptions:
         "File of lines `label class`: SCCL and --iterator_type task take these classes in place of labels of utt2emo",
         None,
     )
+    missing_text: str = option(
+        "Utterances without a transcription, where model_conf condition reads it: error names them, empty takes them as"
+        " nothing said",
+        "error",
+        choices=MISSING_TEXT,
+    )
     prompts: str = option("File of instructions, one per line; or zh, en or ja: the package's own", "zh")
     template: str = option(
-        "Order of what the decoder reads: plain (BOS, speech, instruction), secap (with a second BOS before the "
-        "instruction), chat (the LM's chat template), auto (chat where the LM has a chat template, else plain)",
+        "What stands around what the decoder reads of an utterance (model_conf condition): plain (BOS, condition, "
+        "instruction), secap (with a second BOS before the instruction), chat (the LM's chat template), auto (chat "
+        "where the LM has a chat template, else plain)",
         "auto",
         choices=NAMES,
     )

@@ -1,6 +1,7 @@
 """How many parameters a configuration has, part by part, on torch's meta device: nothing is downloaded or allocated."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from espnet2_secap.model.attributes import AttributeHead
 from espnet2_secap.pretrained import load_pretrained
 from espnet2_secap.tasks.attributes import DEFAULT_WORDS
 from espnet2_secap.tasks.parts import CHOICES
+from espnet2_secap.text.roles import OF_BRIDGE
 
 ARCHITECTURES = Path(__file__).parent.parent / "architectures"
 
@@ -57,13 +59,17 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
     from transformers import AutoModel
 
     model_class = CHOICES["model"].get_class(args.model)
-    aligns = "text_encoder" in model_class.parts
+    parts = model_class.parts_of(args.model_conf)
+    takes_text = "text_encoder" in parts
     speech = architecture(args.encoder_conf.get("path") or upstream)
     # Trained token embeddings of mini parts have a tokenizer and no configuration.
     text_path = args.text_encoder_conf.get("path", text_encoder) if args.text_encoder == "bert" else None
     text = architecture(text_path) if text_path else None
     text_size = text.hidden_size if text else args.text_encoder_conf.get("embedding_size")
-    given = {"input_size": speech.hidden_size, "init": None, **({"text_size": text_size} if aligns else {})}
+    given = {"input_size": speech.hidden_size, "init": None, **({"text_size": text_size} if takes_text else {})}
+    if "bridge" not in parts:  # the transcription as tokens
+        with torch.device("meta"):
+            return _decoder_parts(args, [])
     with torch.device("meta"):
         output = [Part("speech encoder", size(AutoModel.from_config(speech)), trained=False)]
         bridge = CHOICES["bridge"].build(args.bridge, args.bridge_conf, **given)
@@ -76,16 +82,17 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
         else:
             output.append(Part(f"bridge {args.bridge}", size(bridge), trained=True))
         if text:
-            name = "text encoder" if aligns else "text encoder (of the first stage)"
+            name = "text encoder" if takes_text else "text encoder (of the first stage)"
             bert = AutoModel.from_config(text)
             pooler = getattr(bert, "pooler", None)  # nobody asks for it
             output.append(Part(name, size(bert) - (size(pooler) if pooler is not None else 0), trained=False))
-        if aligns and args.model_conf.get("mi_weight", 1.0):
+        if "decoder" not in parts and args.model_conf.get("mi_weight", 1.0):
             width = bridge.output_size()
             estimator = GaussianEstimator(width, width, args.model_conf.get("estimator_size", 512))
             output.append(Part("estimator of the mutual information", size(estimator), trained=True, in_paper=False))
-        if "decoder" in model_class.parts:
-            output += _decoder_parts(args, bridge.output_size())
+        if "decoder" in parts:
+            made = [role for role in model_class.makes_of(args.model_conf) if role in OF_BRIDGE]
+            output += _decoder_parts(args, [bridge.output_size()] * len(made))
         if args.model_conf.get("attributes_weight"):
             output.append(_attribute_head(args, bridge.output_size()))
     return output
@@ -103,14 +110,15 @@ def _attribute_head(args: argparse.Namespace, bridge_size: int) -> Part:
     return Part(name, size(AttributeHead(counts, bridge_size, prompt_size=width)), trained=True, in_paper=False)
 
 
-def _decoder_parts(args: argparse.Namespace, bridge_size: int) -> list[Part]:
-    """The projection, the LM, and what LoRA adds to it."""
+def _decoder_parts(args: argparse.Namespace, bridge_sizes: Sequence[int]) -> list[Part]:
+    """A projection for each kind of vectors, the LM, and what LoRA adds to it."""
     import transformers
 
     decoder, conf = CHOICES["decoder"].get_class(args.decoder), args.decoder_conf
     lm = getattr(transformers, decoder.auto_class).from_config(architecture(conf["path"]))
-    projection = torch.nn.Linear(bridge_size, lm.get_input_embeddings().weight.size(1))
-    output = [Part("linear to the decoder", size(projection), trained=True)]
+    width = lm.get_input_embeddings().weight.size(1)
+    projections = [size(torch.nn.Linear(one, width)) for one in bridge_sizes]
+    output = [Part("linear to the decoder", one, trained=True) for one in projections]
     whole = size(lm)
     output.append(Part("decoder", whole, trained=not conf.get("freeze", True)))
     if conf.get("lora"):

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Annotated, Literal
 
 from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.text.roles import QUERIES
 from espnet2_secap.values import ORDERED, Count, Natural, Place, Positive, Share, check_conf, checked, parameters_of
 
 
@@ -225,7 +226,14 @@ def optional_kinds(args: argparse.Namespace) -> list[str]:
 
 def kinds_of(args: argparse.Namespace) -> tuple[str, ...]:
     """The kinds of part that a configuration uses, the model first."""
-    return ("model", *CHOICES["model"].get_class(args.model).parts, *optional_kinds(args))
+    parts = CHOICES["model"].get_class(args.model).parts_of(args.model_conf)
+    return ("model", *parts, *(optional_kinds(args) if "encoder" in parts else ()))
+
+
+def hears(args: argparse.Namespace) -> bool:
+    """Whether speech reaches the model of a configuration."""
+    makes = CHOICES["model"].get_class(args.model).makes_of(args.model_conf)
+    return QUERIES in makes or not makes
 
 
 def check_part(args: argparse.Namespace, kind: str) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import espnet
@@ -27,20 +28,21 @@ from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.tasks import made_from
 from espnet2_secap.tasks.attributes import DEFAULT_WORDS, attribute_targets, count_attributes
 from espnet2_secap.tasks.experiment import portable, read_config
-from espnet2_secap.tasks.front_end import check_start, describe, set_input_size
+from espnet2_secap.tasks.front_end import check_start, check_text_start, describe, set_input_size
 from espnet2_secap.tasks.lengths import check_lengths
 from espnet2_secap.tasks.options import TaskOptions
-from espnet2_secap.tasks.parts import CHOICES, check_part, kinds_of, optional_kinds
+from espnet2_secap.tasks.parts import CHOICES, check_part, hears, kinds_of, optional_kinds
 from espnet2_secap.tasks.training_data import check_sets, classes_of
 from espnet2_secap.tasks.training_options import as_ours, check_distributed, check_sampler, check_training
 from espnet2_secap.text.preprocessor import SECPreprocessor
 from espnet2_secap.text.prompts import read_prompts
+from espnet2_secap.text.roles import reads_text
 from espnet2_secap.text.template import build_template
-from espnet2_secap.train.cache import CachedLoader
+from espnet2_secap.train.cache import CachedLoader, Unread
 from espnet2_secap.train.config_file import config_written_by
 from espnet2_secap.train.optimizer import build_optimizer
 from espnet2_secap.train.parallel import name_init_file, processes_per_node, run_processes
-from espnet2_secap.train.trainer import SECTrainer
+from espnet2_secap.train.trainer import SECTrainer, trains_nothing
 
 
 class SECTask(AbsTask):
@@ -124,8 +126,12 @@ class SECTask(AbsTask):
     @classmethod
     def _check_sets(cls, args: argparse.Namespace, nproc: int) -> None:
         model_class = CHOICES["model"].get_class(args.model)
-        needed = {*model_class.needs(args.model_conf), *model_class.texts}
-        check_sets(args, needed, nproc * get_num_nodes(args.dist_world_size, args.dist_launcher))
+        texts = model_class.texts_of(args.model_conf)
+        needed, processes = (
+            {*model_class.needs(args.model_conf), *texts},
+            nproc * get_num_nodes(args.dist_world_size, args.dist_launcher),
+        )
+        check_sets(args, needed, processes, reads_text(texts))
 
     @classmethod
     def defaults(cls) -> dict:
@@ -150,13 +156,7 @@ class SECTask(AbsTask):
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool):
         """Text to token ids, each by the tokenizer of the part that the model names for it; see SECPreprocessor."""
-        texts = CHOICES["model"].get_class(args.model).texts
-        tokenize = {
-            kind: CHOICES[kind].get_class(getattr(args, kind)).tokenize(**getattr(args, f"{kind}_conf"))
-            for kind in dict.fromkeys(texts.values())
-        }
-        encode = {name: tokenize[kind] for name, kind in texts.items()}
-        instructions = []
+        encode, instructions = cls.text_functions(args), []
         if "instruction" in encode:
             instructions = [encode["instruction"](prompt) for prompt in read_prompts(args.prompts)]
             del encode["instruction"]
@@ -169,6 +169,16 @@ class SECTask(AbsTask):
         return SECPreprocessor(train, encode, instructions, args.emotions, args.seed, attributes, classes_of(args))
 
     @classmethod
+    def text_functions(cls, args: argparse.Namespace) -> dict[str, Callable[[str], list[int]]]:
+        """Of each text that the model takes, the function text -> token ids of the part that it names for it."""
+        texts = CHOICES["model"].get_class(args.model).texts_of(args.model_conf)
+        tokenize = {
+            kind: CHOICES[kind].get_class(getattr(args, kind)).tokenize(**getattr(args, f"{kind}_conf"))
+            for kind in dict.fromkeys(texts.values())
+        }
+        return {name: tokenize[kind] for name, kind in texts.items()}
+
+    @classmethod
     def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None):
         """ESPnet's dataset, but --max_cache_size keeps what is read and not what is drawn from it."""
         size = iter_options.max_cache_size
@@ -178,23 +188,28 @@ class SECTask(AbsTask):
         loaders = dataset.loader_dict
         if hasattr(loaders.get("speech"), "rate"):  # ESPnet refuses recordings of another one
             loaders["speech"].rate = args.front_end.get("sampling_rate")
-        if size > 0:
+        if not hears(args):
+            loaders["speech"] = Unread(loaders["speech"])
+        elif size > 0:
             loaders["speech"] = CachedLoader(loaders["speech"], size, shared=args.num_workers > 0)
         return dataset
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> AbsESPnetModel:
         """Builds the parts that the model declares, hands them over, and starts them from --init_model."""
-        model_class, optional = CHOICES["model"].get_class(args.model), optional_kinds(args)
+        model_class = CHOICES["model"].get_class(args.model)
         for kind in kinds_of(args):
             check_part(args, kind)
         cls.check_data(args, model_class)
-        set_input_size(args)
+        kinds = model_class.parts_of(args.model_conf)
+        if "encoder" in kinds:
+            set_input_size(args)
+            kinds = ("encoder", *optional_kinds(args), *kinds)
         resumed = args.output_dir and args.resume and (Path(args.output_dir) / "checkpoint.pth").exists()
-        parts, given = {}, {}
+        parts, given = dict.fromkeys(model_class.parts), {}
         if "init" in args.bridge_conf and (args.init_model or resumed):
             given["init"] = None  # what would be read from there is replaced at once
-        for kind in dict.fromkeys(("encoder", *optional, *model_class.parts)):
+        for kind in dict.fromkeys(kinds):
             parts[kind] = CHOICES[kind].build(getattr(args, kind), getattr(args, f"{kind}_conf"), **given)
             if kind == "encoder":
                 given["input_size"] = parts[kind].output_size()
@@ -202,16 +217,18 @@ class SECTask(AbsTask):
                     args.front_end = describe(args, parts[kind]) or args.front_end
             elif kind == "text_encoder":
                 given["text_size"] = parts[kind].output_size()
-        if model_class.makes:
+        makes = model_class.makes_of(args.model_conf)
+        if makes:
             decoder = parts["decoder"]
             template = build_template(
-                args.template, args.template_conf, decoder.tokenizer, model_class.makes, decoder.end_ids, decoder.rows
+                args.template, args.template_conf, decoder.tokenizer, makes, decoder.end_ids, decoder.rows
             )
             args.template_conf, parts["template"] = template.conf(), template
-            check_lengths(args, decoder, parts["bridge"], template)
+            check_lengths(args, decoder, parts["bridge"], template, cls.text_functions(args))
         model = CHOICES["model"].build(args.model, args.model_conf, attributes=args.attributes, **parts)
         for source in () if resumed else args.init_model:
             check_start(source, args.front_end)
+            check_text_start(source, args)
             loaded = init_model(model, source)
             rest = sorted({key.split(".")[0] for key in model.state_dict()} - set(loaded))
             logging.info(f"{', '.join(loaded)} start from {source}" + (f"; {', '.join(rest)} do not" if rest else ""))
@@ -255,8 +272,8 @@ class SECTask(AbsTask):
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model) -> list:
-        """One optimiser over what is trained, in the groups that the model declares."""
-        return [build_optimizer(args, model)]
+        """One optimiser over what is trained, in the groups that the model declares; none where nothing can be."""
+        return [] if trains_nothing(model) else [build_optimizer(args, model)]
 
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str) -> AbsIterFactory:

@@ -1,27 +1,29 @@
 """What a training's data files tell before the first step: ids, captions and categories that would end it later."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi, read_lengths
 from espnet2_secap.data.labels import in_classes, read_emotion_map
+from espnet2_secap.data.transcripts import check_transcripts
 from espnet2_secap.errors import SecError, listed, shorten
 
 SHOWN = 3  # ids that a message lists
 
 
-def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes: int) -> None:
+def check_sets(args: argparse.Namespace, needed: Collection[str], processes: int, reads_text: bool = False) -> None:
     """Look through the files of the training and the validation set.
 
     Args:
         args: of sec_train.
         needed: names of the data that the model uses, as "caption" or "emotion".
         processes: that share each batch.
+        reads_text: whether the model reads the transcription, which may then be missing by --missing_text empty only.
 
     Raises:
         SecError: fewer utterances than processes, lengths of other data, utterances that a file lacks, captions that
-            cannot be read, categories that the training set lacks.
+            cannot be read, utterances without a transcription, categories that the training set lacks.
     """
     categories = set()
     for split, role in (("train", "training"), ("valid", "validation")):
@@ -44,6 +46,8 @@ def check_sets(args: argparse.Namespace, needed: Mapping[str, object], processes
                 )
         if "caption" in needed and "caption" in tables:
             _check_captions(paths["caption"], tables["caption"])
+        if reads_text and "text" in tables:
+            check_transcripts(paths["text"], tables["text"], list(utts), args.missing_text, f"{role} set", skip=True)
         if "emotion" in needed and "emotion" in tables:
             table = in_classes(tables["emotion"], classes_of(args))
             if split == "train":

@@ -10,6 +10,7 @@ from espnet2.train.preprocessor import AbsPreprocessor
 from espnet2_secap.data.io import parse_captions
 from espnet2_secap.errors import SecError
 from espnet2_secap.text.prompts import read_prompts
+from espnet2_secap.text.roles import OF_TEXT
 
 __all__ = ["SECPreprocessor", "read_prompts"]  # the latter of text/prompts.py, from here too
 
@@ -18,7 +19,8 @@ class SECPreprocessor(AbsPreprocessor):
     """Draws one caption and one instruction per utterance and epoch, and turns text into token ids.
 
     In: `speech` as read, `caption` (JSON list of captions), `text` (transcription), `emotion` (category).
-    Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `instruction`, where there are any;
+    Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `transcript` and `text_queries`, which
+    are made of `text` too; `instruction`, where there are any;
     `emotion` as a number; `attributes` (C,), what all captions of the utterance name, where there is a function for it.
 
     Raises:
@@ -28,7 +30,7 @@ class SECPreprocessor(AbsPreprocessor):
         train: draw at random; otherwise the first caption and the first instruction are taken, so that validation is
             the same each time. A draw depends on the seed, the epoch and the utterance alone: not on the number of
             processes, nor on whether the epoch was interrupted.
-        encode: data name -> function text -> token ids.
+        encode: name in the output -> function text -> token ids.
         instructions: token ids of the instructions to draw from.
         emotions: the categories in order of their numbers; if none, `emotion` is ignored.
         seed: of the draws.
@@ -70,8 +72,9 @@ class SECPreprocessor(AbsPreprocessor):
         if self.instructions:
             output["instruction"] = draw(self.instructions)
         for name, encode in self.encode.items():
-            if name in data:
-                text = draw(self._captions(uid, data[name])) if name == "caption" else data[name]
+            source = "text" if name in OF_TEXT else name
+            if source in data:
+                text = draw(self._captions(uid, data[name])) if name == "caption" else data[source]
                 output[name] = np.array(encode(text), dtype=np.int64)
         if self.attributes is not None and "caption" in data:
             output["attributes"] = self.attributes(self._captions(uid, data["caption"]))

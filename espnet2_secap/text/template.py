@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.text.roles import CONDITIONS, OF_TEXT, ROLES
 
-ROLES = ("bos", "transcript", "text_queries", "queries", "clues", "instruction")
-# Orders by name. Text stands between BOS and speech (SECap, Table 2); clues between speech and instruction (AlignCap).
+# Orders by name. Text and speech stand between BOS and instruction (SECap, Table 2), in the order of the model's
+# condition; clues between speech and instruction (AlignCap).
 PLAIN = ROLES
 ORDERS = {
     "plain": PLAIN,
@@ -102,12 +103,13 @@ def build_template(
     """Choose a template for an LM.
 
     Args:
-        name: "plain": BOS, text, speech, clues, instruction; "secap": with a second BOS before the instruction, as
-            the released code; "chat": the LM's own chat template around them; "auto": chat where the tokenizer has a
-            chat template, else plain.
+        name: "plain": BOS, text and speech in the order of `makes`, clues, instruction; "secap": with a second BOS
+            before the instruction, as the released code; "chat": the LM's own chat template around them; "auto": chat
+            where the tokenizer has a chat template, else plain.
         conf: `order` instead of the named one; or all that `Template.conf` gives, which is then taken as it is.
         tokenizer: of the LM; one without BOS leaves BOS out.
-        makes: roles that the model makes a segment of.
+        makes: roles that the model makes a segment of; of text and speech in this order, whatever `name` is. An
+            `order` in conf stays as it is.
         lm_ends: ids at which the LM's own configuration ends a text.
         rows: of the LM's embedding; None: not known.
 
@@ -141,6 +143,7 @@ def _template(name: str, conf: Mapping, tokenizer, makes: Collection[str], lm_en
         end = conf.get("end", chat_end if chat_end is not None else end)
     if end is None:
         raise SecError("template: the LM's tokenizer has no end-of-sentence token; give template_conf end: ID")
+    order = _by_condition(order, makes)
     if "order" in conf:
         order = _checked(conf["order"], makes)
     bos = () if tokenizer.bos_id is None else (tokenizer.bos_id,)
@@ -148,6 +151,13 @@ def _template(name: str, conf: Mapping, tokenizer, makes: Collection[str], lm_en
     items = [item for item in items if item in makes or (not isinstance(item, str) and item)]
     ends = conf.get("ends") or [one for one in (tokenizer.eos_id, *lm_ends) if one is not None]
     return Template(tuple(items), end, tuple(dict.fromkeys([end, *ends])))
+
+
+def _by_condition(order: Sequence, makes: Collection[str]) -> Sequence:
+    """The order with text and speech, which stand side by side, as `makes` has them."""
+    given = iter([role for role in makes if role in CONDITIONS])
+    kept = [item for item in order if item not in CONDITIONS or item in makes]
+    return [next(given) if item in CONDITIONS else item for item in kept]
 
 
 def _checked(order: Sequence, makes: Collection[str]) -> Sequence:
@@ -162,6 +172,11 @@ def _checked(order: Sequence, makes: Collection[str]) -> Sequence:
     lost = [role for role in makes if role not in roles]
     if lost:
         raise SecError(f"template_conf order: {lost[0]!r}, which this model makes, is not in it; add it")
+    if order and order[-1] in OF_TEXT:
+        raise SecError(
+            f"template_conf order: {order[-1]!r} is the last, and an utterance without words has nothing there; put"
+            " another one, or ids, behind it"
+        )
     return order
 
 

@@ -1,4 +1,4 @@
-"""Embeddings of captions and transcriptions, the input of the Q-Former's text branch in the first stage."""
+"""Embeddings of captions and transcriptions, the input of the Q-Former's text branch."""
 
 import logging
 from abc import ABC, abstractmethod

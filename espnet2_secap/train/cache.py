@@ -6,6 +6,28 @@ import numpy as np
 from espnet2.utils.sized_dict import SizedDict
 
 
+class Unread(Mapping):
+    """A loader of ESPnet's dataset for speech that no part of the model looks at: one zero each, nothing is read.
+
+    Args:
+        loader: id -> array.
+    """
+
+    def __init__(self, loader: Mapping[str, np.ndarray]):
+        self.loader = loader
+
+    def __getitem__(self, utt: str) -> np.ndarray:
+        if utt not in self.loader:
+            raise KeyError(utt)
+        return np.zeros(1, dtype=np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.loader)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
 class CachedLoader(Mapping):
     """A loader of ESPnet's dataset that reads each array from the disk once.
 

@@ -66,6 +66,14 @@ def update_links(folder: Path, reporter: Reporter, criteria: Criteria, keep: int
     return improved
 
 
+def write_untrained(folder: Path, model: torch.nn.Module, criteria: Criteria) -> None:
+    """The model files that a training leaves, of a model that none can change: all are one."""
+    save_tensors(folder / "0epoch.pth", model.state_dict())
+    names = [f"{split}.{key}.{kind}" for split, key, _ in criteria for kind in ("best", "ave")]
+    for name in ["latest", *names]:
+        link(folder / f"{name}.pth", "0epoch.pth")
+
+
 def average(folder: Path, reporter: Reporter, criteria: Criteria, counts: Sequence[int], suffix: str = "") -> None:
     """Write <split>.<key>.ave_<N>best.pth, the mean of the N best epochs, and link ...ave.pth to that of the largest N.
 

@@ -25,7 +25,7 @@ from espnet2_secap.model.checkpoint import not_finite
 from espnet2_secap.train.batches import Batches, epoch_of
 from espnet2_secap.train.divergence import WAY_OUT, Watch, lowers_scale
 from espnet2_secap.train.interrupt import interrupt
-from espnet2_secap.train.nbest import average, ranked, update_links
+from espnet2_secap.train.nbest import average, ranked, update_links, write_untrained
 from espnet2_secap.train.saver import Saver
 from espnet2_secap.train.state import NAME, TrainingState, place, save_tensors
 
@@ -91,6 +91,11 @@ class SECTrainer(Trainer):
         distributed_option,
     ) -> None:
         """Train until max_epoch or early stopping; arguments as for ESPnet's Trainer.run (attention is not plotted)."""
+        if trains_nothing(model):
+            if not distributed_option.distributed or distributed_option.dist_rank == 0:
+                logging.warning("this model trains nothing: its files are written without a step")
+                write_untrained(Path(trainer_options.output_dir), model, trainer_options.best_model_criterion)
+            return
         interrupt.training = True
         training = _Training(cls, model, optimizers, schedulers, trainer_options, distributed_option)
         training.resume()
@@ -110,6 +115,11 @@ class SECTrainer(Trainer):
         if rate is not None:
             reporter.register({"retrieval": rate})
             reporter.next()
+
+
+def trains_nothing(model: torch.nn.Module) -> bool:
+    """Whether a model is made of frozen pretrained parts alone: no parameter is trained, and none is ours."""
+    return not any(p.requires_grad for p in model.parameters()) and not model.state_dict()
 
 
 class _Training:

@@ -23,6 +23,7 @@ def test_declarations(name):
     assert set(model.texts.values()) <= set(model.parts), "texts are cut by parts that are built"
     assert set(model.makes) <= set(ROLES)
     parameters = inspect.signature(model.__init__).parameters
+    assert (model.parts_of({}), model.texts_of({}), model.makes_of({})) == (model.parts, model.texts, model.makes)
     assert set(model.parts) <= set(parameters) and ("template" in parameters) == bool(model.makes)
     needs = model.needs({})
     assert needs and all(isinstance(need, Need) for need in needs.values())

@@ -23,8 +23,28 @@ def test_plain_and_released_order(llama):
     assert build_template("auto", {}, llama, MAKES, [2]) == Template(((1,), "queries", "instruction"), 2, (2,))
     released = build_template("secap", {}, llama, MAKES)
     assert released.order == ((1,), "queries", (1,), "instruction")
-    both = build_template("plain", {}, llama, ("queries", "transcript", "instruction", "text_queries"))
-    assert both.order == ((1,), "transcript", "text_queries", "queries", "instruction")
+
+
+@pytest.mark.parametrize("name", ["plain", "secap", "chat"])
+@pytest.mark.parametrize(
+    "condition",
+    [("transcript",), ("text_queries",), ("transcript", "queries"), ("queries", "transcript", "text_queries")],
+)
+def test_text_and_speech_stand_in_the_order_of_the_condition(llama, qwen, name, condition):
+    tokenizer = qwen if name == "chat" else llama
+    template = build_template(name, {}, tokenizer, (*condition, "instruction"))
+    begin, *middle, last = [item for item in template.order if name != "chat" or item != template.order[-1]]
+    second = ((1,),) if name == "secap" else ()
+    assert (tuple(middle), last) == ((*condition, *second), "instruction") and not isinstance(begin, str)
+    assert build_template(name, template.conf(), tokenizer, ()) == template, "what config.yaml keeps"
+
+
+def test_an_order_of_ones_own_stays(llama):
+    makes = ("transcript", "queries", "instruction")
+    order = ["bos", "queries", "instruction", "transcript", [7]]
+    assert build_template("plain", {"order": order}, llama, makes).order[1:] == (*order[1:4], (7,))
+    with pytest.raises(SecError, match="'transcript' is the last, and an utterance without words has nothing there"):
+        build_template("plain", {"order": order[:4]}, llama, makes)
 
 
 def test_an_lm_without_bos_gets_none(qwen):
