@@ -63,3 +63,11 @@ def pad():
         return batch, lengths
 
     return padded
+
+
+CLASSIFIER = dict(  # of a HuBERT for classification, as small as can be
+    hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(16, 16),
+    conv_stride=(5, 4), conv_kernel=(10, 8), num_feat_extract_layers=2, num_conv_pos_embeddings=8,
+    num_conv_pos_embedding_groups=2,
+    classifier_proj_size=8, initializer_range=0.3,
+)  # fmt: skip

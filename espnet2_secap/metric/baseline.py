@@ -2,9 +2,13 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, few, listed
+from espnet2_secap.metric.words import Categories, named
+
+# A sentence around the word for an emotion; other languages get the bare word.
+SENTENCES = {"zh": "说话人的情绪是{}。", "en": "The speaker sounds {}.", "ja": "話し手の感情は{}。"}
 
 
 def random_captions(
@@ -42,3 +46,43 @@ def frequent_caption(train: dict[str, list[str]], ids: Iterable[str]) -> dict[st
     counts = Counter(caption for captions in train.values() for caption in captions)
     best = min(counts, key=lambda caption: (-counts[caption], caption.encode("utf-8", "replace")))
     return {utt: [best] for utt in ids}
+
+
+def held_out(references: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Of each utterance the first human caption, and the others to score it against (SECap, Figure 4: human caption).
+
+    Returns:
+        captions and references of the utterances that have two or more captions.
+
+    Raises:
+        SecError: no utterance has two.
+    """
+    several = {utt: captions for utt, captions in references.items() if len(captions) > 1}
+    if not several:
+        raise SecError("no utterance has two human captions: none can be held out and scored against the others")
+    return {utt: texts[:1] for utt, texts in several.items()}, {utt: texts[1:] for utt, texts in several.items()}
+
+
+def label_captions(labels: Mapping[str, str], categories: Categories, sentence: str) -> dict[str, list[str]]:
+    """Captions that say a label and nothing else (SECap, Figure 4: human label, SER label).
+
+    Args:
+        labels: utterance -> category of `categories`, or a word that names one.
+        categories: words of the emotions; the first word of a category is said.
+        sentence: with {} where the word stands.
+
+    Raises:
+        SecError: labels that are neither; all of them are named.
+    """
+    found = {
+        label: label if label in categories else next(iter(named(label, categories)), None)
+        for label in {*labels.values()}
+    }
+    unknown = sorted(label for label, category in found.items() if category is None)
+    if unknown:
+        known = few(list(categories), most=30)
+        raise SecError(
+            f"{listed(unknown, most=50)}: no such emotion in the words file; give --label_map with lines `label"
+            f" category` (categories: {known})"
+        )
+    return {utt: [sentence.format(categories[found[label]][0])] for utt, label in labels.items()}

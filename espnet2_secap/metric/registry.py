@@ -1,33 +1,22 @@
 """All metrics by name.
 
-To add a metric, write a module with a list METRICS of `Metric` (abs_metric.py) and add it here. Heavy imports (torch,
-transformers) belong in `make` or in the function that it returns.
+To add a metric, write a module with a list METRICS of `Metric` (abs_metric.py) and add its name to MODULES.
+Heavy imports (torch, transformers) belong in `make` or in the function that it returns.
 """
 
 from functools import cache
+from importlib import import_module
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric import (
-    bertscore,
-    clap,
-    diversity,
-    fluency,
-    judge,
-    meteor,
-    ngram,
-    similarity,
-    spice,
-    stock,
-    vad,
-)
 from espnet2_secap.metric.abs_metric import Metric
 from espnet2_secap.metric.accuracy import accuracy, accuracy_sums, weighted_accuracy
 from espnet2_secap.metric.recall import hallucination, recall
 
+MODULES = (
+    "ngram", "meteor", "spice", "similarity", "bertscore", "fluency", "clap", "judge", "vad", "diversity", "stock",
+)  # fmt: skip
 METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for module in (ngram, meteor, spice, similarity, bertscore, fluency, clap, judge, vad, diversity, stock)
-    for metric in module.METRICS
+    metric.name: metric for name in MODULES for metric in import_module(f"{__package__}.{name}").METRICS
 }
 # The order of the columns. For each attribute of the words file there are
 # <attribute>_recall, <attribute>_hallucination, <attribute>_accuracy and <attribute>_wa.

@@ -1,7 +1,8 @@
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.baseline import frequent_caption, random_captions
+from espnet2_secap.metric.baseline import SENTENCES, frequent_caption, held_out, label_captions, random_captions
+from espnet2_secap.metric.words import load_words, named
 
 TRAIN = {"t2": ["平静"], "t1": ["高兴", "很高兴"], "t3": ["平静"], "t4": ["高兴", "悲伤"]}
 
@@ -47,3 +48,22 @@ def test_training_utterances_are_not_given_their_own_captions():
             assert len(captions) == n and not set(captions) & set(train[utt])
             assert len(set(captions)) == min(n, 8)
     assert random_captions({"t": ["高兴"]}, ["t"], 2, seed=0, same_set=True) == {"t": ["高兴"] * 2}
+
+
+def test_a_human_caption_is_held_out():
+    captions, references = held_out({"a": ["x", "y", "z"], "b": ["x"]})
+    assert captions == {"a": ["x"]} and references == {"a": ["y", "z"]}
+    with pytest.raises(SecError, match="no utterance has two human captions"):
+        held_out({"a": ["x"]})
+
+
+def test_captions_of_labels():
+    emotions = load_words("zh")["emotion"]
+    labels = {"a": "angry", "b": "生气", "c": "sad"}
+    assert label_captions(labels, emotions, "{}") == {"a": ["愤怒"], "b": ["愤怒"], "c": ["悲伤"]}
+    for lang, sentence in SENTENCES.items():  # what is said is the emotion, and nothing else
+        words = load_words(lang)["emotion"]
+        said = label_captions({name: name for name in words}, words, sentence)
+        assert all(named(said[name][0], words) == [name] for name in words)
+    with pytest.raises(SecError, match="boredom, contempt: no such emotion .*--label_map .*categories: happy, excited"):
+        label_captions({"a": "contempt", "b": "boredom", "c": "sad"}, emotions, "{}")

@@ -1,0 +1,94 @@
+"""Accuracy of predicted categories as a table: UA, WA, macro F1 with intervals, and the confusion matrix."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from espnet2_secap.metric.classes import Confusion, confusion, macro_f1, unweighted_accuracy, weighted_accuracy
+from espnet2_secap.report.resample import RESAMPLES, SEED, interval
+
+MEASURES = {"UA": unweighted_accuracy, "WA": weighted_accuracy, "macro F1": macro_f1}
+NONE = "(none)"  # column of the utterances for which no category is named
+
+
+@dataclass(frozen=True)
+class Classified:
+    """How well categories are predicted.
+
+    Args:
+        table: true and predicted categories.
+        values: measure -> value in per cent.
+        intervals: measure -> its 95% interval by bootstrap over the utterances.
+    """
+
+    table: Confusion
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
+    def as_json(self) -> dict:
+        """For a JSON file."""
+        counts = [
+            [self.table.counts.get((true, one), 0) for one in self.columns()] for true in self.table.true_labels()
+        ]
+        return {
+            "utterances": sum(self.table.counts.values()),
+            **{name: {"value": self.values[name], "interval": list(self.intervals[name])} for name in MEASURES},
+            "confusion": {
+                "true": self.table.true_labels(),
+                "predicted": [NONE if one is None else one for one in self.columns()],
+                "counts": counts,
+            },
+        }
+
+    def columns(self) -> list[str | None]:
+        """The predicted categories; None last, if some utterance has none."""
+        unnamed = any(predicted is None for _, predicted in self.table.counts)
+        return [*self.table.labels, *([None] if unnamed else [])]
+
+
+def classified(true: Sequence[str], predicted: Sequence[str | None]) -> Classified:
+    """Compare the categories of N utterances, N above 0; see `Classified`."""
+    table = confusion(true, predicted)
+    pairs = sorted(table.counts, key=str)
+    shares = np.array([table.counts[pair] for pair in pairs]) / len(true)
+    drawn = np.random.default_rng(SEED).multinomial(len(true), shares, size=RESAMPLES)  # (resamples, pairs)
+    sampled = _measured(pairs, drawn)
+    values = {name: 100 * measure(table) for name, measure in MEASURES.items()}
+    return Classified(table, values, {name: interval(100 * sampled[name]) for name in MEASURES})
+
+
+def _measured(pairs: Sequence[tuple[str, str | None]], counts: np.ndarray) -> dict[str, np.ndarray]:
+    """The measures, 0 to 1, of counts (resamples, pairs)."""
+    labels = sorted({true for true, _ in pairs})
+    of = np.stack([counts[:, [one == label for one, _ in pairs]].sum(1) for label in labels], axis=1)
+    said = np.stack([counts[:, [one == label for _, one in pairs]].sum(1) for label in labels], axis=1)
+    right = np.stack([counts[:, [pair == (label, label) for pair in pairs]].sum(1) for label in labels], axis=1)
+    there = of > 0  # a resample may lack a category
+    number = there.sum(1)
+    return {
+        "UA": (right / np.where(there, of, 1)).sum(1) / number,
+        "WA": right.sum(1) / of.sum(1),
+        "macro F1": (np.where(there, 2 * right, 0) / np.maximum(of + said, 1)).sum(1) / number,
+    }
+
+
+def markdown(systems: Mapping[str, Classified]) -> str:
+    """A table of all systems, and the confusion matrix of each."""
+    lines = [
+        f"| system | {' | '.join(f'{name} | 95%' for name in MEASURES)} |",
+        "| --- |" + " ---: | --- |" * len(MEASURES),
+    ]
+    for system, found in systems.items():
+        cells = [
+            f"{found.values[n]:.2f} | {found.intervals[n][0]:.2f} to {found.intervals[n][1]:.2f}" for n in MEASURES
+        ]
+        lines.append(f"| {system} | {' | '.join(cells)} |")
+    for system, found in systems.items():
+        names = [NONE if one is None else one for one in found.columns()]
+        lines += ["", f"{system}: true categories in rows, predicted ones in columns", ""]
+        lines += [f"| | {' | '.join(names)} |", "| --- |" + " ---: |" * len(names)]
+        for true in found.table.true_labels():
+            cells = [str(found.table.counts.get((true, one), 0)) for one in found.columns()]
+            lines.append(f"| {true} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
