@@ -70,7 +70,7 @@ def abilities_of(lm) -> Abilities:
     """
     name, config = type(lm).__name__, lm.config
     if config.model_type in UNFIT:
-        raise _refusal(name, UNFIT[config.model_type])
+        raise refusal(name, UNFIT[config.model_type])
     given = dict(window=_window(config), limit=_limit(config))
     attention = config._attn_implementation in FREE
     both_ways = any(value for _, value in _values(config, ("bidirectional",)))
@@ -108,7 +108,8 @@ def rows_of_one_length(mask: torch.Tensor) -> Iterator[torch.Tensor]:
         yield (lengths == length).nonzero()[:, 0]
 
 
-def _refusal(name: str, reason: str) -> SecError:
+def refusal(name: str, reason: str) -> SecError:
+    """Why an LM of that class cannot be the decoder."""
     return SecError(f"decoder_conf path: {name} cannot be the decoder: {reason}; take another LM")
 
 
@@ -125,24 +126,24 @@ def _try(lm) -> dict:
     except Exception as err:  # whatever an LM's code says
         if "not implemented for" in str(err):  # 16 bits on a CPU
             return dict(positions=takes(lm, "position_ids"), tree=False, padding=False)
-        raise _refusal(name, f"it does not read token ids alone ({_short(err)})") from err
+        raise refusal(name, f"it does not read token ids alone ({short_error(err)})") from err
     try:
         embeddings = lm.get_input_embeddings()(ids)
         whole = logits_of(embeddings)
         other = logits_of(torch.cat([embeddings[:, :-1], -embeddings[:, -1:]], dim=1))  # speech is no token's embedding
     except Exception as err:
-        raise _refusal(name, f"it does not read embeddings ({_short(err)})") from err
+        raise refusal(name, f"it does not read embeddings ({short_error(err)})") from err
     if whole.shape[:2] != ids.shape:
-        raise _refusal(name, f"its logits are of shape {tuple(whole.shape)} for {ids.size(1)} positions")
+        raise refusal(name, f"its logits are of shape {tuple(whole.shape)} for {ids.size(1)} positions")
     tolerance = (1e-4 if weight.dtype == torch.float32 else 5e-2) * whole.float().std().item()
 
     def same(one: torch.Tensor, other: torch.Tensor) -> bool:
         return one.shape == other.shape and bool(((one.float() - other.float()).abs() <= tolerance).all())
 
     if not same(by_ids, whole):
-        raise _refusal(name, "it reads token ids beside their embeddings, and speech has none")
+        raise refusal(name, "it reads token ids beside their embeddings, and speech has none")
     if not same(other[:, :-1], whole[:, :-1]):
-        raise _refusal(name, "it is no causal LM: its tokens see those that come after them")
+        raise refusal(name, "it is no causal LM: its tokens see those that come after them")
 
     def log_probs(embeddings: torch.Tensor, mask: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Mean log-probability of tokens (B, n) behind each row, without padding: (B,)."""
@@ -156,7 +157,7 @@ def _try(lm) -> dict:
     found = dict(positions=takes(lm, "position_ids"))
     if found["positions"]:
         counted = torch.arange(ids.size(1), device=ids.device)[None]
-        found["positions"] = _holds(lambda: same(logits_of(embeddings, position_ids=counted), whole))
+        found["positions"] = holds(lambda: same(logits_of(embeddings, position_ids=counted), whole))
     # Two rows: the second lacks two positions in its middle, where something else is that must not count.
     rows = embeddings.repeat(2, 1, 1)
     rows[1, 1 : 1 + LESS] = 7 * rows[0, -LESS:]
@@ -175,16 +176,16 @@ def _try(lm) -> dict:
         forced = log_probs(rows.repeat_interleave(each, 0), mask.repeat_interleave(each, 0), tokens)
         return same(scores, forced / TRIED.temperature)
 
-    found["padding"] = _holds(lambda: forced(*left))
-    found["tree"] = found["positions"] and _holds(lambda: forced(rows, mask) and searched(beam_sample, rows, mask))
+    found["padding"] = holds(lambda: forced(*left))
+    found["tree"] = found["positions"] and holds(lambda: forced(rows, mask) and searched(beam_sample, rows, mask))
     cached = left if found["padding"] else (rows[:1], mask[:1])
-    found["cache"] = _holds(lambda: searched(transformers_search, *cached))
-    if not found["cache"] and not _holds(lambda: searched(transformers_search, rows[:1], mask[:1], cache=False)):
-        raise _refusal(name, "transformers' search does not run with it")
+    found["cache"] = holds(lambda: searched(transformers_search, *cached))
+    if not found["cache"] and not holds(lambda: searched(transformers_search, rows[:1], mask[:1], cache=False)):
+        raise refusal(name, "transformers' search does not run with it")
     return found
 
 
-def _holds(check) -> bool:
+def holds(check) -> bool:
     """Whether a way was gone without an error, to the same result."""
     try:
         return check()
@@ -200,7 +201,8 @@ def _ids(lm, weight: torch.Tensor) -> torch.Tensor:
     return ids.to(weight.device)[None]
 
 
-def _short(err: Exception) -> str:
+def short_error(err: Exception) -> str:
+    """An error of an LM's code in one short line."""
     return shorten(" ".join(f"{type(err).__name__}: {err}".split()), 200)
 
 

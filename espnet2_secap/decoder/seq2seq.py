@@ -5,11 +5,11 @@ from typing import Literal
 
 import torch
 
-from espnet2_secap.decoder.abilities import rows_of_one_length
+from espnet2_secap.decoder.abilities import holds, refusal, rows_of_one_length, short_error
 from espnet2_secap.decoder.lm import LMDecoder, ranked, until_end
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.decoder.transformers_search import EncoderOutput, seq2seq_search
-from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.errors import SecError
 from espnet2_secap.masks import to_the_right
 from espnet2_secap.pretrained import load_seq2seq_lm
 from espnet2_secap.text.template import Segment
@@ -244,31 +244,27 @@ def _try(lm, start: int) -> tuple[bool, int | None]:
         except Exception as err:  # of a model's code: any kind
             if "not implemented for" in str(err):  # 16 bits on a CPU
                 return False, None
-            raise SecError(
-                f"decoder_conf path: {name} cannot be the decoder: it does not read embeddings ({_short(err)})"
-            ) from err
+            raise refusal(name, f"it does not read embeddings ({short_error(err)})") from err
         if not same(by_ids, whole):
-            raise SecError(
-                f"decoder_conf path: {name} cannot be the decoder: it does more to token ids than to embed them"
-            )
+            raise refusal(name, "it does more to token ids than to embed them")
         mask = torch.ones(2, LENGTH, dtype=torch.bool, device=ids.device)
         mask[1, -LESS:] = False
         rows = torch.cat([vectors, torch.cat([vectors[:, :-LESS], 7 * vectors[:, :LESS]], dim=1)])
         short = states_of(vectors[:, :-LESS], every[:, :-LESS])
-        padding = _holds(lambda: same(states_of(rows, mask)[1:, :-LESS], short))
+        padding = holds(lambda: same(states_of(rows, mask)[1:, :-LESS], short))
         states = torch.cat([whole, torch.nn.functional.pad(short, (0, 0, 0, LESS), value=7.0)])
         try:
             right = _writes(lm, states, mask, start, same)
             fault = None if right else "a padded batch is not decoded as its rows are alone"
         except Exception as err:  # of a model's code: any kind
-            fault = f"its decoder does not run ({_short(err)})"
+            fault = f"its decoder does not run ({short_error(err)})"
         if fault:
-            raise SecError(f"decoder_conf path: {name} cannot be the decoder: {fault}")
+            raise refusal(name, fault)
         given = dict(encoder_hidden_states=whole, encoder_attention_mask=every, use_cache=False)
         heads = (
             at
             for at, head in enumerate(HEADS)
-            if _holds(lambda head=head: torch.equal(head(lm, lm.get_decoder()(input_ids=read, **given)[0]), logits))
+            if holds(lambda head=head: torch.equal(head(lm, lm.get_decoder()(input_ids=read, **given)[0]), logits))
         )
         return padding, next(heads, None)
 
@@ -285,14 +281,3 @@ def _writes(lm, states: torch.Tensor, mask: torch.Tensor, start: int, same: Call
         if not same(score + logits, logits.log_softmax(-1).gather(1, own[:, None]).mean() + logits):
             return False
     return True
-
-
-def _short(err: Exception) -> str:
-    return shorten(" ".join(f"{type(err).__name__}: {err}".split()), 200)
-
-
-def _holds(check: Callable[[], bool]) -> bool:
-    try:
-        return check()
-    except Exception:  # of a model's code, of any kind: this way is not for it
-        return False
