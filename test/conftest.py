@@ -29,6 +29,12 @@ def shared() -> Path:
     return shared_folder()
 
 
+@pytest.fixture(scope="session")
+def htsat_bart(shared) -> Path:
+    """A HTSAT-BART of the released code at tiny size, with what the released code computes from it."""
+    return shared / "htsat_bart"
+
+
 @pytest.fixture(scope="session", params=["secap_tiny_synthetic", "secap_tiny"])
 def secap_tiny(request) -> Path:
     """A checkpoint of the released code at tiny size, with what the released code computes from it: one with audio of

@@ -18,7 +18,7 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 SLOW = 5.0  # seconds of CPU time from which a test is to be marked
 CPU_LIMIT = 20.0  # four times that, since a busy machine counts more seconds for the same work
-OF_FIXTURES = {"shared": "shared", "slurm": "slurm"}  # fixtures that need something
+OF_FIXTURES = {"shared": "shared", "htsat_bart": "htsat_bart", "slurm": "slurm"}  # fixtures that need something
 # Tests that can run in any process. Of other files, all tests run in one process, one after the other.
 ALONE = re.compile(r"/test_(interruptions\.py|recipes\.py::test_emospeech|repository\.py::test_every_program)")
 
@@ -69,6 +69,10 @@ THINGS = {
     "espnet": (lambda: importlib.util.find_spec("espnet2") is not None, "espnet (make -C tools)"),
     "ffmpeg": (lambda: _program("ffmpeg"), "ffmpeg on the PATH (Debian: apt install ffmpeg)"),
     "git": (lambda: (REPO / ".git").exists(), "a git checkout: looks at tracked files"),
+    "htsat_bart": (
+        lambda: (shared_folder() / "htsat_bart").is_dir(),
+        "shared/htsat_bart, outputs of the released HTSAT-BART code",
+    ),
     "java": (lambda: _program("java"), "Java (`java` on the PATH)"),
     "opensmile": (lambda: importlib.util.find_spec("opensmile") is not None, "opensmile (pip install opensmile)"),
     "pdflatex": (lambda: _program("pdflatex"), "pdflatex (Debian: texlive-latex-recommended)"),

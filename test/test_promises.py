@@ -119,6 +119,15 @@ OTHER_PROMISES = {
         publish/test_import_secap.py::test_other_sizes_are_read_from_the_checkpoint
         publish/test_import_secap.py::test_the_folder_is_an_ordinary_experiment
     """,
+    "a released HTSAT-BART computes what the released code does": """
+        publish/test_import_htsat_bart.py::test_every_tensor_of_the_encoder
+        publish/test_import_htsat_bart.py::test_every_tensor_behind_the_encoder
+        publish/test_import_htsat_bart.py::test_captions
+        publish/test_import_htsat_bart.py::test_the_released_way_to_fill_batches
+        publish/test_import_htsat_bart.py::test_mistakes_are_seen
+        publish/test_import_htsat_bart.py::test_other_sizes_are_read_from_the_checkpoint
+        encoder/test_clap.py::test_frames_are_those_of_transformers
+    """,
     "the released prompt keeps its own BOS": """
         text/test_template.py::test_plain_and_released_order
         text/test_tokenizer.py::test_released_prompt_ids

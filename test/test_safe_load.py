@@ -104,6 +104,10 @@ def test_our_own_readers(evil, tmp_path, capsys, marker):
         load_state(evil)
     options = ["--hubert", tmp_path, "--llm", tmp_path, "--text_encoder", tmp_path, "--output", tmp_path / "out"]
     ends(capsys, import_main, ["--checkpoint", evil, *options], evil, "holds Python objects")
+    from espnet2_secap.bin.sec_import_htsat_bart import main as htsat_main
+
+    options = ["--bart", tmp_path, "--output", tmp_path / "out"]
+    ends(capsys, htsat_main, ["--checkpoint", evil, *options], evil, "holds Python objects")
     (tmp_path / "conf.yaml").write_text(f"model: !!python/object/apply:os.mkdir [{marker}]\n")
     from espnet2_secap.bin.sec_inference import main as inference_main
 

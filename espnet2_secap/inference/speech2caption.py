@@ -83,6 +83,10 @@ class Speech2Caption:
         self.model.decoder.check_options(self.options)
         self.where = model_file.parent
         self.device = device
+        if prompt is not None and "instruction" not in self.model.template.order:
+            raise SecError(
+                f"--prompt: {model_file} reads no instruction (template_conf in its config.yaml); leave it out"
+            )
         self.prompt = prompt or read_prompts(self.train_args.prompts)[0]
         self.tokenizer = self.model.decoder.tokenizer
         functions = SECTask.text_functions(self.train_args)

@@ -62,6 +62,7 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
     parts = model_class.parts_of(args.model_conf)
     takes_text = "text_encoder" in parts
     speech = architecture(args.encoder_conf.get("path") or upstream)
+    speech = getattr(speech, "audio_config", speech)  # of a CLAP
     # Trained token embeddings of mini parts have a tokenizer and no configuration.
     text_path = args.text_encoder_conf.get("path", text_encoder) if args.text_encoder == "bert" else None
     text = architecture(text_path) if text_path else None
@@ -71,7 +72,8 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
         with torch.device("meta"):
             return _decoder_parts(args, [])
     with torch.device("meta"):
-        output = [Part("speech encoder", size(AutoModel.from_config(speech)), trained=False)]
+        trained = args.encoder == "clap" and not args.encoder_conf.get("freeze", True)
+        output = [Part("speech encoder", size(_speech_model(speech)), trained)]
         bridge = CHOICES["bridge"].build(args.bridge, args.bridge_conf, **given)
         if args.bridge == "qformer":
             linear, text_linear = size(bridge.input_projection), size(bridge.text_projection)
@@ -96,6 +98,12 @@ def parts_of(args: argparse.Namespace, upstream: str, text_encoder: str) -> list
         if args.model_conf.get("attributes_weight"):
             output.append(_attribute_head(args, bridge.output_size()))
     return output
+
+
+def _speech_model(config) -> torch.nn.Module:
+    from transformers import AutoModel, ClapAudioModel
+
+    return ClapAudioModel(config) if config.model_type == "clap_audio_model" else AutoModel.from_config(config)
 
 
 def _attribute_head(args: argparse.Namespace, bridge_size: int) -> Part:

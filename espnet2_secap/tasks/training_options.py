@@ -127,7 +127,9 @@ class SECParser(config_argparse.ArgumentParser):
 
 
 class _Conf(NestedDictAction):
-    """`KEY=VALUE`, `KEY.KEY=VALUE`, or a dictionary as YAML or Python write it. Nothing is run."""
+    """`KEY=VALUE`, `KEY.KEY=VALUE`, or a dictionary as YAML or Python write it; `{}` drops all that is there so far,
+    such as keys of a part that is replaced. Nothing is run.
+    """
 
     def __call__(self, parser, namespace, values, option_string=None):
         conf = copy.deepcopy(getattr(namespace, self.dest, None) or {})
@@ -140,7 +142,8 @@ class _Conf(NestedDictAction):
                     inner[one] = inner = inner[one] if isinstance(inner.get(one), dict) else {}
                 inner[last] = parse_yaml(value) if value.strip() else value
             else:
-                conf |= _dictionary(values)
+                found = _dictionary(values)
+                conf = conf | found if found else {}
         except ValueError as err:
             raise argparse.ArgumentError(self, f"{shorten(values)}: must be KEY=VALUE ({err})") from None
         setattr(namespace, self.dest, conf)

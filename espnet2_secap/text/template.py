@@ -18,6 +18,7 @@ ORDERS = {
 }
 NAMES = ("auto", *ORDERS, "chat")
 CONTENT = ROLES[1:]  # what a chat template wraps
+OPTIONAL = ("instruction",)  # what an order of one's own may leave out: BART reads the speech alone
 MARKS = ("@USER@", "@CAPTION@")  # stand for the two messages while a chat template is rendered
 
 
@@ -67,7 +68,7 @@ class Template:
         """
         some = next(iter(made.values())).content
         missing = [role for role in self.order if isinstance(role, str) and role not in made]
-        lost = [role for role in made if role not in self.order]
+        lost = [role for role in made if role not in (*self.order, *OPTIONAL)]
         if missing or lost:
             what = f"{missing[0]!r} is in the order, but nothing makes it" if missing else f"{lost[0]!r} has no place"
             raise SecError(f"template: {what}; the order is {self.roles()}, the model makes {', '.join(made)}")
@@ -106,7 +107,8 @@ def build_template(
         name: "plain": BOS, text and speech in the order of `makes`, clues, instruction; "secap": with a second BOS
             before the instruction, as the released code; "chat": the LM's own chat template around them; "auto": chat
             where the tokenizer has a chat template, else plain.
-        conf: `order` instead of the named one; or all that `Template.conf` gives, which is then taken as it is.
+        conf: `order` instead of the named one, which may leave out the instruction; or all that `Template.conf` gives,
+            which is then taken as it is.
         tokenizer: of the LM; one without BOS leaves BOS out.
         makes: roles that the model makes a segment of; of text and speech in this order, whatever `name` is. An
             `order` in conf stays as it is.
@@ -169,7 +171,7 @@ def _checked(order: Sequence, makes: Collection[str]) -> Sequence:
             raise SecError(
                 f"template_conf order: nothing makes {role!r}; this model makes {', '.join(makes)}; leave it out"
             )
-    lost = [role for role in makes if role not in roles]
+    lost = [role for role in makes if role not in (*roles, *OPTIONAL)]
     if lost:
         raise SecError(f"template_conf order: {lost[0]!r}, which this model makes, is not in it; add it")
     if order and order[-1] in OF_TEXT:

@@ -41,6 +41,13 @@ def test_what_is_trained_and_what_is_not(repo, tmp_path, capsys, tiny_llama):
     assert found["speech encoder"] == ["-", "315.4 M"]
 
 
+def test_htsat_and_bart(repo, capsys):
+    main(["--config", str(repo / "egs2/emospeech/sec1/conf/caption_htsat_bart_large.yaml")])
+    found = rows(capsys.readouterr().out)
+    assert found["speech encoder"] == ["27.5 M", "27.5 M"], "HTSAT without its head"
+    assert found["decoder"][0] == found["decoder"][1] and found["decoder"][0] != "-"
+
+
 def test_unknown_model(repo, capsys):
     with pytest.raises(SystemExit):
         config = repo / "egs2" / "emospeech" / "sec1" / "conf" / "align_large.yaml"

@@ -1,11 +1,13 @@
 """Every YAML of the recipes is read, and every model in them built, with small sizes and local parts."""
 
 import json
+import re
 from argparse import Namespace
 from importlib import resources
 
 import pytest
 import yaml
+from tiny_clap import make_clap
 
 from espnet2_secap.bin import sec_inference
 from espnet2_secap.data.io import write_captions
@@ -29,6 +31,13 @@ def test_every_file_is_of_a_known_kind(repo):
 
 
 @pytest.fixture(scope="module")
+def tiny_clap(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parts") / "clap"
+    make_clap(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
 def training_captions(tmp_path_factory):
     """Captions that name every category of the words for Chinese."""
     words = json.loads(resources.files("espnet2_secap").joinpath("metric/words/zh.json").read_text(encoding="utf-8"))
@@ -38,21 +47,23 @@ def training_captions(tmp_path_factory):
     return str(path)
 
 
-def build(path, tiny_llama, tiny_bert, training_captions, output_dir):
+def build(path, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, output_dir, options=()):
     """The model of a configuration with small parts, made as the task makes it."""
     conf = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert conf["model"] == path.stem.split("_")[0], path
-    args = vars(SECTask.get_parser().parse_args(["--config", str(path), "--output_dir", str(output_dir)]))
+    args = vars(SECTask.get_parser().parse_args(["--config", str(path), "--output_dir", str(output_dir), *options]))
     assert args["num_att_plot"] == 0
-    args["bridge_conf"] = {**conf["bridge_conf"], **(SMALL if conf["bridge"] == "qformer" else {})}
+    args["bridge_conf"] = {**args["bridge_conf"], **(SMALL if args["bridge"] == "qformer" else {})}
     if "init" in args["bridge_conf"]:
         args["bridge_conf"]["init"] = tiny_bert
-    args["encoder_conf"] = {"input_size": 6}
+    clap = args["encoder"] == "clap"
+    args["encoder_conf"] = {**args["encoder_conf"], **({"path": tiny_clap} if clap else {"input_size": 6})}
     if conf["model"] == "align":
         folder = tiny_bert if conf["text_encoder"] == "bert" else tiny_llama
         args["text_encoder_conf"] = {**conf["text_encoder_conf"], "path": folder}
     else:
-        args["decoder_conf"] = {**conf["decoder_conf"], "path": tiny_llama}
+        lm = tiny_bart if args["decoder"] == "seq2seq" else tiny_llama
+        args["decoder_conf"] = {**args["decoder_conf"], "path": lm}
     more = args["model_conf"]
     if more.get("attributes_weight"):  # the task takes the classes from the training captions
         words = more.get("attributes_words", DEFAULT_WORDS)
@@ -63,18 +74,32 @@ def build(path, tiny_llama, tiny_bert, training_captions, output_dir):
     return model
 
 
-def test_models(repo, tiny_llama, tiny_bert, training_captions, tmp_path):
+def test_models(repo, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path):
     for path in configs(repo, "align", "caption"):
-        build(path, tiny_llama, tiny_bert, training_captions, tmp_path)
+        build(path, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path)
 
 
-def test_a_second_task_of_attributes(repo, tiny_llama, tiny_bert, training_captions, tmp_path):
+def test_systems_of_table_3(repo, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path):
+    """Those whose options docs/htsat_bart.md gives."""
+    page = (repo / "docs/htsat_bart.md").read_text(encoding="utf-8").split("## At the paper's sizes")[1]
+    rows = [line for line in page.splitlines() if line.startswith("| H")]
+    assert len(rows) == 4
+    for row in rows:
+        path = repo / "egs2/emospeech/sec1" / re.search(r"--caption_config (\S+)", row)[1]
+        more = re.search(r'--caption_args "([^"]*)"', row)
+        parts = (tiny_llama, tiny_bert, tiny_bart, tiny_clap)
+        model = build(path, *parts, training_captions, tmp_path, more[1].split() if more else [])
+        names = [type(part).__name__ for part in (model.bridge, model.decoder)]
+        assert names == ["LinearBridge", "Seq2SeqDecoder" if "BART" in row else "CausalLMDecoder"]
+
+
+def test_a_second_task_of_attributes(repo, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path):
     conf = yaml.safe_load((repo / "egs2/emospeech/sec1/conf/caption.yaml").read_text(encoding="utf-8"))
     weights = {"attributes_weight": 0.3, "attributes_only": ["emotion", "rate"], "attributes_prompt": True}
     conf["model_conf"] = {**(conf.get("model_conf") or {}), **weights}
     path = tmp_path / "caption_attributes.yaml"
     path.write_text(yaml.safe_dump(conf, allow_unicode=True), encoding="utf-8")
-    head = build(path, tiny_llama, tiny_bert, training_captions, tmp_path).attributes
+    head = build(path, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path).attributes
     assert head.attributes == ["emotion", "rate"] and min(head.sizes) > 1
 
 

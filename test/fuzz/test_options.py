@@ -109,6 +109,7 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
             *("--checkpoint", "none.ckpt", "--hubert", "none/hubert", "--llm", "none/llm"),
             *("--text_encoder", "none/bert", "--output", "out"),
         ],
+        "sec_import_htsat_bart": ["--checkpoint", "none.pt", "--bart", "none/bart", "--output", "out"],
     }
 
 
@@ -212,7 +213,8 @@ def test_every_option_of(line, place, server):
             return server.run(program, argv, folder)
 
     status, out, err = run(lines[line])
-    works = program not in ("sec_import_secap", "sec_lock", "sec_tables")  # no weights, no open lock, no recipe
+    # no weights, no open lock, no recipe
+    works = program not in ("sec_import_secap", "sec_import_htsat_bart", "sec_lock", "sec_tables")
     assert (status == 0) == works, out + err
 
     @cases(HEAVY.get(program, 40))

@@ -62,6 +62,8 @@ def test_numbers_as_people_write_them(tmp_path):
     assert args.optim_conf == {"lr": 1e-4, "betas": [0.9, 0.95]} and args.model_conf == {"mi_weight": 0.1}
     assert args.grad_clip == float("inf") and args.max_epoch == 10 and args.bridge_conf == {"dropout": 0.1}
     assert args.sampler_conf == {"num_categories": 2, "per_category": 3}
+    args = parsed(tmp_path, {"bridge_conf": {"num_queries": 2}}, "--bridge_conf", "{}", "--bridge_conf", "dropout=0")
+    assert args.bridge_conf == {"dropout": 0}, "what the configuration says of another bridge is dropped"
 
 
 def test_options_of_one_parser_do_not_reach_the_next():

@@ -77,12 +77,13 @@ def test_an_order_of_ones_own(llama):
     assert build_template("plain", template.conf(), llama, MAKES) == template, "what config.yaml keeps"
     for conf, message in [
         ({"order": ["bos", "queries", "clues", "instruction"]}, "nothing makes 'clues'; this model makes queries, ins"),
-        ({"order": ["bos", "queries"]}, "'instruction', which this model makes, is not in it"),
+        ({"order": ["bos", "instruction"]}, "'queries', which this model makes, is not in it"),
         ({"order": ["bos", "query"]}, "'query', expected one of bos"),
         ({"orders": []}, "unknown key 'orders'"),
     ]:
         with pytest.raises(SecError, match=message):
             build_template("plain", conf, llama, MAKES)
+    assert build_template("plain", {"order": ["queries"]}, llama, MAKES).order == ("queries",), "no instruction"
     with pytest.raises(SecError, match="template: 'lama', expected one of auto"):
         build_template("lama", {}, llama, MAKES)
 
@@ -95,8 +96,9 @@ def test_segments_are_put_in_order():
     assert instruction is made["instruction"] and queries is made["queries"] and not queries.is_ids
     with pytest.raises(SecError, match="'clues' is in the order, but nothing makes it"):
         Template(("queries", "clues", "instruction"), 2, (2,)).arrange(made)
-    with pytest.raises(SecError, match="'instruction' has no place"):
-        Template(("queries",), 2, (2,)).arrange(made)
+    with pytest.raises(SecError, match="'queries' has no place"):
+        Template(("instruction",), 2, (2,)).arrange(made)
+    assert Template(("queries",), 2, (2,)).arrange(made) == [made["queries"]], "an instruction may be left out"
 
 
 def test_a_tokenizer_without_end(llama):
