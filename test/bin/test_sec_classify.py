@@ -58,6 +58,11 @@ def test_recordings_and_captions_are_classified_and_compared(model, data, tmp_pa
     assert found["WA"]["value"] == pytest.approx(100 * 4 / 6) and found["confusion"]["predicted"][-1] == "(none)"
     assert "u4" not in (tmp_path / "said" / "utt2emo").read_text()
 
+    beside = ["--beside", str(tmp_path / "ser" / "classes.json"), "--output", str(tmp_path / "both")]
+    sec_classify.main(["--captions", str(tmp_path / "captions"), *command, *beside])
+    table = (tmp_path / "both" / "RESULTS.md").read_text().split("\n\n")[0].splitlines()
+    assert len(table) == 4 and f"{100 * 4 / 6:.2f}" in table[2] and f"{share:.2f}" in table[3]
+
 
 def test_labels_become_a_system_that_is_scored(data, tmp_path):
     """Figure 4: the human label as a sentence, scored as any other system."""
@@ -74,6 +79,9 @@ def test_labels_become_a_system_that_is_scored(data, tmp_path):
     ("change", "said"),
     [
         (["--label_map", "short"], "has no line for fear, joy, neutral"),
+        (["--label_map", "foreign"], "--label_map foreign: bliss, worry: no emotion of --words zh"),
+        (["--words", "en_few.json"], "labels: fear, neutral: no emotion of --words en_few.json or of utt2emo; give --"),
+        (["--beside", "short"], "short: is not JSON"),
         (["--words", "none"], "has no attribute emotion"),
         (["--labels", "a", "b"], "the model has 4 classes"),
         (["--data_dir", "nothing"], "wav.scp"),
@@ -83,6 +91,8 @@ def test_labels_become_a_system_that_is_scored(data, tmp_path):
 def test_what_is_wrong_is_one_line_and_nothing_is_written(model, data, tmp_path, monkeypatch, capsys, change, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short").write_text("anger angry\n")
+    (tmp_path / "foreign").write_text("anger angry\nfear worry\njoy bliss\nneutral calm\n")
+    (tmp_path / "en_few.json").write_text('{"emotion": {"angry": ["anger"], "happy": ["joy"]}}')
     with pytest.raises(SystemExit):
         sec_classify.main(["--model", model, "--data_dir", str(data), "--output", "out", *change])
     error = capsys.readouterr().err.strip().splitlines()
@@ -96,3 +106,18 @@ def test_labels_of_other_utterances(data, tmp_path, capsys):
             ["--captions", str(tmp_path / "captions"), "--data_dir", str(data), "--output", str(tmp_path)]
         )
     assert "has none of the utterances (x)" in capsys.readouterr().err
+
+
+def test_labels_that_no_caption_can_name_are_told(data, tmp_path, capsys):
+    """They count as wrong, unless the map says what they mean."""
+    with open(data / "utt2emo", "a", encoding="utf-8") as file:
+        file.write("u6 frustrated\n")
+    (tmp_path / "captions").write_text('u0 ["愤怒"]\nu6 ["愤怒"]\n')
+    command = ["--captions", str(tmp_path / "captions"), "--data_dir", str(data)]
+    sec_classify.main([*command, "--output", str(tmp_path / "a")])
+    assert "utt2emo: frustrated: no emotion of --words zh" in capsys.readouterr().out
+    (tmp_path / "map").write_text("frustrated angry\n")
+    sec_classify.main([*command, "--label_map", str(tmp_path / "map"), "--output", str(tmp_path / "b")])
+    assert "frustrated" not in capsys.readouterr().out
+    found = [json.loads((tmp_path / name / "classes.json").read_text())["WA"]["value"] for name in "ab"]
+    assert found == [50, 100]

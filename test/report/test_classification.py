@@ -1,8 +1,18 @@
+import json
+
 import numpy as np
 import pytest
 
+from espnet2_secap.errors import SecError
 from espnet2_secap.metric.classes import confusion
-from espnet2_secap.report.classification import MEASURES, NONE, _measured, classified, markdown
+from espnet2_secap.report.classification import (
+    MEASURES,
+    NONE,
+    _measured,
+    classified,
+    markdown,
+    read_classes_json,
+)
 
 TRUE = ["angry"] * 6 + ["happy"] * 3 + ["sad"] * 3
 SAID = ["angry"] * 4 + ["happy", None] + ["happy"] * 2 + ["angry"] + ["calm", "sad", "sad"]
@@ -30,9 +40,24 @@ def test_resamples_are_measured_as_the_set_itself():
 
 def test_tables():
     found = classified(TRUE, SAID)
-    text = markdown({"ser": found})
-    assert "| ser | 66.67 |" in text and f"| | angry | happy | sad | calm | {NONE} |" in text
-    assert "| angry | 4 | 1 | 0 | 0 | 1 |" in text and "| sad | 0 | 0 | 2 | 1 | 0 |" in text
+    text = markdown([("ser", found), ("all|right", classified(TRUE, TRUE))])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    assert ["`ser`", "12", "66.67"] == next(row for row in rows if row[0] == "`ser`")[:3]
+    assert ["", "angry", "happy", "sad", "calm", NONE] in rows and ["", "angry", "happy", "sad"] in rows
+    assert ["angry", "4", "1", "0", "0", "1"] in rows and ["sad", "0", "0", "2", "1", "0"] in rows
+    assert "`all\\|right`" in text
     content = found.as_json()
     assert content["utterances"] == 12 and content["confusion"]["counts"][0] == [4, 1, 0, 0, 1]
-    assert NONE not in markdown({"all": classified(TRUE, TRUE)})
+
+
+def test_what_was_written_is_read_again(tmp_path):
+    path, found = tmp_path / "classes.json", classified(TRUE, SAID)
+    content = {"system": "ser", **found.as_json()}
+    path.write_text(json.dumps(content))
+    system, again = read_classes_json(path)
+    assert (system, again.as_json()) == ("ser", found.as_json())
+    no_counts = {**content["confusion"], "counts": []}
+    for bad in ([], {}, {**content, "system": 3}, {**content, "confusion": no_counts}, {**content, "confusion": None}):
+        path.write_text(json.dumps(bad))
+        with pytest.raises(SecError, match="is no classes.json of sec_classify"):
+            read_classes_json(path)
