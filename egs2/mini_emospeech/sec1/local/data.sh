@@ -13,6 +13,8 @@ nj=2              # parallel processes of the synthesiser
 
 mini_parts=true   # also make the mini HuBERT and the mini LLaMA
 mini_hubert=true  # false: the mini LLaMA alone, for features without HuBERT
+mini_clap=false   # also make a mini CLAP audio model (HTSAT), for --upstream clap
+mini_bart=false   # also make a mini BART, for decoder: seq2seq
 pretrained=pretrained
 pretrain_config=conf/pretrain.yaml
 pretrain_seed=    # of the mini parts; empty: that of pretrain_config, 0 if it has none
@@ -21,7 +23,8 @@ prompts=          # instructions, one per line, or zh, en, ja; empty: those of s
 help_message="Usage: local/data.sh [--n_train 1200] [--n_valid 100] [--n_test 200] [--seed 0] [--nj 2]
                      [--emotional_sentences 0.5]
                      [--mini_parts true|false] [--pretrained pretrained] [--pretrain_config conf/pretrain.yaml]
-                     [--pretrain_seed N] [--mini_hubert true|false]
+                     [--pretrain_seed N] [--mini_hubert true|false] [--mini_clap true|false]
+                     [--mini_bart true|false]
 Writes data/{train,valid,test}, with utt2kind (fitting, neutral or contradicting) where sentences are emotional, data/wav and, with --mini_parts true, pretrained/{hubert,llama} (with --mini_hubert false,
 no pretrained/hubert)."
 
@@ -40,5 +43,6 @@ python3 local/synthesize.py --output "${data}" --words "${words}" --seed "${seed
 
 if "${mini_parts}"; then
     local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --hubert "${mini_hubert}" --prompts "${prompts}" \
+        --clap "${mini_clap}" --bart "${mini_bart}" \
         --pretrain_config "${pretrain_config}" --seed "${pretrain_seed}"
 fi

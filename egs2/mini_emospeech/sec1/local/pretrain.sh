@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Mini pretrained parts, trained on a training set and nothing else: a HuBERT on its audio, a LLaMA on its captions.
+# Mini pretrained parts, trained on a training set and nothing else: a HuBERT on its audio, a LLaMA on its captions; where
+# they are asked for, a CLAP audio model on both, and a BART on its captions.
 set -eo pipefail
 
 train_set=data/train  # data directory: wav.scp, captions, text
@@ -7,12 +8,15 @@ output=pretrained     # hubert/ and llama/ go here; a part that is there already
 pretrain_config=conf/pretrain.yaml  # sizes and steps
 seed=                 # of all that is drawn; empty: the configuration's, 0 if it has none
 hubert=true           # false: a LLaMA alone, where features are made without HuBERT
+clap=false            # also a CLAP audio model (HTSAT)
+bart=false            # also a BART
 prompts=              # instructions, one per line, or zh, en, ja; empty: those of sec.sh, by its --lang
 
 help_message="Usage: local/pretrain.sh [--train_set data/train] [--output pretrained]
                          [--pretrain_config conf/pretrain.yaml] [--prompts FILE|zh|en|ja] [--seed N]
-                         [--hubert true|false]
-Writes pretrained/hubert, but with --hubert false, and pretrained/llama, ordinary transformers folders."
+                         [--hubert true|false] [--clap true|false] [--bart true|false]
+Writes pretrained/hubert, but with --hubert false, and pretrained/llama, and pretrained/clap and pretrained/bart where they
+are true: ordinary transformers folders."
 
 . ./path.sh
 . utils/parse_options.sh
@@ -26,6 +30,9 @@ fi
 mkdir -p "${output}"
 options=(--train_set "${train_set}" --config "${pretrain_config}" ${seed:+--seed "${seed}"})
 pretrain_llm=(python3 local/pretrain_llm.py "${options[@]}" --output "${output}/llama" --prompts "${prompts:-${SEC_PROMPTS:-}}")
+for part in clap bart; do # the other parts alone: each has both cores
+    if "${!part}"; then python3 "local/pretrain_${part}.py" "${options[@]}" --output "${output}/${part}"; fi
+done
 "${hubert}" || exec "${pretrain_llm[@]}"
 # Both at once: each computes on its own threads, and neither leaves a core idle.
 "${pretrain_llm[@]}" &
