@@ -30,6 +30,24 @@ SMALL_PARTS = {
         "batch_tokens": 100,
         "threads": 1,
     },
+    "clap": {
+        "patch_embeds_hidden_size": 8,
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 1, 2, 2],
+        "projection_dim": 16,
+        "steps": 2,
+        "batch_size": 4,
+        "threads": 1,
+    },
+    "bart": {
+        "d_model": 32,
+        "ffn_dim": 64,
+        "layers": 1,
+        "attention_heads": 2,
+        "steps": 2,
+        "batch_size": 4,
+        "threads": 1,
+    },
 }
 SMALL_CORPUS = "--n_train 36 --n_valid 12 --n_test 12"
 CALL = ["./run.sh", "--nj", "2", "--train_threads", "1", "--train_nproc", "1", "--inference_nj", "1"]

@@ -11,7 +11,8 @@ import pytest
 from recipe import SMALL_CORPUS, recipe_folder
 
 pytestmark = [pytest.mark.recipe, pytest.mark.slow(120)]
-OPTIONS = f'--local_data_opts "{SMALL_CORPUS}" --caption_args "--max_epoch 1" --align_args "--max_epoch 1"'
+PARTS = "--pretrain_config conf/pretrain.yaml"  # the small ones
+OPTIONS = f'--local_data_opts "{SMALL_CORPUS} {PARTS}" --caption_args "--max_epoch 1" --align_args "--max_epoch 1"'
 CALL = ["./run_tables.sh", "--tables", "4", "--jobs", "2", "--options", OPTIONS]
 
 

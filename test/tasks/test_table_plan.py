@@ -122,10 +122,14 @@ def test_what_is_done_is_not_done_again_unless_its_options_change(file, tmp_path
 def test_a_changed_configuration_is_run_again(file, tmp_path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "caption.yaml").write_text("a: 1\n")
-    plan = Plan(file, ["2"], [0])
+    options = {"inference_args": "--text_file dump/text"}
+    plan = Plan(file, ["2"], [0], options=options)
     finish(plan, "good_seed0")
+    (tmp_path / "dump").mkdir()
+    (tmp_path / "dump" / "text").write_text("u made by an experiment\n")
+    assert Plan(file, ["2"], [0], options=options).is_done(plan.experiments["good_seed0"])
     (tmp_path / "conf" / "caption.yaml").write_text("a: 2\n")
-    assert not Plan(file, ["2"], [0]).is_done(plan.experiments["good_seed0"])
+    assert not Plan(file, ["2"], [0], options=options).is_done(plan.experiments["good_seed0"])
 
 
 def test_nothing_that_can_be_run(read):

@@ -9,7 +9,9 @@ help_message="Usage: local/data.sh [options]      (from the recipe's folder; db.
   --labels FILE        'id emotion' lines (default: dataset/labels.txt, else the words of the captions)
   --seed N             of the split (default: 0)
   --mini_parts BOOL    train the mini LLaMA into pretrained/ (default: true)
-  --mini_hubert BOOL   and the mini HuBERT (default: false; 7 minutes, for --upstream hf_hubert_custom)"
+  --mini_hubert BOOL   and the mini HuBERT (default: false; 7 minutes, for --upstream hf_hubert_custom)
+  --mini_clap BOOL     and a mini CLAP audio model (default: false; for --upstream clap)
+  --mini_bart BOOL     and a mini BART (default: false; for decoder: seq2seq)"
 train_ids=
 valid_ids=
 test_ids=
@@ -17,6 +19,8 @@ labels=
 seed=0
 mini_parts=true
 mini_hubert=false
+mini_clap=false
+mini_bart=false
 
 # shellcheck disable=SC1091
 {
@@ -41,5 +45,6 @@ for dset in train valid test; do
 done
 
 if "${mini_parts}" && [ -x local/pretrain.sh ]; then
-    local/pretrain.sh --train_set data/train --output pretrained --hubert "${mini_hubert}"
+    local/pretrain.sh --train_set data/train --output pretrained --hubert "${mini_hubert}" \
+        --clap "${mini_clap}" --bart "${mini_bart}"
 fi

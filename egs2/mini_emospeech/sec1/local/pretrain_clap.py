@@ -2,8 +2,8 @@
 """Pretrain a mini CLAP audio model, a small HTSAT, on the recordings and captions of a training set.
 
 As in CLAP, recordings and captions are embedded so that those that belong together are nearer to each other than to
-those of the rest of the batch. A caption is the mean of learned vectors of its characters; of the two sides only the audio
-model is kept, with its projection, an ordinary transformers folder (ClapAudioModelWithProjection).
+those of the rest of the batch. A caption is the mean of learned vectors of its characters; of the two sides only the
+audio model is kept, with its projection, an ordinary transformers folder (ClapAudioModelWithProjection).
 """
 
 import argparse
