@@ -66,8 +66,8 @@ def recipe_folder(repo: Path, corpus: str, folder: Path) -> Path:
         conf = yaml.safe_load((folder / "conf" / f"{name}.yaml").read_text())
         conf["bridge_conf"] |= SMALL_BRIDGE
         conf |= {"max_epoch": 3, "checkpoint_interval": 0.0}  # a checkpoint after each step, for the tests that kill
+        conf["text_encoder_conf"]["embedding_size"] = 32
         if name == "align":
-            conf["text_encoder_conf"]["embedding_size"] = 32
             conf["sampler_conf"] = {"num_categories": 2, "per_category": 4}
         (folder / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(conf))
     decode = yaml.safe_load((folder / "conf" / "decode.yaml").read_text())

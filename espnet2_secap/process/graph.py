@@ -127,13 +127,14 @@ def _stop(processes: Sequence[subprocess.Popen]) -> None:
 
 
 def why(log: Path) -> str:
-    """The last line of a log that says what is wrong."""
+    """The last line of a log that says what is wrong, and not only that something is."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     told = [line for line in lines if ERROR.search(line) and not line.startswith("#")]
-    return told[-1].strip() if told else "it ended early"
+    causes = [line for line in told if "ended early" not in line] or told
+    return causes[-1].strip() if causes else "it ended early"
 
 
 def free_memory() -> int:

@@ -22,7 +22,12 @@ SEEDED = ("align_args", "caption_args", "inference_args")
 # Sanity rows and probes are the recipe's own report's business.
 ALWAYS = {"shuffled_audio": "false", "nearest_caption": "false", "probe": "false"}
 MADE = ("data", "dump", "exp", "folds", "pretrained")  # what experiments make is not there before they have run
-CONFIGS = {5: "conf/align.yaml", 6: "conf/caption.yaml", 7: "conf/decode.yaml"}
+CONFIGS = {5: "align_config", 6: "caption_config", 7: "inference_config"}
+DEFAULTS = {
+    "align_config": "conf/align.yaml",
+    "caption_config": "conf/caption.yaml",
+    "inference_config": "conf/decode.yaml",
+}
 
 
 @dataclass(frozen=True)
@@ -222,7 +227,8 @@ class Plan:
             options = {key: value for key, value in one.options.items() if key not in free}
             words = {word.split("=")[-1] for value in options.values() for word in value.split()}
             files = sorted(word for word in words if os.path.isfile(word) and word.split("/")[0] not in MADE)
-            files += [CONFIGS[stage] for stage in one.numbers if stage in CONFIGS and os.path.isfile(CONFIGS[stage])]
+            configs = [CONFIGS[stage] for stage in one.numbers if stage in CONFIGS]
+            files += [path for name in configs if os.path.isfile(path := options.get(name, DEFAULTS[name]))]
             before = [self._print(other, found, free) for other in one.after if other != "data"]
             before.append(self.shared.get("local_data_opts", ""))  # parts may be added to the same corpus
             found[name] = fingerprint([options, {path: made.digest(path) for path in files}, before, one.folds])

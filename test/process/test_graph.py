@@ -70,7 +70,9 @@ def test_one_at_a_time(tmp_path, limit):
 
 def test_a_log_that_says_nothing(tmp_path):
     assert why(tmp_path / "none") == "it ended early"
-    (tmp_path / "log").write_text("# error: in the command line\nx: error: one\nx: error: two\n")
+    (tmp_path / "log").write_text(
+        "# error: in the command line\nx: error: one\nx: error: two\nsec.sh: error: training ended early\n"
+    )
     assert why(tmp_path / "log") == "x: error: two"
 
 
