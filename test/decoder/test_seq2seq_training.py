@@ -49,3 +49,15 @@ def test_it_is_trained_resumed_and_decoded(tiny_bart, tmp_path, conf):
     if not conf:
         chosen = {one["text"] for row in found for one in row["candidates"]}
         assert chosen <= {"语速较快，声音高亢", "说话人语气平静"}, "captions of the training set"
+
+
+@pytest.mark.parametrize("condition", [["transcript", "queries"], ["text_queries"]])
+def test_it_reads_transcriptions_and_needs_no_instruction(tiny_bart, tiny_llama, tmp_path, condition):
+    corpus, output = make_corpus(tmp_path), tmp_path / "exp"
+    conf = caption_conf(tiny_bart) | {"decoder": "seq2seq", "model_conf": {"condition": condition}, "max_epoch": 1}
+    conf |= {"text_encoder": "embedding", "text_encoder_conf": {"path": tiny_llama, "embedding_size": 16}}
+    conf |= {"template_conf": {"order": [*condition, [3]]}}
+    sec_train.main(command(corpus, output, write(tmp_path / "caption.yaml", conf), ALL))
+    (corpus / "utt2num_frames").write_text("".join(f"u{i} {5 + i}\n" for i in range(8)))
+    found = decode(output / "latest.pth", corpus, tmp_path / "decode", "--text_file", str(corpus / "text"))
+    assert len(found) == 8 and all(row["candidates"] for row in found)
