@@ -1,6 +1,7 @@
 """What turns speech into the features that the bridge reads."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -26,6 +27,12 @@ class AbsEncoder(torch.nn.Module, ABC):
     padding_safe: bool = False
     num_layers: int = 1
     max_samples: int | None = None
+
+    @classmethod
+    def rate_of(cls, conf: Mapping) -> int | None:
+        """`sampling_rate` under this encoder_conf, as far as it can be told before anything is loaded."""
+        rate = getattr(cls, "sampling_rate", None)
+        return rate if isinstance(rate, int) else None
 
     @abstractmethod
     def output_size(self) -> int:

@@ -1,6 +1,9 @@
 """HTSAT and other audio models of CLAP, by folder or hub name (SECap, Tables 2 and 3: HTSAT)."""
 
+import json
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,7 +17,7 @@ from espnet2_secap.values import Count, Place
 
 WHAT = "encoder_conf path"
 ALONE, WITHIN = ("ClapAudioModel",), ("ClapModel", "ClapAudioModelWithProjection")  # classes that have an audio model
-AT_ONCE = 16  # windows that go through a frozen model together
+AT_ONCE = 16  # windows that go through the front-end, or a frozen model, together
 
 
 class ClapEncoder(AbsEncoder):
@@ -80,6 +83,17 @@ class ClapEncoder(AbsEncoder):
             self.model.requires_grad_(True)
             self.model.from_folder = set()  # statistics of its batch norm change, too
 
+    @classmethod
+    def rate_of(cls, conf: Mapping) -> int | None:
+        """See AbsEncoder; of a hub name it is not known."""
+        if conf.get("front_end") == "released":
+            return RELEASED["sampling_rate"]
+        file = Path(str(conf.get("path"))).expanduser() / "preprocessor_config.json"
+        try:
+            return int(json.loads(file.read_text(encoding="utf-8"))["sampling_rate"])
+        except (OSError, ValueError, KeyError, TypeError):  # loading it says what is wrong
+            return None
+
     def output_size(self) -> int:
         """D, the channels of the model's last layer."""
         return self.width
@@ -93,7 +107,8 @@ class ClapEncoder(AbsEncoder):
                 parts = [self.front_end.together(waves)]
             else:
                 parts = [self.front_end.windows(wave, None if self.all_windows else 1) for wave in waves]
-            mels = self.front_end(torch.cat(parts))[:, None].expand(-1, self.channels, -1, -1)  # (N, C, frames, M)
+            mels = torch.cat([self.front_end(some) for some in torch.cat(parts).split(AT_ONCE)])  # (N, frames, M)
+            mels = mels[:, None].expand(-1, self.channels, -1, -1)
         counts = [1] * len(waves) if self.fill == "batch" else [len(part) for part in parts]
         rows = self._rows(mels).split(counts)  # of each utterance (its windows, rows of a window, D)
         if not self.all_windows:

@@ -54,6 +54,7 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
             f"{where}encoder: stored reads features, and --feats_type raw gives audio; set encoder: s3prl (or another) "
             "and its encoder_conf"
         )
+    _check_rate(recipe, stages, args, where, found)
     model_class = CHOICES["model"].get_class(args.model)
     tables = _tables(recipe, stages)
     if tables:
@@ -90,6 +91,21 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
             found.need(source.rpartition(":")[0] or source, stage)
     if args.reference_model and not os.path.exists(args.reference_model):
         found.problems.append(f"{where}reference_model: {args.reference_model}: no such file; check the path")
+
+
+def _check_rate(recipe: Recipe, stages: Sequence[int], args: argparse.Namespace, where: str, found: Findings) -> None:
+    """Stage 2 must write audio at the rate of an encoder that runs in training."""
+    from espnet2_secap.tasks.parts import CHOICES
+
+    fs = recipe.options.get("fs")
+    if not (recipe.raw and 2 in stages and fs) or args.encoder not in CHOICES["encoder"].targets:
+        return
+    rate = CHOICES["encoder"].get_class(args.encoder).rate_of(args.encoder_conf)
+    if rate is not None and str(rate) != fs:
+        found.problems.append(
+            f"{where}encoder: {args.encoder} takes audio at {rate} Hz, and stage 2 would write it at {fs} Hz; give"
+            f" --fs {rate}"
+        )
 
 
 def _parsed(recipe: Recipe, config: str, model: str) -> argparse.Namespace:

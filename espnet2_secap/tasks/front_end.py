@@ -190,6 +190,10 @@ def check_start(source: str, front_end: dict) -> None:
     if parts is not None and not {"bridge", "encoder"} & set(parts) or not front_end or not config.is_file():
         return
     there = located(read_yaml(config), config.parent).get("front_end") or {}
+    if "encoder_conf" in front_end and there.get("encoder_conf", {}).get("freeze", True):
+        # A pretrained encoder that is trained from now on begins with the features of the frozen one.
+        conf = {key: value for key, value in front_end["encoder_conf"].items() if key != "freeze"}
+        front_end = front_end | {"encoder_conf": conf}
     for key in differences(front_end, there):
         if key != "dtype":  # of the same features, rounded
             raise SecError(

@@ -185,6 +185,15 @@ def test_front_ends_that_do_not_fit(tmp_path):
         ClapEncoder(str(tmp_path), windows=True, fill="batch")
 
 
+def test_the_rate_is_known_before_anything_is_loaded(tmp_path):
+    make_clap(tmp_path)
+    assert ClapEncoder.rate_of({"path": str(tmp_path)}) == 48000 == ClapEncoder(str(tmp_path)).sampling_rate
+    assert ClapEncoder.rate_of({"path": str(tmp_path), "front_end": "released"}) == 32000
+    assert ClapEncoder.rate_of({"path": "laion/clap-htsat-unfused"}) is None is ClapEncoder.rate_of({})
+    (tmp_path / "preprocessor_config.json").write_text("[]")
+    assert ClapEncoder.rate_of({"path": str(tmp_path)}) is None
+
+
 def test_bad_batches(tmp_path):
     make_clap(tmp_path)
     encoder = ClapEncoder(str(tmp_path))

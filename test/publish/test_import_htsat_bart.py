@@ -10,8 +10,11 @@ import torch
 import yaml
 from tiny import BART, make_bart
 from tiny_clap import make_clap, sounds
+from tiny_decoding import decode
 from tiny_htsat_bart import OTHER, OTHER_SETTINGS, make_checkpoint
+from tiny_training import command, make_corpus, write
 
+from espnet2_secap.bin import sec_train
 from espnet2_secap.bin.sec_import_htsat_bart import main
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.encoder.clap import ClapEncoder
@@ -306,6 +309,43 @@ def test_further_training_starts_from_it(imported):
     for part in ("encoder", "projection", "decoder"):
         grads = [p.grad for p in getattr(model, part).parameters() if p.grad is not None]
         assert grads and all(grad.isfinite().all() for grad in grads) and any(grad.any() for grad in grads), part
+
+
+@pytest.mark.slow(6)
+def test_all_of_it_is_trained_resumed_and_decoded(imported, repo, tmp_path):
+    """conf/caption_htsat_bart_large.yaml on raw audio, from the imported weights."""
+    corpus, output = make_corpus(tmp_path), tmp_path / "exp"
+    waves = {f"u{i}": sounds(0.3 + 0.1 * i, rate=16000)[0].numpy() for i in range(8)}
+    for name, wave in waves.items():
+        soundfile.write(tmp_path / f"{name}.wav", wave, 16000)
+    (tmp_path / "wav.scp").write_text("".join(f"{name} {tmp_path}/{name}.wav\n" for name in waves))
+    for file in ("shape", "utt2num_samples"):
+        (tmp_path / file).write_text("".join(f"{name} {len(wave)}\n" for name, wave in waves.items()))
+    (tmp_path / "feats.scp").unlink()
+    conf = read_yaml(repo / "egs2/TEMPLATE/sec1/conf/caption_htsat_bart_large.yaml")
+    conf["encoder_conf"] |= {"path": str(imported / "clap"), "repeat": 16}
+    conf |= {"bridge_conf": {"hidden_size": 24}, "batch_size": 4, "num_workers": 0, "max_epoch": 2}
+    conf["decoder_conf"]["path"] = str(imported / "bart")
+    conf["scheduler_conf"] |= {"first_cycle_steps": 6, "warmup_steps": 1}
+    start = ["--init_model", f"{imported}/valid.loss.best.pth:bridge,projection"]
+    data = [("speech", "wav.scp", "sound"), ("caption", "captions", "text")]
+    args = [*command(corpus, output, write(tmp_path / "caption.yaml", conf), data), *start]
+    sec_train.main([*args, "--max_epoch", "1"])
+    first = torch.load((output / "latest.pth").resolve(), weights_only=True)
+    sec_train.main(args)
+    second = torch.load((output / "latest.pth").resolve(), weights_only=True)
+    changed = {key for key in second if not torch.equal(first[key], second[key])}
+    inside = "encoder.model.module.audio_encoder"
+    assert {f"{inside}.batch_norm.running_var", f"{inside}.norm.weight", "projection.weight"} < changed
+    assert any(key.startswith("decoder.") for key in changed)
+    front_end = read_yaml(output / "config.yaml")["front_end"]
+    assert (front_end["encoder"], front_end["sampling_rate"], front_end["max_seconds"]) == ("clap", 16000, 0.75)
+    rows = decode(output / "latest.pth", corpus, tmp_path / "decoded", "--beam_size", "2", "--max_length", "8")
+    heard = Speech2Caption(output / "latest.pth", beam_size=2, max_length=8)
+    for row in rows:
+        ((text, score),) = heard(str(tmp_path / f"{row['id']}.wav"))
+        assert row["candidates"][0]["text"] == text
+        assert row["candidates"][0]["score"] == pytest.approx(score, abs=1e-4)
 
 
 def failure(capsys, *args) -> str:

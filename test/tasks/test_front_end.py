@@ -299,6 +299,20 @@ def test_a_start_from_a_model_of_other_features_is_refused(recipe):
         check_start(f"{model}:projection", other)
 
 
+def test_a_trained_encoder_may_start_from_the_frozen_one_and_not_the_reverse(tmp_path):
+    frozen = {"encoder": "clap", "encoder_conf": {"path": "/c"}, "sampling_rate": 48000}
+    trained = frozen | {"encoder_conf": {"path": "/c", "freeze": False}}
+    for name, front_end in (("frozen", frozen), ("trained", trained)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump({"front_end": front_end}))
+    check_start(f"{tmp_path}/frozen/x.pth:bridge", trained)
+    check_start(f"{tmp_path}/trained/x.pth:bridge", trained)
+    with pytest.raises(SecError, match="was trained on features with encoder_conf .*'freeze': False"):
+        check_start(f"{tmp_path}/trained/x.pth:bridge", frozen)
+    with pytest.raises(SecError, match="was trained on features with encoder_conf"):
+        check_start(f"{tmp_path}/frozen/x.pth:bridge", trained | {"encoder_conf": {"path": "/d", "freeze": False}})
+
+
 def test_probing_refuses_features_of_another_front_end(recipe, tmp_path):
     other = shutil.copytree(recipe / "dump" / "hubert" / "test", tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
