@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from espnet2_secap.cli_types import Parser, from_args, of
+from espnet2_secap.data.io import read_kaldi
+from espnet2_secap.decoder.options import TRAINING
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.tasks.check import Findings, check_recipe
 from espnet2_secap.tasks.recipe import Recipe
@@ -126,6 +128,22 @@ def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
         read_agreement(options)
         if options.similarity_model and options.keep:
             check_there("similarity_model", options.similarity_model, TEXT_MODEL)
+        _check_candidates(recipe, stages, options)
+
+
+def _check_candidates(recipe: Recipe, stages: Sequence[int], options) -> None:
+    """The captions and the training utterances that decoding chooses by, as far as they are there by now."""
+    file = options.candidates
+    if file not in (None, TRAINING) and not Path(file).is_file() and not {1, 2} & set(stages):
+        raise SecError(f"candidates: {file}: no such captions file; check the path, or give `{TRAINING}`")
+    captions = Path(recipe.dumpdir, "raw", recipe.trained_set, "captions")
+    if options.posterior_prior and not recipe.folds and not {1, 2} & set(stages) and captions.is_file():
+        count = len(read_kaldi(captions))
+        if options.posterior_prior > count:
+            raise SecError(
+                f"posterior_prior: {options.posterior_prior} of {count} training utterances ({captions}); give at most"
+                f" {count}"
+            )
 
 
 def check_scoring(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:

@@ -7,6 +7,7 @@ from espnet2_secap.cli_types import check_fields, option
 from espnet2_secap.errors import SecError
 from espnet2_secap.values import Count, Natural, Place, Range, Seed, Share
 
+TRAINING = "training"  # as --candidates of a set: the captions that the model was trained on
 Candidates = Annotated[int, Range(1, 10000)]  # captions per utterance
 
 

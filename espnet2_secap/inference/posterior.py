@@ -15,14 +15,13 @@ import torch
 
 from espnet2_secap.data.io import read_captions, read_yaml
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
-from espnet2_secap.decoder.options import SetOptions
+from espnet2_secap.decoder.options import TRAINING, SetOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.agreement import Agreement
 from espnet2_secap.inference.consensus import TextSet
 from espnet2_secap.inference.speech2caption import Captions, Speech2Caption
 from espnet2_secap.text.template import Segment
 
-TRAINING = "training"  # as --candidates: the captions that the model was trained on
 TOKENS = 8192  # of captions that go through the decoder together
 LOGITS = 2**27  # at once: 512 MB in float32
 SHOWN = 100  # captions of a set that candidates.jsonl lists, of those that have this probability at least:

@@ -176,6 +176,9 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
         assert part in told or part == "argument --lang", (part, told)
 
 
+CHOSEN = "--sampling false --num_candidates 1 --keep 1 --candidates"
+
+
 @pytest.mark.parametrize(
     "stage, options",
     [
@@ -232,6 +235,8 @@ def test_kind_13_everything_that_is_wrong_is_listed_at_once(recipe):
             "inference_model x.pth": "exp/sec_caption_fbank/x.pth is missing: run stage 6 first",
             "inference_args --agreement 1 --agreement_attributes mood": "--words zh has no such attribute; it has: ",
         }),
+        (7, {f"inference_args {CHOSEN} no_file": "candidates: no_file: no such captions file; check the path"}),
+        (7, {f"inference_args {CHOSEN} training --posterior_prior 999": "posterior_prior: 999 of"}),
     ],
 )  # fmt: skip
 def test_kind_13_each_fault_has_its_line(made, stage, options):
