@@ -31,6 +31,7 @@ VERBS = {
     "sec_data_dir": ["subset", "combine", "copy"],
     "sec_stages": ["begin", "end"],  # `watch` waits
     "sec_folds": ["make", "pool", "table"],
+    "sec_listen": ["prepare", "serve", "analyse"],
 }
 LINES = [f"{name} {verb}".strip() for name in PROGRAMS for verb in VERBS.get(name, [""]) if name != "sec_check"]
 # What waits for others by its nature: other nodes of a training, a program to run or to watch.
@@ -48,7 +49,7 @@ def place(tmp_path_factory, tiny_llama):
     """A small corpus, its dump and two experiments, with the command line that works for each program."""
     root = tmp_path_factory.mktemp("fuzz")
     with ProgramServer(["sec_format_audio", "sec_extract_feats"], ["torch"]) as server:
-        lines = make_data(root, server) | make_folds(root)
+        lines = make_data(root, server) | make_folds(root) | make_listening(root)
     lines |= make_models(root, tiny_llama)
     return root, lines
 
@@ -110,6 +111,23 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
             *("--text_encoder", "none/bert", "--output", "out"),
         ],
         "sec_import_htsat_bart": ["--checkpoint", "none.pt", "--bart", "none/bart", "--output", "out"],
+    }
+
+
+def make_listening(root: Path) -> dict[str, list[str]]:
+    """A listening test with the answers of a listener."""
+    import listening
+
+    design = listening.prepare(root / "listening")
+    folder = root / "listening" / "test"
+    sheet = listening.simulate(design, 0, dict.fromkeys(design.systems, 3.0))
+    answers = str(listening.save(sheet, design, folder / "answers.json"))
+    captions = [f"{name}={root}/listening/{name}.captions" for name in design.systems]
+    data = ["--data_dir", str(root / "listening/data/test"), "--utterances", "6"]
+    return {
+        "sec_listen prepare": ["prepare", *data, "--systems", *captions, "--output", "out"],
+        "sec_listen serve": ["serve", "--folder", str(folder), "--listeners", "2", "--tokens_only"],
+        "sec_listen analyse": ["analyse", "--folder", str(folder), "--answers", answers, "--output", "out.md"],
     }
 
 
@@ -237,6 +255,9 @@ def test_every_option_of(line, place, server):
     made = {name for name in after if name not in before}
     assert {name: after.get(name) for name in before} == before
     made = {name for name in made if not (program == "sec_probe" and name.startswith("exp/sec_caption_tiny/"))}
+    made -= {
+        f"listening/test/{name}" for name in ("tokens.tsv", *(f"answers.sqlite{end}" for end in ("", "-wal", "-shm")))
+    }
     assert made <= {"exp/results.json", "exp/probe.json", "exp/images/training_curves.png"}, made
 
 
