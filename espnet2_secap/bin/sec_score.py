@@ -33,9 +33,11 @@ FURTHER = {
     "clap": "for clap_text and clap_audio: folder or hub name of a CLAP",
     "audio_dir": "for clap_audio: data directory with the wav.scp of the recordings",
     "vad": "for emotion_similarity: JSON file, category -> [valence, arousal, dominance]; the package's if none",
-    "judge": "for judge and judge_agreement: folder or hub name of a causal LM",
-    "judge_prompt": "for judge: text file of a prompt with {first} and {second}, zh or en; that of --lang if none",
-    "judge_cache": "for judge: file that keeps its answers",
+    "judge": "for judge, judge_preference and their agreements: folder or hub name of a causal LM",
+    "judge_against": "for judge_preference: captions of another system, of which the first candidates are compared",
+    "judge_prompt": "for judge: text file of a prompt with {first} and {second}; the package's for --lang if none",
+    "judge_choice_prompt": "for judge_preference: text file of a prompt with {reference}, {first} and {second}",
+    "judge_cache": "for judge and judge_preference: file that keeps the answers",
 }
 
 
@@ -76,8 +78,8 @@ def get_parser() -> argparse.ArgumentParser:
         f"{' '.join(WITH_TRAIN)}); <attribute>_recall, <attribute>_hallucination, <attribute>_accuracy (unweighted, of "
         "the first category named) and <attribute>_wa (weighted) for any attribute of the words file; spice, spider "
         "(these take minutes and need `make -C tools spice`); sim1, sim2, bertscore, fer, sbert_sim, fense, spider_fl, "
-        "clap_text, clap_audio, judge, judge_agreement, emotion_similarity, distinct_1, distinct_2, "
-        "different_captions, vocabulary",
+        "clap_text, clap_audio, judge, judge_agreement, judge_preference, judge_preference_agreement, "
+        "emotion_similarity, distinct_1, distinct_2, different_captions, vocabulary, vocabulary_references",
     )
     parser.add_argument(
         "--segment",
@@ -158,13 +160,16 @@ def main(argv: list[str] | None = None) -> None:
     check_device(args.device)
     models = {name: getattr(args, name) for name in (*MODELS, *FURTHER) if getattr(args, name)}
     if args.judge:
-        models.setdefault("judge_prompt", args.lang)
+        models["judge_lang"] = args.lang
     try:
         segment = segmenter(args.segment, pairs.texts())
     except MetricUnavailable as err:
         raise SecError(f"--segment {args.segment}: {err}; choose another segmentation") from None
     context = Context(segment, words, truth, models, device=args.device, train=train)
     results, tables = score_metrics(pairs, names, context)
+    for note in dict.fromkeys(context.notes):
+        print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
+        notes.append(note)
     if not tables:
         reasons = dict.fromkeys(str(results[name]["reason"]) for name in names)
         raise SecError(f"{args.hyp}: none of {', '.join(names)} could be computed: {'; '.join(reasons)}")

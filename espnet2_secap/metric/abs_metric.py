@@ -26,11 +26,12 @@ class Context:
         words: attribute -> categories and their words (`load_words`).
         truth: attribute -> id -> true categories, for the attributes whose truth is known; for the others the
             categories that the references name are used.
-        models: metric -> folder or hub name of the model that it needs (sim1, sim2, bertscore).
+        models: option of sec_score -> its value: folder or hub name of a model (sim1, judge, ...), or a file.
         shared: objects that several metrics use, such as SPICE's program, which SPIDEr needs too.
         device: of these models: cpu, cuda or cuda:N.
         train: the training captions, in the Unicode form of the references; id -> those of its own training set in
             cross-validation; None if they are not given.
+        notes: what metrics tell the reader of the scores beside their values.
     """
 
     segment: Callable[[str], str]
@@ -40,6 +41,7 @@ class Context:
     shared: dict[str, object] = field(default_factory=dict)
     device: str = "cpu"
     train: Sequence[str] | Mapping[str, Sequence[str]] | None = None
+    notes: list[str] = field(default_factory=list)
 
     def categories(self, attribute: str) -> dict[str, list[str]]:
         """The words of an attribute's categories.

@@ -17,6 +17,7 @@ from espnet2_secap.metric.abs_metric import (
     Scores,
 )
 from espnet2_secap.metric.normalize import says_something
+from espnet2_secap.progress import progress
 
 BATCH = 32
 
@@ -67,9 +68,8 @@ class Clap:
         from espnet2_secap.data.recordings import load_recording
 
         fs = self.front_end.sampling_rate
-        for utt, path in paths.items():
-            if utt in self._audio:
-                continue
+        new = {utt: path for utt, path in paths.items() if utt not in self._audio}
+        for utt, path in progress(new.items(), desc="embedding recordings") if new else ():
             wave = load_recording(path, fs)[: round(self.front_end.max_length_s * fs)]
             inputs = self.front_end(wave, sampling_rate=fs, return_tensors="pt")
             inputs = {key: value.to(self.device) for key, value in inputs.items()}
@@ -113,10 +113,10 @@ def clap_audio(context: Context) -> ScoreFunction:
     clap = _clap(context)
     if "audio_dir" not in context.models:
         raise MetricUnavailable("no recordings given; choose them with --audio_dir DATA_DIR")
-    from espnet2_secap.data.io import read_kaldi
+    from espnet2_secap.data.sources import find_recordings
 
     file = Path(context.models["audio_dir"]) / "wav.scp"
-    paths = read_kaldi(file)
+    paths = {recording.id: recording.path for recording in find_recordings([str(file)])[0]}
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
         missing = [utt for utt in hypotheses if utt not in paths]

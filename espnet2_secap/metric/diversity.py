@@ -49,9 +49,33 @@ def vocabulary(context: Context) -> ScoreFunction:
     return score
 
 
+def reference_vocabulary(context: Context) -> ScoreFunction:
+    """Number of distinct tokens to compare `vocabulary` with: of one reference per utterance.
+
+    The expected number where one is drawn of each utterance's, sum over tokens of 1 - prod over utterances of the share
+    of references without the token. aac-metrics (vocab.mrefs_avg) takes the mean of a few draws instead.
+    """
+
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        absent: dict[str, float] = {}
+        each: dict[str, float | None] = {}
+        for utt in hypotheses:
+            own = [set(context.segment(text).split()) for text in references[utt]]
+            each[utt] = sum(map(len, own)) / len(own)
+            for token in set().union(*own):
+                share = sum(token not in one for one in own) / len(own)
+                absent[token] = absent.get(token, 1.0) * share
+        return sum(1 - one for one in absent.values()), each
+
+    return score
+
+
 METRICS = [
     Metric("distinct_1", "distinct-1", distinct(1), counts_distinct=True),
     Metric("distinct_2", "distinct-2", distinct(2), counts_distinct=True),
     Metric("vocabulary", "vocabulary", vocabulary, counts_distinct=True, neutral=True),
+    Metric(
+        "vocabulary_references", "vocabulary of references", reference_vocabulary, counts_distinct=True, neutral=True
+    ),
     Metric("different_captions", "different captions", different_captions, counts_distinct=True),
 ]

@@ -1,207 +1,200 @@
-"""A language model as the judge of captions: how close is the emotion of a caption to that of a reference?
+"""A language model as the judge of captions: its questions, its answers, and where they are kept.
 
-The model is asked for a digit from 1 to 5. Nothing is drawn: the answer is the mean of the digits by their probability.
-A pair is asked in both orders, since language models favour places (Zheng et al., NeurIPS 2023); how often the two
-agree is reported. Answers are kept on disk, by model, prompt and texts.
+Two questions: how close are the emotions of two texts, 1 to 5; and which of two captions is closer to a reference, A or
+B. Nothing is drawn: an answer is the probabilities of its tokens. Language models favour places, so both orders are
+asked (Zheng et al., Judging LLM-as-a-judge, NeurIPS 2023). The metrics are in judged.py.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet2_secap.data.io import make_dir
 from espnet2_secap.data.text_file import read_json, read_text
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.abs_metric import (
-    Context,
-    Hypotheses,
-    Metric,
-    MetricUnavailable,
-    References,
-    ScoreFunction,
-    Scores,
-)
-from espnet2_secap.metric.normalize import says_something
 from espnet2_secap.progress import progress
 
+if TYPE_CHECKING:
+    import torch
+
 PROMPTS = Path(__file__).with_name("judge_prompts.json")
-DIGITS = "12345"
-LEAST = 0.1  # probability of all digits together, below which an answer is none
-BATCH = 16
+LEAST = 0.1  # probability of all answers together, below which there is none
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a judge is asked.
+
+    Args:
+        name: closeness or choice, with language and version of the prompt.
+        prompt: with the names of `places` in braces.
+        places: what the texts of a question are, in this order.
+        answers: each one token of the LM.
+    """
+
+    name: str
+    prompt: str
+    places: tuple[str, ...]
+    answers: str
+
+    def text(self, texts: Sequence[str]) -> str:
+        """The prompt with its texts, which may have braces themselves."""
+        given = dict(zip(self.places, texts, strict=True))
+        return re.sub("|".join(f"{{{place}}}" for place in given), lambda found: given[found[0][1:-1]], self.prompt)
+
+
+def closeness(lang: str = "zh", file: str | None = None) -> Question:
+    """How close are the emotions of two texts, 1 (quite different) to 5 (the same)?
+
+    Args:
+        lang: of the prompt, zh or en; en for others.
+        file: text file with a prompt of your own.
+
+    Raises:
+        SecError: it has not {first} and {second}.
+    """
+    return _question("closeness", ("first", "second"), "12345", lang, file)
+
+
+def choice(lang: str = "zh", file: str | None = None) -> Question:
+    """Which of two captions is closer to a reference, A or B? The arguments are those of `closeness`."""
+    return _question("choice", ("reference", "first", "second"), "AB", lang, file)
+
+
+def _question(kind: str, places: tuple[str, ...], answers: str, lang: str, file: str | None) -> Question:
+    prompts = read_json(PROMPTS)
+    lang = lang if lang in prompts[kind] else "en"
+    prompt = read_text(Path(file)) if file else prompts[kind][lang]
+    if missing := [f"{{{place}}}" for place in places if f"{{{place}}}" not in prompt]:
+        raise SecError(f"{file}: lacks {' and '.join(missing)}, where the texts of the question stand; add them")
+    name = f"{kind}-{Path(file).name}" if file else f"{kind}-{lang}-{prompts['version']}"
+    return Question(name, prompt, places, answers)
 
 
 class Judge:
-    """A causal LM that is asked for a digit.
+    """A causal LM that answers with one token.
 
     Args:
         path: folder or hub name of a causal LM of transformers; its chat template is used where it has one.
-        lang: of the prompt, zh or en; en for others. Or a text file with a prompt of your own, with {first} and
-            {second} in it.
-        cache: file of answers, which is made and extended; none if None.
+        cache: file of answers, which is made and extended; none if None. An answer is found again by the content of the
+            model's tensors and by its tokens, so by tokenizer, prompt and texts.
         device: cpu, cuda or cuda:N.
 
     Raises:
-        SecError: no causal LM; a prompt without places; a digit that is no token of the LM.
+        SecError: no causal LM.
     """
 
-    def __init__(self, path: str, lang: str = "zh", cache: str | Path | None = None, device: str = "cpu"):
-        from espnet2_secap.pretrained import load_causal_lm
+    def __init__(self, path: str, cache: str | Path | None = None, device: str = "cpu"):
+        from espnet2_secap.pretrained import load_causal_lm, position_limit
         from espnet2_secap.text.tokenizer import build_tokenizer
 
-        self.prompt = _prompt(lang)
-        self.lm = load_causal_lm(path, "--judge").to(device).eval()
-        self.tokenizer, self.device = build_tokenizer(path), device
+        self.path, self.device = path, device
+        self.tokenizer = build_tokenizer(path)
         self._encode = getattr(self.tokenizer, "encode_special", self.tokenizer.encode)
-        self.digits = self._digits(self._text("", ""))
-        if len(set(self.digits)) < len(DIGITS):
-            raise SecError(f"--judge {path}: its tokenizer has no token for each of the digits 1 to 5; take another LM")
-        self.made_from = _digest([path, _weights(path), self.prompt])
+        self.lm = load_causal_lm(path, "--judge").eval()
         self.cache = Path(cache) if cache else None
-        self.answers = _read_cache(self.cache) if self.cache else {}
+        self.content = _content(self.lm) if self.cache else ""
+        self.known = _read_cache(self.cache) if self.cache else {}
+        self.lm = self.lm.to(device)
+        longest, fixed = position_limit(self.lm)
+        self.longest = longest if fixed else None
 
-    def ask(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
-        """Of each pair of texts, in this order, the expected digit, 1 to 5; None where the LM gives no digit."""
-        keys = [_digest([self.made_from, *pair]) for pair in pairs]
-        new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.answers}
-        todo = list(new.items())
-        starts = range(0, len(todo), BATCH)
-        for start in progress(starts, desc=f"asking the judge, {BATCH} pairs a step"):
-            batch = todo[start : start + BATCH]
-            found = self._probabilities([self._text(*pair) for _, pair in batch])
-            self._keep({key: one for (key, _), one in zip(batch, found, strict=True)})
-        return [_expected(self.answers[key]) for key in keys]
+    def ask(self, question: Question, texts: Sequence[Sequence[str]]) -> list[list[float] | None]:
+        """Of each tuple of texts the probabilities of the answers, summing to 1; None where the LM gives none.
 
-    def _digits(self, text: str) -> list[int]:
-        """The tokens of the digits behind a text."""
-        return [self._encode(text + digit)[-1] for digit in DIGITS]
+        It gives none where they have less than 10% of the probability, and where the question is too long for it.
 
-    def _text(self, first: str, second: str) -> str:
-        text = self.prompt.replace("{first}", first).replace("{second}", second)
-        if not self.tokenizer.has_chat_template:
-            return text
-        return self.tokenizer.render_chat([{"role": "user", "content": text}], True)
+        Raises:
+            SecError: the answers are no tokens of the LM.
+        """
+        asked = [self._tokens(question, some) for some in texts]
+        keys = [_digest([self.content, *one]) for one in asked]
+        todo = {key: at for at, key in enumerate(keys) if key not in self.known}
+        for key, at in progress(todo.items(), desc=f"asking the judge, {question.name}") if todo else ():
+            answer = self._probabilities(*asked[at])
+            self.known[key] = answer
+            self._keep({"key": key, "model": self.path, "question": question.name, "texts": texts[at], "p": answer})
+        return [_shares(self.known[key]) for key in keys]
 
-    def _probabilities(self, texts: list[str]) -> list[list[float]]:
-        """Of each text the probabilities of the digits as the next token."""
+    def closeness(self, question: Question, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+        """Of each pair of texts, in this order, the mean answer, 1 to 5."""
+        answers = self.ask(question, pairs)
+        return [None if p is None else sum((i + 1) * one for i, one in enumerate(p)) for p in answers]
+
+    def choose(self, question: Question, triples: Sequence[tuple[str, str, str]]) -> list[tuple[float, float] | None]:
+        """Of each reference and two captions the probability of the first caption: asked as A, and asked as B."""
+        answers = self.ask(question, [*triples, *((one, second, first) for one, first, second in triples)])
+        pairs = zip(answers[: len(triples)], answers[len(triples) :], strict=True)
+        return [None if a is None or b is None else (a[0], b[1]) for a, b in pairs]
+
+    def _tokens(self, question: Question, texts: Sequence[str]) -> tuple[list[int], list[int]]:
+        """The question, and each answer's token behind it."""
+        text, bos = question.text(texts), self.tokenizer.bos_id
+        if self.tokenizer.has_chat_template:
+            text, bos = self.tokenizer.render_chat([{"role": "user", "content": text}], True), None
+        # A blank before an answer may belong to its token: the question is what all have in common.
+        whole = [self._encode(text + answer) for answer in question.answers]
+        before, answers = whole[0][:-1], [ids[-1] for ids in whole]
+        if any(ids[:-1] != before for ids in whole) or len(set(answers)) < len(answers):
+            raise SecError(
+                f"--judge {self.path}: its tokenizer has no token for each of the answers {', '.join(question.answers)}"
+                " behind the prompt; take another LM"
+            )
+        return [*([] if bos is None else [bos]), *before], answers
+
+    def _probabilities(self, ids: list[int], answers: list[int]) -> list[float]:
         import torch
 
-        bos = [] if self.tokenizer.bos_id is None or self.tokenizer.has_chat_template else [self.tokenizer.bos_id]
-        found = []
-        with torch.no_grad():
-            for text in texts:  # one by one: no LM's padding can change an answer
-                ids = torch.tensor([[*bos, *self._encode(text)]], device=self.device)
-                logits = self.lm(input_ids=ids).logits[0, -1].float()
-                found.append(logits.softmax(-1)[self.digits].tolist())
-        return found
+        if self.longest is not None and len(ids) > self.longest:
+            return [0.0] * len(answers)
+        with torch.no_grad():  # one by one: no LM's padding can change an answer
+            logits = self.lm(input_ids=torch.tensor([ids], device=self.device)).logits[0, -1].float()
+        return logits.softmax(-1)[answers].tolist()
 
-    def _keep(self, answers: dict[str, list[float]]) -> None:
-        self.answers |= answers
-        if self.cache:
-            make_dir(self.cache.parent)
-            with open(self.cache, "a", encoding="utf-8") as file:
-                file.write("".join(json.dumps({"key": key, "digits": one}) + "\n" for key, one in answers.items()))
-
-
-def _prompt(lang: str) -> str:
-    path = Path(lang)
-    prompts = read_json(PROMPTS)
-    prompt = read_text(path) if path.is_file() else prompts.get(lang, prompts["en"])
-    if "{first}" not in prompt or "{second}" not in prompt:
-        raise SecError(f"--judge_prompt {lang}: must have {{first}} and {{second}}, where the two texts stand")
-    return prompt
+    def _keep(self, line: dict) -> None:
+        if self.cache is None:
+            return
+        make_dir(self.cache.parent)
+        with open(self.cache, "ab+") as file:
+            if file.tell() and file.seek(-1, 2) is not None and file.read() != b"\n":  # a killed process's half line
+                file.write(b"\n")
+            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
-def _weights(path: str) -> list:
-    """What tells one version of a local model from another."""
-    folder = Path(path)
-    files = sorted(one for one in folder.glob("*") if one.is_file()) if folder.is_dir() else []
-    return [[one.name, one.stat().st_size, one.stat().st_mtime_ns] for one in files]
+def _shares(p: list[float]) -> list[float] | None:
+    total = sum(p)
+    return [one / total for one in p] if total >= LEAST else None
+
+
+def _content(lm: "torch.nn.Module") -> str:
+    """Digest of a model's tensors: the same wherever its files lie. 7 billion parameters take about 15 s."""
+    import torch
+
+    total = hashlib.sha256()
+    for name, tensor in sorted(lm.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def _digest(content: list) -> str:
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def _read_cache(path: Path) -> dict[str, list[float]]:
     """Answers of earlier calls; a line that a killed process has not finished is passed over."""
     answers = {}
+    if path.is_dir():
+        raise SecError(f"--judge_cache {path}: is a folder; give a file, such as {path}/judge.jsonl")
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 one = json.loads(line)
-                answers[one["key"]] = [float(value) for value in one["digits"]]
+                answers[one["key"]] = [float(value) for value in one["p"]]
             except (ValueError, KeyError, TypeError):
                 continue
     return answers
-
-
-def _expected(digits: Sequence[float]) -> float | None:
-    total = sum(digits)
-    return sum((i + 1) * one for i, one in enumerate(digits)) / total if total >= LEAST else None
-
-
-def _judge(context: Context) -> Judge:
-    if "judge" not in context.models:
-        raise MetricUnavailable("no judge given; choose one with --judge FOLDER_OR_HUB_NAME")
-    if "judge" not in context.shared:
-        models = context.models
-        lang, cache = models.get("judge_prompt", "zh"), models.get("judge_cache")
-        context.shared["judge"] = Judge(models["judge"], lang, cache, context.device)
-    return context.shared["judge"]
-
-
-def _both_orders(judge: Judge, references: References, hypotheses: Hypotheses):
-    """Utterance -> for each reference the answers in both orders; what says nothing is not asked."""
-    places = [(utt, one) for utt in hypotheses if says_something(hypotheses[utt]) for one in references[utt]]
-    forward = judge.ask([(one, hypotheses[utt]) for utt, one in places])
-    backward = judge.ask([(hypotheses[utt], one) for utt, one in places])
-    found: dict[str, list[tuple[float | None, float | None]]] = {utt: [] for utt in hypotheses}
-    for (utt, _), *pair in zip(places, forward, backward, strict=True):
-        found[utt].append(tuple(pair))
-    return found
-
-
-def judged(context: Context) -> ScoreFunction:
-    """Mean answer of both orders for the closest reference, 1 as 0 and 5 as 100; 0 for a caption that says nothing.
-
-    An utterance to which the LM gives no digit has no value; where it gives none to more than half of them, the metric
-    has none.
-    """
-    judge = _judge(context)
-
-    def score(references: References, hypotheses: Hypotheses) -> Scores:
-        each: dict[str, float | None] = {}
-        for utt, pairs in _both_orders(judge, references, hypotheses).items():
-            whole = [(a + b) / 2 for a, b in pairs if a is not None and b is not None]
-            silent = not says_something(hypotheses[utt])
-            each[utt] = 0.0 if silent else 25 * (max(whole) - 1) if whole else None
-        known = [value for value in each.values() if value is not None]
-        if len(known) <= len(each) / 2:
-            raise MetricUnavailable(f"the judge gives no digit for {len(each) - len(known)} of {len(each)} utterances")
-        return sum(known) / len(known), each
-
-    return score
-
-
-def agreement(context: Context) -> ScoreFunction:
-    """How far the two orders agree: 100 minus 25 times the mean difference of their answers."""
-    judge = _judge(context)
-
-    def score(references: References, hypotheses: Hypotheses) -> Scores:
-        each: dict[str, float | None] = {}
-        for utt, pairs in _both_orders(judge, references, hypotheses).items():
-            apart = [abs(a - b) for a, b in pairs if a is not None and b is not None]
-            each[utt] = 100 - 25 * sum(apart) / len(apart) if apart else None
-        known = [value for value in each.values() if value is not None]
-        if not known:
-            raise MetricUnavailable("the judge gives no digit")
-        return sum(known) / len(known), each
-
-    return score
-
-
-METRICS = [
-    Metric("judge", "judge", judged),
-    Metric("judge_agreement", "judge, both orders", agreement, neutral=True),
-]

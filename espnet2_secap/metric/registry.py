@@ -13,7 +13,7 @@ from espnet2_secap.metric.accuracy import accuracy, accuracy_sums, weighted_accu
 from espnet2_secap.metric.recall import hallucination, recall
 
 MODULES = (
-    "ngram", "meteor", "spice", "similarity", "bertscore", "fluency", "clap", "judge", "vad", "diversity", "stock",
+    "ngram", "meteor", "spice", "similarity", "bertscore", "fluency", "clap", "judged", "vad", "diversity", "stock",
 )  # fmt: skip
 METRICS: dict[str, Metric] = {
     metric.name: metric for name in MODULES for metric in import_module(f"{__package__}.{name}").METRICS
@@ -22,7 +22,7 @@ METRICS: dict[str, Metric] = {
 # <attribute>_recall, <attribute>_hallucination, <attribute>_accuracy and <attribute>_wa.
 ORDER = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "cider_unseen", "copies"]
 MODELS = ["sim1", "sim2", "bertscore", "fer", "sbert_sim", "fense", "spider_fl", "clap_text", "clap_audio"]
-MODELS += ["judge", "judge_agreement"]
+MODELS += ["judge", "judge_agreement", "judge_preference", "judge_preference_agreement"]
 ORDER += ["spice", "spider", *MODELS]
 ORDER += ["emotion_recall", "emotion_quadrant_accuracy", "emotion_ser6_recall", "rate_recall", "volume_recall"]
 WITH_TRAIN = ["cider_unseen", "copies"]  # computed by default where the training captions are given

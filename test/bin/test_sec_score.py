@@ -179,3 +179,28 @@ def test_coarse_emotions_are_scored_where_the_words_file_has_them(files):
         assert done.returncode == 0, done.stderr
         score = json.loads((files / "out" / "score.json").read_text())
         assert ("emotion_quadrant_accuracy" in score) is ("emotion_ser6_recall" in score) is there
+
+
+def test_metrics_with_models_of_their_own(files, tiny_llama, tiny_bert):
+    """A random LM gives no answer: that metric is null with the reason, the others are there."""
+    (files / "vad.json").write_text('{"开心": [0.8, 0.5, 0.4]}', encoding="utf-8")
+    names = ["sbert_sim", "emotion_similarity", "emotion_wa", "vocabulary", "vocabulary_references", "judge", "fense"]
+    options = ["--sbert", tiny_bert, "--vad", "vad.json", "--judge", tiny_llama, "--judge_cache", "cache/judge.jsonl"]
+    done = run(files, "--metrics", *names, *options)
+    assert done.returncode == 0, done.stderr
+    score = json.loads((files / "out" / "score.json").read_text())
+    assert [name for name in names if score[name]["mean"] is None] == ["judge", "fense"]
+    assert (
+        "gives no answer for 2 of 2 utterances" in score["judge"]["reason"] and "--fluency" in score["fense"]["reason"]
+    )
+    assert score["emotion_wa"]["values"] == [50, 50] and score["vocabulary"]["values"] == [5, 2]
+    meta = json.loads((files / "out" / "score_meta.json").read_text())
+    assert meta["models"]["judge"] == tiny_llama and meta["models"]["vad"] == "vad.json"
+    # The first candidates: 3 references in 2 orders, of which 开心 and 开心 is one question
+    assert len((files / "cache" / "judge.jsonl").read_text(encoding="utf-8").splitlines()) == 5
+
+
+def test_a_prompt_without_a_place_is_one_line(files, tiny_llama):
+    (files / "prompt.txt").write_text("{first}", encoding="utf-8")
+    done = run(files, "--metrics", "judge", "--judge", tiny_llama, "--judge_prompt", "prompt.txt")
+    assert done.returncode == 1 and "prompt.txt: lacks {second}" in done.stderr and "Traceback" not in done.stderr

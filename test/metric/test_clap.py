@@ -86,3 +86,16 @@ def test_what_is_missing_is_said(clap, tiny_bert, recordings):
     score = find_metric("clap_audio").make(Context(segment_char, models={"clap": clap, "audio_dir": recordings}))
     with pytest.raises(SecError, match=r"wav.scp: lacks 1 of the utterances \(z\)"):
         score({"z": ["高兴"]}, {"z": "高兴"})
+
+
+def test_commands_and_segments_are_refused(clap, recordings, tmp_path):
+    make = find_metric("clap_audio").make
+    (tmp_path / "wav.scp").write_text("a cat a.wav |\n")
+    with pytest.raises(SecError, match="is a command"):
+        make(Context(segment_char, models={"clap": clap, "audio_dir": str(tmp_path)}))
+    (tmp_path / "wav.scp").write_text(f"a {recordings}/a.wav\n")
+    (tmp_path / "segments").write_text("a a 0 1\n")
+    with pytest.raises(SecError, match="segments are not cut here"):
+        make(Context(segment_char, models={"clap": clap, "audio_dir": str(tmp_path)}))
+    with pytest.raises(SecError, match="wav.scp"):
+        make(Context(segment_char, models={"clap": clap, "audio_dir": str(tmp_path / "nowhere")}))

@@ -29,3 +29,11 @@ def test_nothing_said_at_all():
 def test_vocabulary_is_a_count():
     corpus, each = find_metric("vocabulary").make(Context(segment_char))({}, {"a": "高高兴", "b": "兴", "c": ""})
     assert corpus == 2 and each == {"a": 2, "b": 1, "c": 0}
+
+
+def test_vocabulary_of_references_is_what_one_of_each_has():
+    references = {"a": ["高", "高兴", "很高兴"], "b": ["兴"]}
+    score = find_metric("vocabulary_references").make(Context(segment_char))
+    corpus, each = score(references, {"a": "", "b": ""})
+    assert corpus == 1 + 1 + 1 / 3  # 高 in all of a's, 兴 in b's, 很 in one of a's three
+    assert each == {"a": 2, "b": 1}

@@ -55,7 +55,7 @@ def test_quadrants_and_points_agree():
         ('{"happy": [2, 0, 0]}', "each from -1 to 1"),
         ('{"happy": "1 0 0"}', "happy: must be valence"),
         ("[1, 2, 3]", "must be valence"),
-        ('{"happy": [1, 0, 0], "sad": [1, 0, 0]}', "no two categories with different points"),
+        ('{" ": [1, 0, 0]}', "a name is empty"),
         ("{", "vad.json"),
     ],
 )
@@ -66,7 +66,31 @@ def test_a_file_that_is_none_is_one_line(tmp_path, content, said):
     assert "\n" not in str(err.value)
 
 
-def test_a_category_without_a_point_is_named(tmp_path):
-    (tmp_path / "vad.json").write_text('{"happy": [1, 0, 0], "sad": [-1, 0, 0]}')
-    with pytest.raises(MetricUnavailable, match="no point for excited, proud, hopeful, ...; give --vad FILE"):
-        score({"a": ["高兴"]}, {"a": "高兴"}, vad=str(tmp_path / "vad.json"))
+def test_a_file_changes_a_category_and_adds_words(tmp_path):
+    plain = score({"a": ["愤怒"]}, {"a": "高兴"})[0]
+    (tmp_path / "vad.json").write_text(
+        json.dumps({"happy": [-0.5, 0.6, 0.2], "狂喜不已": [0.64, -0.6, -0.4], "高兴坏了": [0.64, -0.6, -0.4]})
+    )
+    file = str(tmp_path / "vad.json")
+    near, words, both = (score({"a": ["愤怒"]}, {"a": text}, vad=file)[0] for text in ("高兴", "狂喜不已", "高兴坏了"))
+    assert near > 95 > plain > words == both  # 高兴坏了 hides 高兴, which would be near
+    assert score({"a": ["狂喜不已"]}, {"a": "高兴坏了"}, vad=file)[0] == pytest.approx(100)
+    assert score({"a": ["愤怒"]}, {"a": "没有狂喜不已"}, vad=file)[0] == 0  # negated
+
+
+def test_a_word_of_a_category_has_its_own_point(tmp_path):
+    (tmp_path / "vad.json").write_text(json.dumps({"愤怒": [0.81, 0.51, 0.46]}))
+    context = Context(
+        segment_char, load_words("zh"), {"emotion": {"a": ["happy"]}}, {"vad": str(tmp_path / "vad.json")}
+    )
+    assert find_metric("emotion_similarity").make(context)({"a": ["x"]}, {"a": "愤怒"})[0] == pytest.approx(100)
+
+
+def test_no_value_without_points(tmp_path):
+    words = {"emotion": {"happy": ["x"], "odd": ["y"]}}
+    (tmp_path / "words.json").write_text(json.dumps(words))
+    with pytest.raises(MetricUnavailable, match="no point for odd; add it to a file and give --vad FILE"):
+        score({"a": ["x"]}, {"a": "x"}, lang=str(tmp_path / "words.json"))
+    (tmp_path / "vad.json").write_text('{"happy": [1, 0, 0], "odd": [1, 0, 0]}')
+    with pytest.raises(MetricUnavailable, match="all emotions have the same point"):
+        score({"a": ["x"]}, {"a": "x"}, lang=str(tmp_path / "words.json"), vad=str(tmp_path / "vad.json"))
