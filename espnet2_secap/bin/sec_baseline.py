@@ -50,9 +50,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--label_map", help="label: lines `label category`, labels in the words of --words")
     parser.add_argument("--words", default="zh", help="label: words that name emotions: zh, en, ja or a JSON file")
     parser.add_argument(
+        "--lang", choices=list(SENTENCES), help="label: language of the sentence (default: --words, where it is one)"
+    )
+    parser.add_argument(
         "--sentence",
-        help="label: sentence around the word, with {} in it; {} alone for the bare word (default: that of the language"
-        " of --words, for zh: " + SENTENCES["zh"] + ")",
+        help="label: sentence around the word, with {} in it; {} alone for the bare word (default: that of --lang, for"
+        " zh: " + SENTENCES["zh"] + ")",
     )
     return parser
 
@@ -88,7 +91,9 @@ def _by_label(args: argparse.Namespace) -> dict[str, list[str]]:
     categories = load_words(args.words).get("emotion")
     if categories is None:
         raise SecError(f"--words {args.words}: has no attribute emotion; give another words file")
-    sentence = args.sentence or SENTENCES.get(args.words, "{}")
+    sentence = args.sentence or SENTENCES.get(args.lang or args.words)
+    if sentence is None:
+        raise SecError(f"--words {args.words}: in which language is the sentence? Give --lang or --sentence")
     if sentence.count("{}") != 1:
         raise SecError(f"--sentence {shorten(sentence)!r}: must have {{}} once, where the word stands")
     renamed = read_emotion_map(args.label_map) if args.label_map else {}

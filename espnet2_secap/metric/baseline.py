@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from espnet2_secap.errors import SecError, few, listed
 from espnet2_secap.metric.words import Categories, named
 
-# A sentence around the word for an emotion; other languages get the bare word.
+# A sentence around the word for an emotion, by language.
 SENTENCES = {"zh": "说话人的情绪是{}。", "en": "The speaker sounds {}.", "ja": "話し手の感情は{}。"}
 
 

@@ -68,3 +68,35 @@ def test_the_training_set_as_a_test_set(files):
     done = run(files, "--ids", "./train", "--kind", "random", "--n_candidates", "1", "--output", "out")
     assert done.returncode == 0, done.stderr
     assert read(files / "out" / "captions")["t1"] == ["悲伤"]
+
+
+def test_a_human_caption_is_scored_against_the_others(files):
+    done = run(files, "--ids", "train", "--kind", "human", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert "1 utterances have one human caption only: they are left out" in done.stdout
+    assert read(files / "out" / "captions") == {"t1": ["高兴"]}
+    assert read(files / "out" / "references") == {"t1": ["悲伤"]}
+
+
+def test_a_label_is_a_sentence_in_a_language(files):
+    """A words file has none of its own, so it is to be said."""
+    (files / "utt2emo").write_text("a glad\nb happy\n")
+    (files / "words.json").write_text('{"emotion": {"happy": ["开心", "高兴"]}}', encoding="utf-8")
+    (files / "map").write_text("glad happy\n")
+    command = ["--ids", "utt2emo", "--kind", "label", "--label_map", "map", "--output", "out"]
+    for more, text in (
+        (["--words", "words.json", "--lang", "zh"], "说话人的情绪是开心。"),
+        (["--words", "words.json", "--sentence", "{}"], "开心"),
+        (["--words", "en"], "The speaker sounds happy."),
+    ):
+        done = run(files, *command, *more)
+        assert done.returncode == 0, done.stderr
+        assert read(files / "out" / "captions") == {"a": [text], "b": [text]}
+    for more, message in (
+        (["--words", "words.json"], "--words words.json: in which language is the sentence? Give --lang or --sentence"),
+        (["--sentence", "{} {}"], "--sentence '{} {}': must have {} once"),
+        (["--words", "words.json", "--lang", "zh", "--label_map", "other"], "glad: no such emotion in the words file"),
+    ):
+        (files / "other").write_text("sad happy\n")
+        done = run(files, *command, *more)
+        assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr

@@ -15,6 +15,7 @@ mini_parts=true   # also make the mini HuBERT and the mini LLaMA
 mini_hubert=true  # false: the mini LLaMA alone, for features without HuBERT
 mini_clap=false   # also make a mini CLAP audio model (HTSAT), for --upstream clap
 mini_bart=false   # also make a mini BART, for decoder: seq2seq
+mini_ser=false    # also make a mini model of speech emotion recognition from the mini HuBERT, for sec_classify
 pretrained=pretrained
 pretrain_config=conf/pretrain.yaml
 pretrain_seed=    # of the mini parts; empty: that of pretrain_config, 0 if it has none
@@ -24,7 +25,7 @@ help_message="Usage: local/data.sh [--n_train 1200] [--n_valid 100] [--n_test 20
                      [--emotional_sentences 0.5]
                      [--mini_parts true|false] [--pretrained pretrained] [--pretrain_config conf/pretrain.yaml]
                      [--pretrain_seed N] [--mini_hubert true|false] [--mini_clap true|false]
-                     [--mini_bart true|false]
+                     [--mini_bart true|false] [--mini_ser true|false]
 Writes data/{train,valid,test}, with utt2kind (fitting, neutral or contradicting) where sentences are emotional, data/wav and, with --mini_parts true, pretrained/{hubert,llama} (with --mini_hubert false,
 no pretrained/hubert)."
 
@@ -43,6 +44,6 @@ python3 local/synthesize.py --output "${data}" --words "${words}" --seed "${seed
 
 if "${mini_parts}"; then
     local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --hubert "${mini_hubert}" --prompts "${prompts}" \
-        --clap "${mini_clap}" --bart "${mini_bart}" \
+        --clap "${mini_clap}" --bart "${mini_bart}" --ser "${mini_ser}" \
         --pretrain_config "${pretrain_config}" --seed "${pretrain_seed}"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Mini pretrained parts, trained on a training set and nothing else: a HuBERT on its audio, a LLaMA on its captions; where
-# they are asked for, a CLAP audio model on both, and a BART on its captions.
+# they are asked for, a CLAP audio model on both, a BART on its captions, and a model of speech emotion recognition (SER).
 set -eo pipefail
 
 train_set=data/train  # data directory: wav.scp, captions, text
@@ -10,13 +10,15 @@ seed=                 # of all that is drawn; empty: the configuration's, 0 if i
 hubert=true           # false: a LLaMA alone, where features are made without HuBERT
 clap=false            # also a CLAP audio model (HTSAT)
 bart=false            # also a BART
+ser=false             # also a SER model, from the HuBERT and utt2emo
 prompts=              # instructions, one per line, or zh, en, ja; empty: those of sec.sh, by its --lang
 
 help_message="Usage: local/pretrain.sh [--train_set data/train] [--output pretrained]
                          [--pretrain_config conf/pretrain.yaml] [--prompts FILE|zh|en|ja] [--seed N]
                          [--hubert true|false] [--clap true|false] [--bart true|false]
-Writes pretrained/hubert, but with --hubert false, and pretrained/llama, and pretrained/clap and pretrained/bart where they
-are true: ordinary transformers folders."
+                         [--ser true|false]
+Writes pretrained/hubert, but with --hubert false, and pretrained/llama, and pretrained/clap, pretrained/bart and
+pretrained/ser where they are true: ordinary transformers folders."
 
 . ./path.sh
 . utils/parse_options.sh
@@ -33,10 +35,16 @@ pretrain_llm=(python3 local/pretrain_llm.py "${options[@]}" --output "${output}/
 for part in clap bart; do # the other parts alone: each has both cores
     if "${!part}"; then python3 "local/pretrain_${part}.py" "${options[@]}" --output "${output}/${part}"; fi
 done
-"${hubert}" || exec "${pretrain_llm[@]}"
-# Both at once: each computes on its own threads, and neither leaves a core idle.
-"${pretrain_llm[@]}" &
-llm=$!
-python3 local/pretrain_hubert.py "${options[@]}" --output "${output}/hubert" ||
-    { kill "${llm}" 2> /dev/null; exit 1; }
-wait "${llm}"
+if "${hubert}"; then
+    # Both at once: each computes on its own threads, and neither leaves a core idle.
+    "${pretrain_llm[@]}" &
+    llm=$!
+    python3 local/pretrain_hubert.py "${options[@]}" --output "${output}/hubert" ||
+        { kill "${llm}" 2> /dev/null; exit 1; }
+    wait "${llm}"
+else
+    "${pretrain_llm[@]}"
+fi
+if "${ser}"; then
+    python3 local/pretrain_ser.py "${options[@]}" --hubert "${output}/hubert" --output "${output}/ser"
+fi
