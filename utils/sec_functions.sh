@@ -94,6 +94,29 @@ read_sets() {
         split "${!option}" "--${option}"
     done
 }
+# set_normalize: the options of sec_train for --feats_normalize -> array normalize
+set_normalize() {
+    case ${feats_normalize} in
+        utterance_mvn) normalize=(--normalize utterance_mvn) ;;
+        global_mvn) normalize=(--normalize global_mvn --normalize_conf "stats_file=${stats_file}") ;;
+        *) normalize=() ;;
+    esac
+}
+# read_condition: what the decoder reads of an utterance (model_conf condition), by blanks -> lm_reads; and an option of
+# sec_train and sec_inference -> array empty_text
+read_condition() {
+    lm_reads=$(env -u SEC_RUN python3 -m espnet2_secap.bin.sec_check --show condition "${recipe_options[@]}") || exit 1
+    # shellcheck disable=SC2034 # sec.sh reads it
+    [ "${missing_text}" = empty ] && empty_text=(--missing_text empty) || empty_text=()
+}
+hears() { [[ " ${lm_reads} " = *" queries "* ]]; }
+reads_text() { [[ " ${lm_reads} " = *" t"* ]]; } # transcript or text_queries
+# has_bridge [STAGE]: whether a bridge makes what is read; if not, and a stage is named, say that it is left out
+has_bridge() {
+    [[ ${lm_reads} != *queries* ]] || return 0
+    [ -z "${1:-}" ] || log "Stage $1 is left out: the decoder reads the ${lm_reads} alone, and no bridge is trained"
+    return 1
+}
 # role_of SET: as what stage 2 formats it. A validation set that is also a test set is scored, and so a test set.
 role_of() {
     [ "$1" != "${train_set}" ] || { echo train; return; }
@@ -169,6 +192,7 @@ train() {
         data+=(--"${split}"_data_path_and_name_and_type "${feats_dir}/${dset}/${feats_scp},speech,${feats_file_type}")
         for name in ${names}; do
             path=${dumpdir}/raw/${dset}/${name#*,}
+            [ "${name}" != text,text ] || path=${train_text_file:-${path}}
             [ ! -f "${path}" ] || data+=(--"${split}"_data_path_and_name_and_type "${path},${name%,*},text")
         done
     done

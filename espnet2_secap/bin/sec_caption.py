@@ -9,14 +9,15 @@ from dataclasses import fields
 from typing import Annotated
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_defaults, from_args, of
-from espnet2_secap.data.io import read_yaml
+from espnet2_secap.data.io import read_kaldi, read_yaml
 from espnet2_secap.data.sources import Recording, find_recordings
 from espnet2_secap.decoder.options import Candidates, DecodingOptions, SetOptions
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.inference.caption_output import Captioned, Journal, fingerprint, kind_of, printable, write_output
 from espnet2_secap.progress import progress
-from espnet2_secap.tasks.experiment import find_model
-from espnet2_secap.values import Range, Seed
+from espnet2_secap.tasks.experiment import find_model, read_config
+from espnet2_secap.text.roles import condition_of, reads_text
+from espnet2_secap.values import Place, Range, Seed
 
 # Of sec_inference's options: those of one search, but for the number of candidates, and these. --config takes them all.
 ALSO_HERE = ("batch_size", "dtype", "prompt", "device")
@@ -53,6 +54,12 @@ def get_parser() -> argparse.ArgumentParser:
         "--max_seconds",
         type=of(Annotated[float, Range(above=0.5)]),
         help="Longest piece; that of the longest training utterance if none",
+    )
+    parser.add_argument(
+        "--text_file",
+        type=of(Place | None),
+        help="Transcriptions, for a model that reads them (model_conf condition): lines `id text`, for each recording,"
+        " or for each piece of a long one; an id alone where nothing is said",
     )
     parser.add_argument("--seed", type=of(Seed), default=0, help="Of sampling")
     add_dataclass_arguments(parser.add_argument_group("decoding"), SetOptions, skip=NOT_HERE)
@@ -120,8 +127,9 @@ def _main(args: argparse.Namespace, further: dict) -> None:
     recordings, notes = find_recordings(args.recordings)
     for note in notes:
         _tell(f"note: {note}")
-    sources = _sources(args.model, options)
-    journal = Journal(args.output, fingerprint(args.model, options, args.max_seconds, sources and sources.made_from()))
+    texts, sources = _texts(args), _sources(args.model, options)
+    named = [*(sources.made_from() if sources else ()), *([] if texts is None else [texts])]
+    journal = Journal(args.output, fingerprint(args.model, options, args.max_seconds, named))
     if journal.replaced:
         _tell(f"note: {args.output}: was made with another model or other options; captioning all recordings again")
     failures: list[Recording] = []
@@ -136,7 +144,7 @@ def _main(args: argparse.Namespace, further: dict) -> None:
     try:
         good = readable(recordings, failed)
         captioner = FileCaptioner(
-            _loader(args, options, sources), journal, options.batch_size, args.max_seconds, args.seed, noted
+            _loader(args, options, sources), journal, options.batch_size, args.max_seconds, args.seed, noted, texts
         )
         results = progress(captioner.run(good, failed), total=len(good), desc="captioning recordings")
         rows = _print_in_order(results, args.output) if good else []
@@ -182,6 +190,24 @@ def _print(line: str, output: str | None) -> None:
 
 def _tell(message: str) -> None:
     print(f"sec_caption: {message}", file=sys.stderr, flush=True)
+
+
+def _texts(args: argparse.Namespace) -> dict[str, str] | None:
+    """The transcriptions of a model that reads them, told before it is loaded; None of one that reads none."""
+    condition = condition_of(vars(read_config(find_model(args.model)[0], {})).get("model_conf"))
+    if not reads_text(condition):
+        if args.text_file:
+            raise SecError(
+                f"--text_file {args.text_file}: the model reads no transcription (condition {', '.join(condition)});"
+                " leave it out"
+            )
+        return None
+    if not args.text_file:
+        raise SecError(
+            f"{args.model}: the model reads the transcription (condition {', '.join(condition)}); give --text_file"
+            " FILE, lines `id text`"
+        )
+    return read_kaldi(args.text_file, may_be_empty=True)
 
 
 def _sources(model: str, options: SetOptions):

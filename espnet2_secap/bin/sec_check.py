@@ -9,7 +9,8 @@ from espnet2_secap.cli_types import Parser, from_args, of
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.decoder.options import TRAINING
 from espnet2_secap.errors import SecError, cli
-from espnet2_secap.tasks.check import Findings, check_recipe
+from espnet2_secap.tasks.check import Findings, check_recipe, chosen_stages
+from espnet2_secap.tasks.check_transcripts import check_texts
 from espnet2_secap.tasks.recipe import Recipe
 from espnet2_secap.values import Count
 
@@ -27,6 +28,12 @@ def get_parser() -> argparse.ArgumentParser:
         type=of(Count),
         metavar="STAGE",
         help="check once more, from this stage on, what the stage before it has made, which has ended well",
+    )
+    parser.add_argument(
+        "--show",
+        choices=["condition"],
+        help="check nothing, and print what the decoder reads of an utterance (model_conf condition), of stages 5 and 6"
+        " if one of them is run, else of the trained model",
     )
     return parser
 
@@ -50,8 +57,9 @@ def check_formatting(recipe: Recipe, stages: Sequence[int], found: Findings) -> 
         from espnet2_secap.bin import sec_format_audio
 
         words = ["--data_dir", "data", "--output_dir", "dump", "--role", "test"]
-        for name in ("fs", "audio_format", "min_wav_duration", "max_wav_duration", "missing_text"):
+        for name in ("fs", "audio_format", "min_wav_duration", "max_wav_duration"):
             words += [f"--{name}", getattr(recipe, name)]
+        words += ["--missing_text", recipe.missing_text or "empty"]
         with found.of("stage 2: "):
             args = raising(sec_format_audio.get_parser()).parse_args([*words, *recipe.arguments("format_args")])
             from_args(sec_format_audio.FormatOptions, args).check()
@@ -195,7 +203,14 @@ def check_trainings(recipe: Recipe, stages: Sequence[int], found: Findings) -> N
         check_training.check_trainings(recipe, stages, found)
 
 
-CHECKS: tuple[Callable, ...] = (check_formatting, check_features, check_trainings, check_decoding, check_scoring)
+CHECKS: tuple[Callable, ...] = (
+    check_formatting,
+    check_features,
+    check_trainings,
+    check_texts,
+    check_decoding,
+    check_scoring,
+)
 
 
 @cli
@@ -203,6 +218,10 @@ def main(argv: list[str] | None = None) -> None:
     """Check; print problems and notes."""
     args = get_parser().parse_args(argv)
     recipe = Recipe.of(args.options)
+    if args.show:
+        stages = chosen_stages(recipe, Findings())
+        print(*recipe.condition(trained=not {5, 6} & set(stages)))
+        return
     if "torch" not in sys.modules:
         from espnet2_secap.lazy import without_torch
 

@@ -1,6 +1,7 @@
 """Caption a set of utterances with a trained model."""
 
 import argparse
+from pathlib import Path
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_defaults, from_args, of, str2bool
 from espnet2_secap.data.io import read_yaml
@@ -88,7 +89,7 @@ def main(argv=None) -> None:
     if args.combine or alone:
         count = combine(args.output_dir, args.data_dir, args.nj, args.shuffled_audio_dir)
         for folder in (args.output_dir, args.shuffled_audio_dir):
-            if folder:
+            if folder and (Path(folder) / "captions").exists():
                 print(f"{count} utterances captioned: {folder}/captions")
 
 

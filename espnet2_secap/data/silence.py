@@ -28,7 +28,7 @@ def cut_at_silence(samples: np.ndarray, fs: int, longest: float, shortest: float
     Returns:
         start and end of each piece, in samples; none where no piece is left.
     """
-    most = int(longest * fs)
+    most = int(min(longest * fs, len(samples)))
     if len(samples) <= most:
         return [(0, len(samples))]
     hop = max(1, round(FRAME * fs))

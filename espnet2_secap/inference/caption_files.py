@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ from espnet2_secap.data.audio import BadAudio
 from espnet2_secap.data.recordings import check_recording, decode_recording, read_recording, to_float
 from espnet2_secap.data.silence import cut_at_silence
 from espnet2_secap.data.sources import Recording
-from espnet2_secap.errors import SecError
+from espnet2_secap.errors import SecError, few
 from espnet2_secap.inference.caption_output import Captioned, Journal
 from espnet2_secap.process.jobs import stat_of
 
@@ -30,8 +30,8 @@ class Model(Protocol):
     min_samples: int
     max_seconds: float | None  # longest training utterance
 
-    def caption(self, waves: Sequence[np.ndarray]) -> list[list[tuple[str, float]]]:
-        """Candidates (caption, score) of each waveform (samples,) float32, best first."""
+    def caption(self, waves: Sequence[np.ndarray], texts: Sequence[str] | None = None) -> list[list[tuple[str, float]]]:
+        """Candidates (caption, score) of each waveform (samples,) float32 with its transcription, best first."""
 
 
 class Piece(NamedTuple):
@@ -82,6 +82,7 @@ class FileCaptioner:
         max_seconds: longest piece; if None the model's longest training utterance, or 30 s where it is unknown.
         seed: of sampling; each batch has a seed of its own.
         noted: is told what a recording's header gets wrong, and what is clipped.
+        texts: id of a recording, or of a piece of one -> its transcription, of a model that reads it.
     """
 
     def __init__(
@@ -92,10 +93,11 @@ class FileCaptioner:
         max_seconds: float | None = None,
         seed: int = 0,
         noted: Callable[[Recording, str], None] = lambda recording, note: None,
+        texts: Mapping[str, str] | None = None,
     ):
         self._load, self._model = load, None
         self.journal, self.batch_size, self.max_seconds, self.seed = journal, batch_size, max_seconds, seed
-        self.noted = noted
+        self.noted, self.texts = noted, texts
 
     @property
     def model(self) -> Model:
@@ -159,11 +161,23 @@ class FileCaptioner:
             raise BadAudio(f"has no speech that is longer than {max(SHORTEST, least / fs):g} s; leave it out")
         whole = bounds == [(0, len(pcm))]
         pieces = [Piece(recording.id if whole else piece_id(recording.id, a / fs, b / fs), a, b) for a, b in bounds]
+        self._check_texts(recording, pieces)
         for piece in pieces:
             if taken.get(piece.id, recording) != recording:
                 raise BadAudio(f"its piece would have the id {piece.id} of {taken[piece.id].path}; rename that file")
         self.journal.add_recording(recording.id, stamp, fs, pieces)
         return Read(place, recording, fs, pieces, pcm)
+
+    def _check_texts(self, recording: Recording, pieces: Sequence[Piece]) -> None:
+        """See that each piece of a recording has a transcription: of a part the whole's is not the one."""
+        lost = [piece.id for piece in pieces if self.texts is not None and piece.id not in self.texts]
+        if lost and recording.id in self.texts:
+            raise BadAudio(
+                f"is cut into {len(pieces)} pieces, and its transcription is that of the whole; raise --max_seconds, or"
+                f" give --text_file a line for each ({few(lost)})"
+            )
+        if lost:
+            raise BadAudio(f"--text_file has no line for {few(lost)}; add it, an id alone where nothing is said")
 
     def _caption(
         self, window: list[Read], failed: Callable[[Recording, str], None]
@@ -203,7 +217,8 @@ class FileCaptioner:
         torch.manual_seed(int.from_bytes(seed[:7], "big"))
         waves = [to_float(pcm[piece.start : piece.end]) for piece, pcm in batch]
         try:
-            found = model.caption(waves)
+            said = () if self.texts is None else ([self.texts[piece.id] for piece, _ in batch],)
+            found = model.caption(waves, *said)
         except torch.OutOfMemoryError as err:
             longest = max(map(len, waves)) / model.fs
             raise SecError(

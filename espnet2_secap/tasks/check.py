@@ -21,8 +21,9 @@ from espnet2_secap.errors import SecError, few, shorten
 from espnet2_secap.metric.language import language
 from espnet2_secap.process import made
 from espnet2_secap.tasks.fold_recipe import fold_options
-from espnet2_secap.tasks.recipe import STAGES, Recipe
+from espnet2_secap.tasks.recipe import NO_BRIDGE, STAGES, Recipe
 from espnet2_secap.tasks.training_data import check_categories
+from espnet2_secap.text.roles import QUERIES
 
 SET = re.compile(r"\w[\w.+-]*")
 CHECKED_BYTES = 8_000_000  # of text files per run: 0.7 s; what is larger is left to stage 2
@@ -182,14 +183,14 @@ def check_data(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
         require = ["captions"] if 2 in stages else []
         pipes = recipe.true("allow_pipes") and 2 in stages
         with found.of():
-            lenient = Leniency(recipe.missing_text) if 2 in stages else None
+            lenient = Leniency(recipe.missing_text or "empty") if 2 in stages else None
             problems = validate_data_dir(folder, require, pipes, lenient)
             more = f"{folder}: {len(problems) - LISTED} more such lines: utils/validate_data_dir.sh {folder}"
             found.problems += [*problems[:LISTED], *([more] if len(problems) > LISTED else [])]
     emotion_map(recipe, stages, found)
     if recipe.folds and recipe.folds.isdecimal():
         _check_folds(recipe, stages, found)
-    elif 7 in stages and recipe.true("shuffled_audio"):
+    elif 7 in stages and recipe.true("shuffled_audio") and QUERIES in recipe.condition(trained=6 not in stages):
         for dset in recipe.tests:
             folder = Path(data_folder(recipe, stages, dset))
             path = folder / ("segments" if (folder / "segments").is_file() else "wav.scp")
@@ -256,7 +257,7 @@ def check_inputs(recipe: Recipe, stages: Sequence[int], found: Findings) -> None
     if any(missing):
         return
     for stage in range(2, stages[0]):
-        if recipe.left_out(stage) in ("--feats_type raw", "--skip_align true", "--pretrained_model"):
+        if recipe.left_out(stage) in ("--feats_type raw", "--skip_align true", "--pretrained_model", NO_BRIDGE):
             continue
         for folder, (files, inputs) in recipe.folders(stage).items():
             if all(os.path.exists(path) for path in files) and _is_used(recipe, stages, stage, folder):
@@ -276,7 +277,8 @@ def _wanted(recipe: Recipe, stages: Sequence[int]) -> list[tuple[str, int]]:
         wanted |= dict.fromkeys((feats[dset] for dset in both), maker)
     if here & {5, 6}:
         wanted |= dict.fromkeys((f"{recipe.sec_stats_dir}/{dset}/speech_shape" for dset in both), 4)
-    if 6 in here and not recipe.true("skip_align"):
+    starts = recipe.pretrained_model or recipe.left_out(5) != NO_BRIDGE
+    if 6 in here and not recipe.true("skip_align") and starts:
         file = recipe.align_file()
         wanted[file if os.path.exists(file) else file.rpartition(":")[0] or file] = 5
     if 7 in here:

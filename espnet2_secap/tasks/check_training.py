@@ -35,7 +35,7 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
         found.problems.append(f"--{model}_config {config}: no such configuration; check the path")
         return
     from espnet2_secap.sampler.nk import NKSampler
-    from espnet2_secap.tasks.parts import CHOICES
+    from espnet2_secap.tasks.parts import CHOICES, kinds_of
     from espnet2_secap.tasks.sec import SECTask
     from espnet2_secap.tasks.training_options import check_sampler, checks_of
     from espnet2_secap.text.prompts import read_prompts
@@ -44,7 +44,11 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
     args = None
     with found.of(where):
         args = _parsed(recipe, config, model)
-    if args is None:
+    kinds = None
+    if args is not None:
+        with found.of(where):
+            kinds = kinds_of(args)
+    if kinds is None:
         return
     for check in checks_of(args, computes=False):
         with found.of(where):
@@ -72,7 +76,7 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
             with found.of(where):
                 labels = in_classes(read_classes(train["emotion"], renamed), classes)
                 NKSampler(labels, seed=0, **check_sampler(args.sampler_conf))
-    if "instruction" in model_class.texts:
+    if "instruction" in model_class.texts_of(args.model_conf):
         with found.of(where):
             read_prompts(args.prompts)
         if not recipe.prompts and args.prompts in ("zh", "en", "ja") and recipe.lm_prompts != args.prompts:
@@ -82,7 +86,7 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
                     f"{where}prompts: {args.prompts}, while --lang is {recipe.lang}; remove that line, or give "
                     f"--prompts {wanted}"
                 )
-    for option, path, holds in _named_parts(args, model_class):
+    for option, path, holds in _named_parts(args, kinds[1:]):
         if not (1 in stages and not os.path.isabs(path)):  # stage 1 may make it
             with found.of(where):
                 check_there(option, path, holds)
@@ -132,15 +136,18 @@ def _tables(recipe: Recipe, stages: Sequence[int]) -> dict[str, list[tuple[str, 
         if folder is None or not os.path.isfile(f"{folder}/wav.scp"):
             return None
         files = [(f"{folder}/{file}", name, "text") for name, file in TABLES.items()]
+        if recipe.train_text_file:
+            given = recipe.train_text_file
+            files = [(given if name == "text" else path, name, kind) for path, name, kind in files]
         tables[split] = [(f"{folder}/wav.scp", "speech", "sound"), *(one for one in files if os.path.isfile(one[0]))]
     return tables
 
 
-def _named_parts(args: argparse.Namespace, model_class: type) -> Iterator[tuple[str, str, Sequence[Callable]]]:
-    """Of the pretrained parts that a configuration uses: option, folder or name on the hub, what a folder must hold."""
+def _named_parts(args: argparse.Namespace, kinds: Sequence[str]) -> Iterator[tuple[str, str, Sequence[Callable]]]:
+    """Of the pretrained parts of these kinds: option, folder or name on the hub, what a folder must hold."""
     from espnet2_secap.tasks.parts import all_within
 
-    for kind in dict.fromkeys(("encoder", *model_class.parts)):
+    for kind in kinds:
         try:
             parts = all_within(kind, getattr(args, kind), getattr(args, f"{kind}_conf"))
         except SecError:  # the check of the configuration tells it

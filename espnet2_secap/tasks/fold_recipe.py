@@ -39,6 +39,8 @@ def fold_options(recipe: Recipe) -> dict[str, str]:
     options = {name: recipe.options[name] for name in recipe.options if name in known}
     options |= {name: quoted(recipe.arguments(name)) for name in options if name.endswith(HOLD_OPTIONS)}
     options |= here | sets | none
+    for name in ("text_file", "train_text_file"):  # a fold is another folder
+        options[name] = os.path.abspath(options[name]) if options.get(name) else ""
     for name in BELOW_EXP:
         inside = os.path.relpath(getattr(recipe, name), recipe.expdir)
         if inside.startswith(".."):

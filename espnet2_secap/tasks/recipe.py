@@ -5,12 +5,17 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from yaml import YAMLError
+
+from espnet2_secap.data.conf import parse_yaml
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import SecError
 from espnet2_secap.process import made
 from espnet2_secap.tasks.experiment import model_files, named_files
+from espnet2_secap.text.roles import DEFAULT, condition_of, has_bridge, reads_text
 
 STAGES = range(1, 9)
+NO_BRIDGE = "model_conf condition [transcript]"  # leaves out stage 5
 WORD_END = "\x1f"
 
 
@@ -89,6 +94,16 @@ class Recipe:
         """Whether the encoder runs in training."""
         return self.feats_type == "raw"
 
+    @property
+    def text_file(self) -> str:
+        """Transcriptions for decoding, instead of those of the data directories; "" if none."""
+        return self.options.get("text_file", "")
+
+    @property
+    def train_text_file(self) -> str:
+        """The same for training and validation."""
+        return self.options.get("train_text_file", "")
+
     def left_out(self, stage: int) -> str | None:
         """The option by which a stage is left out, if there is one."""
         skips = {range(1, 5): "skip_data_prep", range(5, 7): "skip_train", range(7, 9): "skip_eval"}
@@ -101,7 +116,32 @@ class Recipe:
             return "--skip_align true"
         if stage == 5 and self.pretrained_model:
             return "--pretrained_model"
+        if stage == 5 and not has_bridge(self.condition()):
+            return NO_BRIDGE
         return None
+
+    def condition(self, trained: bool = False) -> tuple[str, ...]:
+        """What the decoder reads of an utterance: by --caption_args and --caption_config, as stage 6 trains it.
+
+        Args:
+            trained: by the experiment's config.yaml where it is there, as stages 7 and 8 use it.
+        """
+        try:
+            if trained and os.path.isfile(config := f"{self.sec_exp}/config.yaml"):
+                return condition_of(read_yaml(config).get("model_conf"))
+            conf = dict(read_yaml(self.caption_config).get("model_conf") or {})
+            words = self.arguments("caption_args")
+            for word, value in zip(words, [*words[1:], ""], strict=False):
+                value = value if word == "--model_conf" else word.removeprefix("--model_conf=")
+                if word.startswith("--model_conf"):
+                    key, equals, given = value.partition("=")
+                    if not equals:
+                        conf |= parse_yaml(value)
+                    elif key == "condition":
+                        conf[key] = parse_yaml(given)
+            return condition_of(conf)
+        except (OSError, SecError, TypeError, ValueError, YAMLError):
+            return DEFAULT  # sec_check says what is wrong with it
 
     def align_file(self) -> str:
         """The model file that stage 6 starts from."""
@@ -142,7 +182,9 @@ class Recipe:
         def training() -> list[str]:
             both = (self.trained, self.valid_set)
             shapes = [f"{self.sec_stats_dir}/{dset}/speech_shape" for dset in both]
-            return [*shapes, *(f for d in both for f in feats(d)), *(f"{raw}/{d}/{t}" for d in both for t in tables)]
+            said = self.train_text_file
+            files = [said if said and t == "text" else f"{raw}/{d}/{t}" for d in both for t in tables]
+            return [*shapes, *(f for d in both for f in feats(d)), *dict.fromkeys(files)]
 
         if stage == 2:
             names = ("wav.scp", "segments", *tables)
@@ -161,7 +203,8 @@ class Recipe:
         if stage == 5:
             return {self.align_exp: ([f"{self.align_exp}/{self.align_model}"], training() + named(self.align_config))}
         if stage == 6:
-            start = [] if self.true("skip_align") else [self.align_file().rpartition(":")[0] or self.align_file()]
+            alone = self.true("skip_align") or (not self.pretrained_model and not has_bridge(self.condition()))
+            start = [] if alone else [self.align_file().rpartition(":")[0] or self.align_file()]
             return {
                 self.sec_exp: (
                     [f"{self.sec_exp}/{self.inference_model}"],
@@ -171,6 +214,12 @@ class Recipe:
         if stage == 7:
             model = [f"{self.sec_exp}/{self.inference_model}", self.inference_config]
             model += self.candidates() + self.agreed_words()
+            if reads_text(self.condition(trained=True)):
+                said = {d: [self.text_file or f"{raw}/{d}/text"] for d in self.tests}
+                return {
+                    f"{self.decode_dir}/{d}": ([f"{self.decode_dir}/{d}/captions"], model + feats(d) + said[d])
+                    for d in self.tests
+                }
             return {
                 f"{self.decode_dir}/{d}": ([f"{self.decode_dir}/{d}/captions"], model + feats(d)) for d in self.tests
             }

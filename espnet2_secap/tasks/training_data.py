@@ -38,6 +38,8 @@ def check_sets(args: argparse.Namespace, needed: Collection[str], processes: int
             )
         _check_lengths(args, split, role)
         tables = {name: {utt: value for _, utt, value in good_lines(path, True)} for name, path in paths.items()}
+        if reads_text and "text" in tables:
+            check_transcripts(paths["text"], tables["text"], list(utts), args.missing_text, f"{role} set", skip=True)
         for name, table in tables.items():
             absent = [utt for utt in utts if utt not in table]
             if absent:
@@ -46,8 +48,6 @@ def check_sets(args: argparse.Namespace, needed: Collection[str], processes: int
                 )
         if "caption" in needed and "caption" in tables:
             _check_captions(paths["caption"], tables["caption"])
-        if reads_text and "text" in tables:
-            check_transcripts(paths["text"], tables["text"], list(utts), args.missing_text, f"{role} set", skip=True)
         if "emotion" in needed and "emotion" in tables:
             table = in_classes(tables["emotion"], classes_of(args))
             if split == "train":

@@ -17,6 +17,7 @@ from tiny_experiment import MAX_SECONDS, make_experiment
 
 from espnet2_secap.bin import sec_caption
 from espnet2_secap.data.io import read_captions
+from espnet2_secap.errors import SecError
 from espnet2_secap.inference.caption_files import one_line
 from espnet2_secap.inference.caption_output import printable
 from espnet2_secap.inference.speech2caption import Speech2Caption
@@ -322,3 +323,55 @@ def test_a_decoding_configuration_that_cannot_be_used_is_one_line(model, folder,
     assert caption(folder / "b.flac", "--model", model, "--config", decoding(tmp_path, **options)) == 1
     error = capsys.readouterr().err.strip().splitlines()
     assert said in error[-1] and error[-1].startswith("sec_caption: error:") and len(error) == 1
+
+
+@pytest.mark.parametrize("condition", [["text_queries", "queries"], ["transcript"]], ids="-".join)
+def test_a_model_that_reads_the_transcription(condition, tiny_llama, folder, tmp_path, capsys):
+    model = make_experiment(tmp_path / "exp", tiny_llama, {"condition": condition})
+    files, said = [folder / "f.wav", folder / "e.wav"], tmp_path / "asr"
+    assert caption("--model", model, *files) == 1
+    assert (
+        f"the model reads the transcription (condition {', '.join(condition)}); give --text_file"
+        in capsys.readouterr().err
+    )
+    said.write_text("f 今天下午三点\n")
+    assert caption("--model", model, *files, "--text_file", said) == 1
+    out, err = capsys.readouterr()
+    assert "e.wav: --text_file has no line for e; add it" in err and out.startswith("f ")
+    said.write_text("f 今天下午三点\ne\n")
+    assert caption("--model", model, *files, "--text_file", said, "--output", tmp_path / "a.jsonl") == 0
+    one = {row["id"]: row["caption"] for row in lines(tmp_path / "a.jsonl")}
+    said.write_text("f 声音低沉，语速缓慢\ne\n")  # captions of other words are made anew
+    assert caption("--model", model, *files, "--text_file", said, "--output", tmp_path / "a.jsonl") == 0
+    other = {row["id"]: row["caption"] for row in lines(tmp_path / "a.jsonl")}
+    assert one["f"] != other["f"] and one["e"] == other["e"]
+    speech2caption = Speech2Caption.from_pretrained(model, max_length=8)
+    ((text, _),) = speech2caption(folder / "f.wav", text="声音低沉，语速缓慢")
+    assert one_line(text) == other["f"]
+    capsys.readouterr()
+    long = caption("--model", model, folder / "long.wav", "--text_file", _line(tmp_path, "long 今天"))
+    if "queries" in condition:
+        assert (
+            long == 1 and "is cut into 3 pieces, and its transcription is that of the whole" in capsys.readouterr().err
+        )
+    else:
+        assert long == 0, "nothing is heard, so nothing is too long"
+
+
+def _line(folder, line):
+    (folder / "line").write_text(f"{line}\n", encoding="utf-8")
+    return folder / "line"
+
+
+def test_transcriptions_that_nobody_reads_or_gives(model, folder, tiny_llama, tmp_path, capsys):
+    assert caption("--model", model, folder / "f.wav", "--text_file", _line(tmp_path, "f x")) == 1
+    assert "the model reads no transcription (condition queries); leave it out" in capsys.readouterr().err
+    with pytest.raises(SecError, match="text: is given, and the model reads no transcription .condition queries."):
+        Speech2Caption.from_pretrained(model)(folder / "f.wav", text="x")
+    reads = Speech2Caption.from_pretrained(make_experiment(tmp_path / "e", tiny_llama, {"condition": ["transcript"]}))
+    with pytest.raises(
+        SecError, match="text: the model reads the transcription .condition transcript., and none is given"
+    ):
+        reads(folder / "f.wav")
+    with pytest.raises(SecError, match="must be 2 transcription"):
+        reads([folder / "f.wav", folder / "e.wav"], text=["x"])

@@ -13,6 +13,7 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile as sf
+import yaml
 
 EMOTIONS = ("angry", "calm")
 
@@ -294,3 +295,81 @@ def test_kind_13_what_stage_2_leaves_of_a_set_is_checked_before_stage_3(recipe):
     done = run(recipe, "--stage", "2", "--stop-stage", "5")
     assert done.returncode == 1 and "Stage 2" in done.stdout and "Stage 3" not in done.stdout
     assert "dump/raw/valid/utt2emo: category 'calm' (" in done.stderr, done.stderr
+
+
+def test_transcriptions_are_looked_at_where_the_decoder_reads_them(recipe):
+    """Kind: text. A condition that reads them, and utterances without; files of a recogniser that are not there."""
+    lines = (recipe / "dump/raw/valid/text").read_text().splitlines()
+    (recipe / "dump/raw/valid/text").write_text("\n".join([lines[0].split()[0], *lines[1:]]) + "\n")
+    (recipe / "asr").write_text("test0 words\ntest1 more\n")
+    common = ("--stage", "6", "--stop-stage", "7", "--skip_align", "true")
+    reads = ("--caption_args", "--model_conf condition=[text_queries,queries]")
+    valid, test = refused(recipe, *common, *reads, "--text_file", "asr")
+    assert "dump/raw/valid/text: has no words for 1 (valid0) of 3 utterances of the set valid" in valid
+    assert "asr: has no line for 1 (test2) of 3 utterances of the set test" in test
+    assert "--missing_text empty" in valid and "--missing_text empty" in test
+    (problem,) = refused(recipe, *common, *reads, "--text_file", "asc")
+    assert "--text_file asc: no such file" in problem
+    (problem,) = refused(recipe, *common, "--caption_args", "--model_conf condition=[speech]")
+    assert "'speech' is unknown; expected one or more of queries" in problem
+    for options in (("--text_file", "asr", "--missing_text", "empty", *reads), ()):  # and a model that reads none
+        done = run(recipe, *common, *options, "--stop-stage", "6")
+        assert done.returncode == 0, done.stderr
+        given = (recipe / "trained").read_text().splitlines()[-1]
+        assert ("--missing_text empty" in given, "condition=[text_queries,queries]" in given) == (bool(options),) * 2
+
+
+def test_the_first_stage_is_left_out_where_no_bridge_is_trained(recipe):
+    condition = ("--caption_args", "--model_conf condition=[transcript]")
+    done = run(recipe, "--stage", "5", "--stop-stage", "6", *condition)
+    assert done.returncode == 0, done.stderr
+    assert "Stage 5 is left out: the decoder reads the transcript alone" in done.stdout
+    trained = (recipe / "trained").read_text()
+    assert "--model caption" in trained and "--model align" not in trained and "--init_model" not in trained
+    (problem,) = refused(recipe, "--stage", "5", "--stop-stage", "5", *condition)
+    assert "nothing would be run, it is left out by model_conf condition [transcript]" in problem
+
+
+@pytest.mark.slow(60)
+def test_speech_and_t_embedding_then_the_transcript_alone(recipe):
+    bridge = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
+    for name in ("align", "caption"):
+        path = recipe / "conf" / f"{name}.yaml"
+        conf = yaml.safe_load(path.read_text())
+        conf["text_encoder_conf"]["embedding_size"] = 8
+        more = {"sampler_conf": {"num_categories": 2, "per_category": 2}} if name == "align" else {}
+        path.write_text(yaml.safe_dump(conf | {"bridge_conf": bridge, "max_epoch": 1} | more))
+    decode = {"batch_size": 2, "max_length": 5, "candidates": "training", "keep": 1}
+    (recipe / "conf/decode.yaml").unlink()
+    (recipe / "conf/decode.yaml").write_text(yaml.safe_dump(decode))
+    asr = recipe / "asr"
+    asr.write_text("".join(f"{name}{i} said {i}\n" for name in ("train", "valid", "test") for i in range(6)))
+    done = run_all(recipe, "both", "[text_queries,queries]", "--text_file", "asr", "--stage", "5")
+    state, folder = recipe / "exp/both", recipe / "exp/both"
+    order = yaml.safe_load((folder / "config.yaml").read_text())["template_conf"]["order"]
+    assert [one for one in order if isinstance(one, str)] == ["text_queries", "queries", "instruction"]
+    log = (state / "train.log").read_text()
+    assert "bridge, text_encoder start from exp/sec_align_fbank" in log.replace(
+        "text_encoder, bridge", "bridge, text_encoder"
+    )
+    shuffled = rows(folder / "decode_shuffled_audio/test")
+    assert all(row["audio"] != row["id"] for row in shuffled) and len(shuffled) == 3
+    assert "shuffled" not in rows(folder / "decode/test")[0]
+    # The text alone, by a frozen LM: no first stage, no step, no row of shuffled audio.
+    done = run_all(recipe, "text", "[transcript]", "--stage", "5")
+    assert "Stage 5 is left out" in done.stdout and "trains nothing" in done.stdout + done.stderr
+    assert len(rows(recipe / "exp/text/decode/test")) == 3
+    assert not (recipe / "exp/text/decode_shuffled_audio/test/captions").exists()
+    report = (recipe / "exp/RESULTS.md").read_text()
+    assert "text/decode" in report and "text/decode_shuffled_audio" not in report
+
+
+def run_all(folder, name, condition, *options):
+    given = ["--python", "python3", "--sec_exp", f"exp/{name}", "--caption_args", f"--model_conf condition={condition}"]
+    done = run(folder, *given, "--probe", "false", "--score_args", "--metrics bleu_1", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def rows(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "candidates.jsonl").read_text().splitlines()]

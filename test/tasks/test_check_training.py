@@ -1,5 +1,4 @@
 from argparse import Namespace
-from types import SimpleNamespace
 
 import pytest
 from tiny_clap import make_clap
@@ -52,5 +51,5 @@ def test_paths_of_encoders_side_by_side_are_found():
     """And a part that is not known, which another check tells, is no fault here."""
     encoders = {"acoustic": {}, "hubert": {"encoder": "s3prl", "upstream": "hf_hubert_custom", "path": "x"}}
     args = Namespace(encoder="joined", encoder_conf={"encoders": encoders}, bridge="0", bridge_conf={}, init_model=[])
-    (found,) = _named_parts(args, SimpleNamespace(parts=("encoder", "bridge")))
+    (found,) = _named_parts(args, ("encoder", "bridge"))
     assert found == ("encoder_conf: path", "x", ())

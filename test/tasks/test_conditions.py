@@ -12,6 +12,8 @@ import yaml
 from tiny_training import ALL, CAPTION, SPEECH, command, make_corpus, write
 
 from espnet2_secap.bin import sec_inference, sec_train
+from espnet2_secap.data.utterances import Utterances
+from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.model.caption import CaptionModel
 from espnet2_secap.tasks.sec import SECTask
 
@@ -170,3 +172,41 @@ def test_a_wrong_condition(corpus, tiny_llama, tmp_path, capsys, model_conf, mes
 def test_a_list_on_the_command_line(tiny_llama):
     args = SECTask.get_parser().parse_args(["--model_conf", "condition=[text_queries,queries]"])
     assert CaptionModel.makes_of(args.model_conf) == ("text_queries", "queries", "instruction")
+
+
+def test_shuffled_audio_is_read_with_the_own_transcription(corpus, tiny_llama, tmp_path, capsys):
+    """And a model that reads no speech has no such row, nor keeps one of an earlier decoding."""
+    model = train(corpus, tmp_path / "both", conf_of(tiny_llama, "transcript", "queries"))
+    own = decode(model, corpus, tmp_path / "out", "--shuffled_audio_dir", str(tmp_path / "shuffled"))
+    rows = [json.loads(line) for line in (tmp_path / "shuffled" / "candidates.jsonl").read_text().splitlines()]
+    assert {row["id"] for row in rows} == {row["audio"] for row in rows} == own.keys()
+    assert all(row["id"] != row["audio"] and "shuffled" not in row for row in rows)
+    speech2caption, utterances = Speech2Caption(model, max_length=6), Utterances(corpus)
+    said = dict(line.split(" ", 1) for line in (corpus / "text").read_text(encoding="utf-8").splitlines())
+    for row in rows[:3]:
+        ((text, score),) = speech2caption.caption_inputs([utterances.read(row["audio"])], [said[row["id"]]])[0]
+        assert row["candidates"][0]["text"] == text and row["candidates"][0]["score"] == pytest.approx(score, abs=1e-4)
+    text_alone = train(corpus, tmp_path / "text", conf_of(tiny_llama, "transcript"))
+    decode(text_alone, corpus, tmp_path / "alone", "--shuffled_audio_dir", str(tmp_path / "shuffled"))
+    assert "the model reads no speech (condition transcript): no row of shuffled audio" in capsys.readouterr().out
+    assert not list((tmp_path / "shuffled").glob("*"))
+
+
+@pytest.mark.parametrize("condition", [["transcript", "queries"], ["text_queries"]], ids="-".join)
+def test_captions_of_the_training_set_are_weighted_under_every_condition(
+    corpus, tiny_llama, tmp_path, condition, capsys
+):
+    model = train(corpus, tmp_path / "a", conf_of(tiny_llama, *condition))
+    options = ["--candidates", "training", "--keep", "1", "--posterior_prior", "3"]
+    found = decode(model, corpus, tmp_path / "out", *options)
+    assert all(
+        len(rows) == 2 and sum(row["probability"] for row in rows) == pytest.approx(1, abs=1e-4)
+        for rows in found.values()
+    )
+    neighbours = [*options, "--posterior_neighbours", "0.5"]
+    if "queries" in condition:
+        assert decode(model, corpus, tmp_path / "near", *neighbours).keys() == found.keys()
+        return
+    with pytest.raises(SystemExit):
+        decode(model, corpus, tmp_path / "near", *neighbours)
+    assert "--posterior_neighbours 0.5: compares speech, which this model does not take" in capsys.readouterr().err

@@ -100,3 +100,40 @@ def test_sets_that_get_copies_and_become_features():
     assert Recipe(names | {"folds": "3"}).fed == ["train_sp0.9", "valid_sp0.9", "test_sp0.9"]
     none = Recipe(names | {"folds": "3", "trained_set": "train"})
     assert (none.copies, none.fed) == ("", ["train", "valid", "test"])
+
+
+def test_what_the_decoder_reads(tmp_path):
+    config = tmp_path / "caption.yaml"
+    config.write_text("model_conf: {condition: [transcript, queries], listening: true}\n")
+
+    def of(*words, **options):
+        options = {"caption_config": str(config), "sec_exp": str(tmp_path)} | options
+        return recipe(caption_args=WORD_END.join(words), **options)
+
+    assert recipe(caption_args="").condition() == ("queries",)
+    assert of().condition() == of("--max_epoch", "5").condition() == ("transcript", "queries")
+    assert of("--model_conf", "condition=[text_queries, queries]").condition() == ("text_queries", "queries")
+    assert of("--model_conf={condition: [transcript]}").condition() == ("transcript",)
+    last = ("--model_conf", "condition=[transcript]", "--model_conf", "condition=[queries]", "--model_conf", "mixup=0")
+    assert of(*last).condition() == ("queries",)
+    assert of("--model_conf", "condition=[speech]").condition() == ("queries",), "sec_check tells what is wrong"
+    alone = of("--model_conf", "condition=[transcript]")
+    assert alone.left_out(5) == "model_conf condition [transcript]" and of().left_out(5) is None
+    assert alone.condition(trained=True) == ("transcript",), "as long as nothing is trained"
+    (tmp_path / "config.yaml").write_text("model_conf: {condition: [text_queries]}\n")
+    assert alone.condition(trained=True) == ("text_queries",) and alone.condition() == ("transcript",)
+
+
+def test_stages_that_read_transcriptions(tmp_path):
+    (tmp_path / "c.yaml").write_text("model_conf: {condition: [text_queries]}\n")
+    one = recipe(
+        caption_config=str(tmp_path / "c.yaml"), caption_args="", sec_exp=str(tmp_path / "e"), skip_eval="false"
+    )
+    files = {folder: inputs for folder, (_, inputs) in one.folders(7).items()}
+    assert (
+        "dump/raw/test/text" in files["exp/c/decode/test"] and "dump/raw/valid/text" not in files["exp/c/decode/test"]
+    )
+    one.options |= {"text_file": "asr", "train_text_file": "asr_train"}
+    assert all("asr" in inputs for _, inputs in one.folders(7).values())
+    (inputs,) = (inputs for _, inputs in one.folders(6).values())
+    assert inputs.count("asr_train") == 1 and "dump/raw/train/text" not in inputs

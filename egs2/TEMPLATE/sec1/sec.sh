@@ -36,7 +36,7 @@ fs=16000              # Hz
 min_wav_duration=0.1  # seconds; training and validation utterances outside of these two are left out
 max_wav_duration=30   # seconds
 format_args=          # further options of sec_format_audio: "--skip_bad_test true --pipe_seconds 60"
-missing_text=empty    # utterances without a transcription: empty (nothing said), skip (left out of train and valid), error
+missing_text=         # utterances without a transcription: empty (nothing said), skip (left out of train and valid), error; none: empty unless a model reads them
 emotion_map=          # file of lines "label label": other names for labels of utt2emo
 speed_perturb=        # factors of the speed of copies of the training set, for training: "0.95 1.05"
 noise_snr=            # signal-to-noise ratios (dB) of copies of the training set with noise: "15 25"
@@ -52,6 +52,7 @@ feats_tag=            # name in dump/ and exp/; made from the upstream and the l
 extract_args=         # further options of sec_extract_feats: "--encoder_conf acoustic.level=frame --allow_pickle true"
 batch_seconds=60      # seconds of speech in a batch of stage 3
 feats_normalize=      # of stored features: global_mvn or utterance_mvn; none if empty
+train_text_file=      # transcriptions of training and validation, of a recogniser for instance, instead of data/*/text
 # Training
 align_config=conf/align.yaml     # first stage
 align_args=                            # further options of sec_train, first stage
@@ -66,6 +67,7 @@ pretrained_model=     # FILE[:part,part] to start stage 6 from instead of stage 
 # Decoding and scoring
 inference_config=conf/decode.yaml      # options of sec_inference
 inference_args=                        # further ones
+text_file=            # transcriptions to decode with where model_conf condition reads them: lines "id text"; else data/*/text
 inference_tag=        # name of the decoding; made from the config's name if empty
 inference_model=valid.loss.best.pth    # model file in the second stage's folder
 shuffled_audio=true   # also caption each utterance from another's audio, as a sanity row
@@ -104,11 +106,7 @@ feats_dir=${dumpdir}/${feats_tag}
 [ -n "${sec_stats_dir}" ] || sec_stats_dir=${expdir}/sec_stats_${feats_tag}
 read_sets # -> tests, sets, trained_set, fed_sets
 stats_file=${sec_stats_dir}/${trained_set}/feats_stats.npz
-case ${feats_normalize} in
-    utterance_mvn) normalize=(--normalize utterance_mvn) ;;
-    global_mvn) normalize=(--normalize global_mvn --normalize_conf "stats_file=${stats_file}") ;;
-    *) normalize=() ;;
-esac
+set_normalize # -> normalize
 decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
 [ -n "${inference_tag}" ] || decode_dir+=$(suffix_of "${inference_config}" decode)
 [ -n "${train_threads}" ] || [ "${cmd_backend}" = slurm ] || train_threads=$(env -u OMP_NUM_THREADS nproc)
@@ -123,6 +121,7 @@ exec {lock_fd}<>"${lock}" || die "--lock ${lock}: cannot be written"
 SEC_RUN=$(sec_lock --fd "${lock_fd}" --file "${lock}" --pid $$) || exit 1
 export SEC_RUN
 check_recipe || exit 1
+read_condition # -> lm_reads
 mkdir -p "${dumpdir}" "${expdir}" || die "--dumpdir ${dumpdir}, --expdir ${expdir}: choose folders that can be written"
 
 if runs 1 "${skip_data_prep}"; then
@@ -134,13 +133,13 @@ if runs 2 "${skip_data_prep}"; then
     stage_begins 2 "format and check audio -> ${dumpdir}/raw"
     for dset in "${sets[@]}"; do
         need "data/${dset}/wav.scp" 1
-        utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}" --missing_text "${missing_text}"
+        utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}" --missing_text "${missing_text:-empty}"
         [ -e "data/${dset}/segments" ] && utts=segments || utts=wav.scp
         n=$(at_most "${nj}" "data/${dset}/${utts}" --nj)
         format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "$(role_of "${dset}")"
             --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
             --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n"
-            --missing_text "${missing_text}" ${emotion_map:+--emotion_map "${emotion_map}"})
+            --missing_text "${missing_text:-empty}" ${emotion_map:+--emotion_map "${emotion_map}"})
         split "${format_args}" && format+=("${parts[@]}")
         jobs "${train_cmd}" "$n" "${dumpdir}/raw/${dset}/logs/format.JOB.log" "${format[@]}" --job JOB
         "${format[@]}" --combine true
@@ -177,7 +176,7 @@ if runs 4 "${skip_data_prep}"; then
     done
 fi
 
-if runs 5 "${skip_train}" && ! "${skip_align}" && [ -z "${pretrained_model}" ]; then
+if runs 5 "${skip_train}" && ! "${skip_align}" && [ -z "${pretrained_model}" ] && has_bridge 5; then
     stage_begins 5 "training, first stage: STMIL + SCCL -> ${align_exp}"
     train "${align_exp}" "${align_config}" "${align_args}" "caption,captions text,text emotion,utt2emo" --model align
 fi
@@ -185,13 +184,13 @@ fi
 if runs 6 "${skip_train}"; then
     stage_begins 6 "training, second stage: captioning -> ${sec_exp}"
     start=()
-    if ! "${skip_align}"; then
+    if ! "${skip_align}" && { [ -n "${pretrained_model}" ] || has_bridge; }; then
         [ -n "${pretrained_model}" ] || pretrained_model=${align_exp}/${align_model}
         [ -e "${pretrained_model}" ] || need "${pretrained_model%:*}" 5
         start=(--init_model "${pretrained_model}")
     fi
     train "${sec_exp}" "${caption_config}" "${caption_args}" "caption,captions text,text emotion,utt2emo" \
-        --model caption ${lm_prompts:+--prompts "${lm_prompts}"} "${start[@]}"
+        --model caption ${lm_prompts:+--prompts "${lm_prompts}"} "${start[@]}" "${empty_text[@]}"
 fi
 
 if runs 7 "${skip_eval}"; then
@@ -203,6 +202,7 @@ if runs 7 "${skip_eval}"; then
         decode=(sec_inference --config "${inference_config}" --data_dir "${feats_dir}/${dset}" --nj "$n"
             --output_dir "${decode_dir}/${dset}" --device "${device}" --words "${words:-${lang}}")
         ! "${shuffled_audio}" || decode+=(--shuffled_audio_dir "${decode_dir}_shuffled_audio/${dset}")
+        ! reads_text || decode+=(--text_file "${text_file:-${dumpdir}/raw/${dset}/text}" "${empty_text[@]}")
         split "${inference_args}"
         jobs "${jobs_cmd}" "$n" "${decode_dir}/${dset}/logs/decode.JOB.log" "${decode[@]}" "${parts[@]}" \
             --sec_model_file "${sec_exp}/${inference_model}" --job JOB
@@ -215,8 +215,8 @@ if runs 8 "${skip_eval}"; then
     for dset in "${tests[@]}"; do
         need "${decode_dir}/${dset}/captions" 7
         systems=("${decode_dir}/${dset}")
-        ! "${shuffled_audio}" || systems+=("${decode_dir}_shuffled_audio/${dset}")
-        if "${nearest_caption}"; then
+        ! "${shuffled_audio}" || ! hears || systems+=("${decode_dir}_shuffled_audio/${dset}")
+        if "${nearest_caption}" && { [ "${feats_type}" != raw ] || has_bridge; }; then
             need "${feats_dir}/${trained_set}/${feats_scp}" "$([ "${feats_type}" = raw ] && echo 2 || echo 3)"
             system=${decode_dir}_nearest_caption/${dset} nearest_cmd=${train_cmd} nearest_args=(--like "${decode_dir}/${dset}")
             [ "${feats_type}" != raw ] || nearest_cmd=${jobs_cmd}
