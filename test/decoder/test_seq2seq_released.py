@@ -15,9 +15,9 @@ RELEASED = dict(min_length=1, max_length=28, no_repeat_ngram_size=3, early_stopp
 
 
 @pytest.fixture
-def released(shared):
+def released(htsat_bart):
     """The released HTSAT-BART's decoder at tiny size, its settings, and what its code computes."""
-    folder = shared / "htsat_bart"
+    folder = htsat_bart
     decoder = Seq2SeqDecoder(str(folder / "bart")).eval()
     state, prefix = torch.load(folder / "model.pt", weights_only=True)["model"], "decoder."
     decoder.lm.module.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
