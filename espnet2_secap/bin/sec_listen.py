@@ -81,7 +81,7 @@ def _prepare_options(verb: argparse.ArgumentParser) -> None:
         "--audio_format",
         choices=parts.FORMATS,
         default="flac",
-        help="of the recordings in the pages: flac is lossless, mp3 a tenth of the size (default: flac)",
+        help="of the recordings in the pages: flac is lossless, mp3 a fifth of the size (default: flac)",
     )
     verb.add_argument("--seed", type=of(Seed), default=0, help="of all draws (default: 0)")
 

@@ -87,7 +87,7 @@ def encode(recordings: Iterable[Recording], form: str) -> dict[str, str]:
 
     Args:
         recordings: to encode.
-        form: flac (lossless: nothing that tells of emotion is lost) or mp3 (about a tenth of the size).
+        form: flac (lossless: nothing that tells of emotion is lost) or mp3 (about a fifth of the size).
 
     Raises:
         SecError: a recording cannot be decoded or encoded.

@@ -93,3 +93,14 @@ def test_a_dump_on_another_disk_is_taken(tmp_path):
     (there.parent / "wav.scp").write_text(f"a {tmp_path}/dump/raw/test/a.wav\n")
     score = Score("x", "test", {}, {"ref": str(tmp_path / "dump" / "raw" / "test" / "captions")})
     assert find_audio(score) == ({"a": tmp_path / "dump" / "raw" / "test" / "a.wav"}, [])
+
+
+@pytest.mark.parametrize(("form", "kind"), [("FLAC", "flac"), ("MP3", "mpeg")])
+def test_samples_as_an_address(form, kind):
+    samples = (8000 * np.sin(np.arange(24000) / 10)).astype(np.int16)
+    head, content = audio.data_address(samples, 24000, form).split(",")
+    assert head == f"data:audio/{kind};base64"
+    read, rate = soundfile.read(io.BytesIO(base64.b64decode(content)), dtype="int16")
+    assert rate == 24000 and len(read) >= 24000
+    if form == "FLAC":
+        np.testing.assert_array_equal(read, samples)
