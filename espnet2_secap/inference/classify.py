@@ -59,13 +59,17 @@ class SpeechClassifier:
         """Of a waveform (samples,) at `fs` Hz the probability of each class, (C,)."""
         if self.seconds is not None:
             size = round(self.seconds * self.fs)
+            if type(self.front_end).__name__ == "Wav2Vec2FeatureExtractor":
+                # It knows whether zeros that it adds count where it normalises the level
+                logits = self._logits(wave, padding="max_length", truncation=True, max_length=size)
+                return logits.softmax(-1).cpu().numpy()
             wave = np.pad(wave[:size], (0, max(0, size - len(wave))))
         count = -(-len(wave) // round(LONGEST * self.fs))
         logits = [self._logits(part) * len(part) for part in np.array_split(wave, count)]
         return (torch.stack(logits).sum(0) / len(wave)).softmax(-1).cpu().numpy()
 
-    def _logits(self, wave: np.ndarray) -> torch.Tensor:
-        inputs = self.front_end(wave, sampling_rate=self.fs, return_tensors="pt")
+    def _logits(self, wave: np.ndarray, **padding) -> torch.Tensor:
+        inputs = self.front_end(wave, sampling_rate=self.fs, return_tensors="pt", **padding)
         found = self.model(**{key: value.to(self.device) for key, value in inputs.items()})
         return getattr(found, "logits", found)[0].float()
 

@@ -10,6 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_hubert import CLASSIFIER as SIZES
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
     AutoModelForAudioClassification,
     HubertConfig,
     HubertForSequenceClassification,
@@ -87,6 +90,25 @@ def test_the_other_head(other):
     assert cut.probabilities(wave(0.4)).tolist() == pytest.approx(computed(padded), abs=1e-6)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_padding_is_that_of_the_released_code(other, tmp_path, masked):
+    """Whether the zeros count where the level is normalised is the extractor's to say."""
+    folder, _ = other
+    shutil.copytree(folder, tmp_path / "model")
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=FS, do_normalize=True, return_attention_mask=masked)
+    extractor.save_pretrained(tmp_path / "model")
+    model = SpeechClassifier(str(tmp_path / "model"), NAMES, seconds=1.0)
+    padding = {"padding": "max_length", "truncation": True, "max_length": FS}
+    for seconds in (0.4, 2.0):
+        samples = wave(seconds) + 0.5
+        inputs = extractor(samples, sampling_rate=FS, return_tensors="pt", **padding).input_values
+        with torch.no_grad():
+            wanted = model.model(inputs)[0].softmax(-1).tolist()
+        assert model.probabilities(samples).tolist() == pytest.approx(wanted, abs=1e-6)
+    means = float(model.front_end(wave(0.4) + 0.5, sampling_rate=FS, **padding).input_values[0][:6400].mean())
+    assert (abs(means) < 1e-3) == masked
+
+
 def test_a_long_recording_is_the_mean_of_its_windows(hubert, monkeypatch):
     monkeypatch.setattr("espnet2_secap.inference.classify.LONGEST", 1.0)
     model, samples = SpeechClassifier(hubert), wave(2.5)
@@ -106,6 +128,21 @@ def test_a_model_with_another_front_end(tmp_path):
     WhisperFeatureExtractor(feature_size=8).save_pretrained(tmp_path)
     found = SpeechClassifier(str(tmp_path)).probabilities(wave(1.0))
     assert found.shape == (3,) and found.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_spectrogram_transformer(tmp_path):
+    """AST, whose front-end counts in frames what that of wav2vec 2.0 counts in samples."""
+    config = ASTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, num_labels=3, max_length=64,
+        num_mel_bins=16,
+    )  # fmt: skip
+    ASTForAudioClassification(config).save_pretrained(tmp_path)
+    ASTFeatureExtractor(num_mel_bins=16, max_length=64).save_pretrained(tmp_path)
+    whole, cut = SpeechClassifier(str(tmp_path)), SpeechClassifier(str(tmp_path), seconds=0.3)
+    assert cut.probabilities(wave(0.9)).tolist() == pytest.approx(
+        whole.probabilities(wave(0.9)[:4800]).tolist(), abs=1e-6
+    )
+    assert not np.allclose(cut.probabilities(wave(0.9)), whole.probabilities(wave(0.9)))
 
 
 def test_recordings_of_any_rate(hubert, tmp_path):
