@@ -48,6 +48,7 @@ SMALL_PARTS = {
         "batch_size": 4,
         "threads": 1,
     },
+    "text_encoder": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "steps": 2, "batch_size": 4},
 }
 SMALL_CORPUS = "--n_train 36 --n_valid 12 --n_test 12"
 CALL = ["./run.sh", "--nj", "2", "--train_threads", "1", "--train_nproc", "1", "--inference_nj", "1"]

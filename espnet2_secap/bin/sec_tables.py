@@ -88,17 +88,16 @@ def show_plan(plan: Plan, times: Clock, jobs: int) -> list[Experiment]:
     return todo
 
 
-def run_plan(plan: Plan, todo: list[Experiment], jobs: int) -> None:
-    """Run the experiments.
-
-    Raises:
-        SecError: some have failed.
-    """
+def run_plan(plan: Plan, todo: list[Experiment], jobs: int) -> str:
+    """Run the experiments; return what the first that failed says, "" if none has."""
     make_dir(RECORDS)
 
     def ended(job: Job, seconds: float) -> None:
         prints = plan.prints[job.name]
         write_json(f"{RECORDS}/{job.name}.json", {"made_from": prints, "seconds": round(seconds, 1)})
+        lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        for line in dict.fromkeys(line for line in lines if line.startswith("warning: ")):
+            print(f"{job.name}: {line}")  # a fold without a category, for example
 
     work = []
     for one in todo:
@@ -108,12 +107,11 @@ def run_plan(plan: Plan, todo: list[Experiment], jobs: int) -> None:
         at_once = 1 if one.name == "data" else 0  # it has all cores
         work.append(Job(one.name, one.command(), log, after, one.alone or "data" * at_once, MEMORY))
     failures = run_jobs(work, 1 if plan.folds else jobs, ended)
-    if failures:
-        first = failures[0]
-        more = f"; {len(failures) - 1} others did not run or failed too" if len(failures) > 1 else ""
-        raise SecError(
-            f"{first.job.name}: {first.reason}; its log is {Path.cwd() / first.job.log}{more}; repeat to resume"
-        )
+    if not failures:
+        return ""
+    first = failures[0]
+    more = f"; {len(failures) - 1} others did not run or failed too" if len(failures) > 1 else ""
+    return f"{first.job.name}: {first.reason}; its log is {Path.cwd() / first.job.log}{more}; repeat to resume"
 
 
 def read_scores(plan: Plan) -> dict[str, dict[int, Score]]:
@@ -210,8 +208,11 @@ def main(argv: list[str] | None = None) -> None:
         todo = show_plan(plan, Clock(plan, records), jobs)
         if args.dry_run:
             return
-        run_plan(plan, todo, jobs)
-        write_tables(plan, tables, output, command)
+        failed = run_plan(plan, todo, jobs)
+        if not failed or any(one.system and plan.is_done(one) for one in plan.experiments.values()):
+            write_tables(plan, tables, output, command)
+        if failed:
+            raise SecError(failed)
 
 
 @contextlib.contextmanager

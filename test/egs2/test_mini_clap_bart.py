@@ -1,4 +1,4 @@
-"""The mini CLAP and the mini BART of egs2/mini_emospeech: ordinary folders that learn from the training set."""
+"""The mini CLAP, BART and sentence encoder of mini_emospeech: ordinary folders that learn from the training set."""
 
 import random
 
@@ -19,6 +19,7 @@ TINY = {
         "steps": 2,
     },
     "bart": {"d_model": 32, "ffn_dim": 64, "layers": 1, "attention_heads": 2, "steps": 2, "batch_size": 8},
+    "text_encoder": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "steps": 2, "batch_size": 8},
 }
 
 
@@ -58,6 +59,27 @@ def test_bart_is_read_as_any_other(parts, corpus):
     assert decoder.start == ids[-1] and decoder.forced == (ids[0],)  # </s> <s>, as BART
 
 
+def test_captions_of_one_utterance_become_alike(parts, local):
+    """Two kinds of captions in different words: after training, those of a kind are nearer, as SIM1 reads them."""
+    encoder = local("pretrain_text_encoder")
+    config = encoder.TextEncoderConfig(
+        **{**TINY["text_encoder"], "steps": 60, "lr": 1e-2, "batch_size": 2, "threads": 1}
+    )
+    captions = [[[5, 6, 7], [8, 9]], [[10, 11], [12, 13, 14]]]
+    torch.manual_seed(0)
+    model = encoder.train(captions, 20, config, random.Random(0))
+
+    def embed(ids):
+        return model(input_ids=torch.tensor([ids])).last_hidden_state.mean(1)[0]
+
+    alike = torch.cosine_similarity(embed([5, 6, 7]), embed([8, 9]), dim=0)
+    other = torch.cosine_similarity(embed([5, 6, 7]), embed([12, 13, 14]), dim=0)
+    assert alike > other + 0.5
+    from espnet2_secap.text.sentence import SentenceEncoder
+
+    assert SentenceEncoder(str(parts / "text_encoder"), "cpu")(["语速较快", "情绪"]).shape == (2, 32)
+
+
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_parts_are_the_same_each_time_and_kept(parts, corpus, local, name, tmp_path, capsys):
     make(local, name, corpus, tmp_path / name, parts / "tiny.yaml")
@@ -74,7 +96,7 @@ def test_parts_are_the_same_each_time_and_kept(parts, corpus, local, name, tmp_p
 def test_clap_learns_which_caption_is_whose(local):
     """Two kinds of spectrograms with a caption each: the loss falls below that of a guess, log(2) of a batch of two."""
     clap = local("pretrain_clap")
-    config = clap.ClapConfig(**{**TINY["clap"], "steps": 40, "batch_size": 2, "lr": 1e-2})
+    config = clap.ClapConfig(**{**TINY["clap"], "steps": 40, "batch_size": 2, "lr": 1e-2, "threads": 1})
     mels = torch.randn(2, 1, 251, 64) * 10 - 60
     mels[0, :, :, :32] += 40
     told = []
@@ -107,4 +129,4 @@ def test_unknown_key_is_named(local, corpus, name, tmp_path, capsys):
 
 def test_parts_are_made_where_they_are_asked_for():
     text = (RECIPE / "local" / "data.sh").read_text(encoding="utf-8")
-    assert "mini_clap=false" in text and "mini_bart=false" in text
+    assert all(f"\nmini_{name}=false" in text for name in TINY)

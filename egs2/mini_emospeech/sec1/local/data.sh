@@ -16,6 +16,7 @@ mini_hubert=true  # false: the mini LLaMA alone, for features without HuBERT
 mini_clap=false   # also make a mini CLAP audio model (HTSAT), for --upstream clap
 mini_bart=false   # also make a mini BART, for decoder: seq2seq
 mini_ser=false    # also make a mini model of speech emotion recognition from the mini HuBERT, for sec_classify
+mini_text_encoder=false # also make a mini sentence encoder (BERT), for SIM1
 pretrained=pretrained
 pretrain_config=conf/pretrain.yaml
 pretrain_seed=    # of the mini parts; empty: that of pretrain_config, 0 if it has none
@@ -26,6 +27,7 @@ help_message="Usage: local/data.sh [--n_train 1200] [--n_valid 100] [--n_test 20
                      [--mini_parts true|false] [--pretrained pretrained] [--pretrain_config conf/pretrain.yaml]
                      [--pretrain_seed N] [--mini_hubert true|false] [--mini_clap true|false]
                      [--mini_bart true|false] [--mini_ser true|false]
+                     [--mini_text_encoder true|false]
 Writes data/{train,valid,test}, with utt2kind (fitting, neutral or contradicting) where sentences are emotional, data/wav and, with --mini_parts true, pretrained/{hubert,llama} (with --mini_hubert false,
 no pretrained/hubert)."
 
@@ -44,6 +46,6 @@ python3 local/synthesize.py --output "${data}" --words "${words}" --seed "${seed
 
 if "${mini_parts}"; then
     local/pretrain.sh --train_set "${data}/train" --output "${pretrained}" --hubert "${mini_hubert}" --prompts "${prompts}" \
-        --clap "${mini_clap}" --bart "${mini_bart}" --ser "${mini_ser}" \
+        --clap "${mini_clap}" --bart "${mini_bart}" --ser "${mini_ser}" --text_encoder "${mini_text_encoder}" \
         --pretrain_config "${pretrain_config}" --seed "${pretrain_seed}"
 fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Mini pretrained parts, trained on a training set and nothing else: a HuBERT on its audio, a LLaMA on its captions; where
-# they are asked for, a CLAP audio model on both, a BART on its captions, and a model of speech emotion recognition (SER).
+# they are asked for, a CLAP audio model on both, a BART and a sentence encoder on its captions, and a model of speech
+# emotion recognition (SER).
 set -eo pipefail
 
 train_set=data/train  # data directory: wav.scp, captions, text
@@ -13,14 +14,15 @@ clap=false            # also a CLAP audio model (HTSAT)
 # shellcheck disable=SC2034 # read by its name below
 bart=false            # also a BART
 ser=false             # also a SER model, from the HuBERT and utt2emo
+text_encoder=false    # also a sentence encoder, a BERT (for SIM1)
 prompts=              # instructions, one per line, or zh, en, ja; empty: those of sec.sh, by its --lang
 
 help_message="Usage: local/pretrain.sh [--train_set data/train] [--output pretrained]
                          [--pretrain_config conf/pretrain.yaml] [--prompts FILE|zh|en|ja] [--seed N]
                          [--hubert true|false] [--clap true|false] [--bart true|false]
-                         [--ser true|false]
-Writes pretrained/hubert, but with --hubert false, and pretrained/llama, and pretrained/clap, pretrained/bart and
-pretrained/ser where they are true: ordinary transformers folders."
+                         [--ser true|false] [--text_encoder true|false]
+Writes pretrained/hubert, but with --hubert false, and pretrained/llama, and pretrained/clap, pretrained/bart,
+pretrained/ser and pretrained/text_encoder where they are true: ordinary transformers folders."
 
 . ./path.sh
 . utils/parse_options.sh
@@ -34,7 +36,7 @@ fi
 mkdir -p "${output}"
 options=(--train_set "${train_set}" --config "${pretrain_config}" ${seed:+--seed "${seed}"})
 pretrain_llm=(python3 local/pretrain_llm.py "${options[@]}" --output "${output}/llama" --prompts "${prompts:-${SEC_PROMPTS:-}}")
-for part in clap bart; do # the other parts alone: each has both cores
+for part in clap bart text_encoder; do # the other parts alone: each has both cores
     if "${!part}"; then python3 "local/pretrain_${part}.py" "${options[@]}" --output "${output}/${part}"; fi
 done
 if "${hubert}"; then

@@ -46,7 +46,7 @@ class ClapConfig:
     temperature: Positive = 0.1
     max_utterances: Count = 2000  # of a larger corpus, as many are drawn
     seed: Seed = 0
-    threads: Count = 2
+    threads: Count = 2  # each contrasts its part of the batch
 
 
 def get_parser() -> argparse.ArgumentParser:
