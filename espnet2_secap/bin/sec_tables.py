@@ -135,7 +135,8 @@ def sections_of(plan: Plan, tables: list[str]) -> list[table_pages.Section]:
     for value, name in conf.subsets.items():
         path = Path("data") / conf.dset / name
         if path.is_file() and not plan.folds:
-            subsets[value] = seeds.subset([utt for utt, kind in read_kaldi(path).items() if kind == value])
+            ids = [utt for utt, kind in read_kaldi(path).items() if kind == value]
+            subsets |= {value: seeds.subset(ids)} if ids else {}
     for name in tables:
         table = file.tables[name]
         for subset, chosen in subsets.items():

@@ -121,10 +121,10 @@ def _speak_of_it(utterances: list[Utterance], name: str, share: float, rng: rand
         for emotion, more in read_emotional("test").items():
             sentences[emotion] += 2 * more
     output = []
-    for emotion in EMOTIONS:
+    for at, emotion in enumerate(EMOTIONS):
         own = [one for one in utterances if one.emotion == emotion]
         fitting = round(share * len(own))
-        contradicting = (len(own) - fitting) // 2
+        contradicting = (len(own) - fitting + at % 2) // 2  # where it cannot be a half: in turns
         kinds = ["fitting"] * fitting + ["contradicting"] * contradicting
         kinds += ["neutral"] * (len(own) - len(kinds))
         rng.shuffle(kinds)
