@@ -72,7 +72,7 @@ def _prepare_options(verb: argparse.ArgumentParser) -> None:
         type=of(Natural),
         default=0,
         metavar="N",
-        help="catch trials: a sentence without emotion, or a caption of another emotion (default: 0)",
+        help="catch trials: a sentence without emotion, or the first system's caption of another emotion (default: 0)",
     )
     verb.add_argument("--lang", choices=LANGUAGES, default="zh", help="language of the pages (default: zh)")
     verb.add_argument("--instructions", metavar="FILE", help="text that stands for our instructions on the first page")
