@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 PROMPTS = Path(__file__).with_name("judge_prompts.json")
+BEGINNING = b'{"key": '  # of the lines of a cache
 LEAST = 0.1  # probability of all answers together, below which there is none
 
 
@@ -85,7 +86,7 @@ class Judge:
         device: cpu, cuda or cuda:N.
 
     Raises:
-        SecError: no causal LM.
+        SecError: no causal LM; a cache file of another kind.
     """
 
     def __init__(self, path: str, cache: str | Path | None = None, device: str = "cpu"):
@@ -93,12 +94,12 @@ class Judge:
         from espnet2_secap.text.tokenizer import build_tokenizer
 
         self.path, self.device = path, device
+        self.cache = Path(cache) if cache else None
+        self.known = _read_cache(self.cache) if self.cache else {}
+        self.lm = load_causal_lm(path, "--judge").eval()
+        self.content = _content(self.lm) if self.cache else ""
         self.tokenizer = build_tokenizer(path)
         self._encode = getattr(self.tokenizer, "encode_special", self.tokenizer.encode)
-        self.lm = load_causal_lm(path, "--judge").eval()
-        self.cache = Path(cache) if cache else None
-        self.content = _content(self.lm) if self.cache else ""
-        self.known = _read_cache(self.cache) if self.cache else {}
         self.lm = self.lm.to(device)
         longest, fixed = position_limit(self.lm)
         self.longest = longest if fixed else None
@@ -191,6 +192,10 @@ def _read_cache(path: Path) -> dict[str, list[float]]:
     if path.is_dir():
         raise SecError(f"--judge_cache {path}: is a folder; give a file, such as {path}/judge.jsonl")
     if path.exists():
+        with open(path, "rb") as file:
+            start = file.read(len(BEGINNING))
+        if start != BEGINNING[: len(start)]:
+            raise SecError(f"--judge_cache {path}: holds something else than a judge's answers; give another file")
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 one = json.loads(line)

@@ -3,6 +3,7 @@ import pytest
 
 from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
 from espnet2_secap.metric.accuracy import accuracy, accuracy_sums, true_category
+from espnet2_secap.metric.classes import confusion, unweighted_accuracy, weighted_accuracy
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.segment import segment_char
 from espnet2_secap.metric.words import load_words
@@ -25,6 +26,17 @@ def test_weighted_accuracy_by_hand():
     hypotheses = {"a": "生气", "b": "先是愤怒，后来悲伤", "c": "悲伤又愤怒", "d": "", "e": "愤怒"}
     corpus, each = find_metric("emotion_wa").make(CONTEXT)(references, hypotheses)
     assert each == {"a": 100, "b": 100, "c": 0, "d": 0, "e": None} and corpus == 50
+
+
+def test_both_are_those_of_two_lists_of_labels():
+    """sec_classify counts a SER model's labels by classes.py: a caption's category must count the same."""
+    true = ["angry", "angry", "angry", "calm", "sad", "happy"]
+    said = ["angry", "sad", None, "calm", "sad", "angry"]
+    texts = {"angry": "愤怒", "calm": "平静", "sad": "悲伤", "happy": "高兴", None: "声音有点远"}
+    references, hypotheses = ({str(i): texts[one] for i, one in enumerate(some)} for some in (true, said))
+    references, table = {utt: [text] for utt, text in references.items()}, confusion(true, said)
+    values = [find_metric(name).make(CONTEXT)(references, hypotheses)[0] for name in ("emotion_accuracy", "emotion_wa")]
+    assert values == [pytest.approx(100 * unweighted_accuracy(table)), pytest.approx(100 * weighted_accuracy(table))]
 
 
 def test_quadrants_join_emotions():

@@ -110,6 +110,9 @@ def test_what_is_wrong_is_one_line(tiny_llama, tiny_bert, tmp_path):
         Judge(tiny_bert)
     with pytest.raises(SecError, match="--judge_cache .*: is a folder"):
         Judge(tiny_llama, tmp_path)
+    with pytest.raises(SecError, match="prompt.txt: holds something else than a judge's answers; give another file"):
+        Judge(tiny_llama, tmp_path / "prompt.txt")
+    assert (tmp_path / "prompt.txt").read_text() == "{first}?"
 
 
 def test_there_are_prompts_for_zh_and_en():
