@@ -67,6 +67,25 @@ def test_lora_and_the_text_projection_count(repo, tmp_path, capsys, tiny_llama, 
     assert found["linear from the text encoder"].count == 32 * 16 + 16
 
 
+@pytest.mark.parametrize(
+    "condition, parts",
+    [
+        (["queries"], {"linear to the decoder": 1, "linear from the text encoder": 0, "speech encoder": 1}),
+        (
+            ["text_queries", "queries"],
+            {"linear to the decoder": 2, "linear from the text encoder": 1, "text encoder": 1},
+        ),
+        (["transcript"], {"linear to the decoder": 0, "speech encoder": 0, "text encoder": 0, "decoder": 1}),
+    ],
+)
+def test_the_parts_of_a_condition(condition, parts, tiny_llama, tiny_bert):
+    bridge = dict(num_queries=2, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, encoder_width=16)
+    conf = {"model": "caption", "decoder_conf": {"path": tiny_llama}, "model_conf": {"condition": condition}}
+    conf |= {"text_encoder": "bert", "text_encoder_conf": {"path": tiny_bert}, "bridge_conf": bridge}
+    names = [part.name for part in parts_of(argparse.Namespace(**defaults() | conf), tiny_bert, tiny_bert)]
+    assert {name: names.count(name) for name in parts} == parts
+
+
 def test_an_encoder_decoder_and_its_lora(tmp_path, capsys):
     """bart-base has 139.4 M parameters, the Chinese one 140.2 M; LoRA of rank 2 on the q_proj of 18 attentions."""
     lora = {"r": 2, "target_modules": ["q_proj"]}
