@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,7 +49,10 @@ def test_a_killed_run_goes_on_and_a_finished_one_does_nothing(made):
 def test_the_tables_say_what_was_run(made):
     folder, _, again = made
     text = (folder / "exp/TABLES.md").read_text(encoding="utf-8")
-    assert "## Table 4: training\n" in text and "\n| STMIL, SCCL | frozen | 1 | - [57.92] | " in text
+    assert "## Table 4: training\n" in text
+    assert re.search(
+        r"\n\| STMIL, SCCL \| frozen \| 1 \| [\d.]+ \[57.92\] \| ", text
+    )  # SIM1 by the mini sentence encoder
     assert (folder / "exp/TABLES.tex").read_text().count(r"\begin{table}") == 4  # on all, and on the contradicting
     assert (folder / "exp/TABLES.html").read_text().count("<h2>") == 4
     written = json.loads((folder / "exp/TABLES.json").read_text())
