@@ -204,7 +204,7 @@ def ours(args, work: Path, speech: list) -> dict:
     import torch
     from benchmark_measure import Bounds, Clock, decoding_bounds, peak_memory
 
-    from espnet2_secap.inference.decode import ranked
+    from espnet2_secap.inference.search import ranked
     from espnet2_secap.inference.speech2caption import Speech2Caption
     from espnet2_secap.text.sentence import SentenceEncoder
 

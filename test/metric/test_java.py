@@ -49,7 +49,7 @@ def test_lines_go_out_and_come_back(java, tmp_path):
         ),
         ("echo java.lang.OutOfMemoryError: heap >&2; exit 3", "ran out of memory"),
         ("kill -9 $$", "failed: killed by signal 9"),
-        ("kill -1 $$", "failed: killed by signal 1"),
+        ("kill -15 $$", "failed: killed by signal 15"),
         ("exit 0", "failed: no output"),
         ("echo x >&2; exit 1", "failed: x"),
         ("echo >&2; echo y >&2; exit 2", "failed: y"),

@@ -113,7 +113,6 @@ def failure(capsys, args) -> str:
         ({"bridge": "qformers"}, "qformers"),
         ({"use_deepspeed": True}, "--use_deepspeed True: is not supported"),
         ({"template_conf": {"order": ["bos", "queries", "clues"]}}, "nothing makes 'clues'"),
-        ({"template_conf": {"order": ["queries"]}}, "'instruction', which this model makes"),
         ({"template": "chat"}, "no chat template"),
         ({"template": "secab"}, "template 'secab': must be one of"),
         ({"optim_conf": {"lrr": 1}}, "optim_conf of optim: adamw"),

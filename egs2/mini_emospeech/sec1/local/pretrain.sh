@@ -14,6 +14,7 @@ clap=false            # also a CLAP audio model (HTSAT)
 # shellcheck disable=SC2034 # read by its name below
 bart=false            # also a BART
 ser=false             # also a SER model, from the HuBERT and utt2emo
+# shellcheck disable=SC2034 # read by its name below
 text_encoder=false    # also a sentence encoder, a BERT (for SIM1)
 prompts=              # instructions, one per line, or zh, en, ja; empty: those of sec.sh, by its --lang
 
