@@ -104,16 +104,18 @@ def train(captions: list[list[list[int]]], size: int, config: BartConf, rng: ran
     print(f"mini BART: {count(model)}, {size} characters", flush=True)
     optimizer = Optimizer(model, config.lr, config.steps, threads=config.threads)
 
-    def loss_of(hints: torch.Tensor, read: torch.Tensor, write: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss_of(hints, read, write, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         embedded = model.get_input_embeddings()(hints)  # (B, S, D)
-        noise = torch.randn_like(embedded) * embedded.detach().std() * config.hint_noise
+        noise = noise * embedded.detach().std() * config.hint_noise
         logits = model(inputs_embeds=embedded + noise, attention_mask=hints != PAD, decoder_input_ids=read).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), write.flatten(), ignore_index=IGNORE)
         return loss, loss.detach()
 
     loss = torch.tensor(float("nan"))
     for _ in progress(range(config.steps), desc="training the mini BART"):
-        loss = optimizer.step(loss_of, draw(captions, config, rng))
+        hints, *texts = draw(captions, config, rng)
+        noise = torch.randn(*hints.shape, config.d_model)  # here: the order of threads would decide within loss_of
+        loss = optimizer.step(loss_of, (hints, *texts, noise))
     told = f"loss {loss.item():.3f} nats per character in the last step" if config.steps else "random weights"
     print(f"mini BART: {told}", flush=True)
     return model.eval()
