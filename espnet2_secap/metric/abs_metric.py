@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,10 +53,39 @@ class Context:
             raise MetricUnavailable(f"the words file has no attribute {attribute!r}")
         return self.words[attribute]
 
+    def given(self, option: str, what: str, form: str = "FOLDER_OR_HUB_NAME") -> str:
+        """The value of an option of sec_score.
+
+        Raises:
+            MetricUnavailable: it is not given.
+        """
+        if option not in self.models:
+            raise MetricUnavailable(f"no {what} given; choose one with --{option} {form}")
+        return self.models[option]
+
+    def loaded(self, option: str, load: Callable[[str, str], Any], what: str, form: str = "FOLDER_OR_HUB_NAME") -> Any:
+        """The model of an option, `load(value, device)`, loaded once for all metrics that use it; see `given`."""
+        value = self.given(option, what, form)
+        if option not in self.shared:
+            self.shared[option] = load(value, self.device)
+        return self.shared[option]
+
 
 def nothing_known(attribute: str) -> MetricUnavailable:
     """Why there is no value where the truth is known of no utterance."""
     return MetricUnavailable(f"no reference names its {attribute}, and no true {attribute} is given")
+
+
+def mean_of_known(each: dict[str, float | None], attribute: str) -> Scores:
+    """The utterances' values with their mean, over those that have one.
+
+    Raises:
+        MetricUnavailable: none has, since their true `attribute` is not known.
+    """
+    known = [one for one in each.values() if one is not None]
+    if not known:
+        raise nothing_known(attribute)
+    return sum(known) / len(known), each
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from espnet2_secap.metric.abs_metric import (
     ScoreFunction,
     Scores,
     Sums,
+    mean_of_known,
     nothing_known,
 )
 from espnet2_secap.metric.words import named
@@ -62,21 +63,10 @@ def weighted_accuracy(attribute: str) -> Callable[[Context], ScoreFunction]:
 
     As `accuracy`, but categories count as often as they occur.
     """
-    sums = accuracy_sums(attribute)
 
     def make(context: Context) -> ScoreFunction:
-        context.categories(attribute)
-
-        def score(references: References, hypotheses: Hypotheses) -> Scores:
-            each: dict[str, float | None] = {}
-            for utt, row in sums.numbers(context, references, hypotheses).items():
-                each[utt] = 100.0 * sum(row[len(row) // 2 :]) if any(row) else None
-            known = [value for value in each.values() if value is not None]
-            if not known:
-                raise nothing_known(attribute)
-            return sum(known) / len(known), each
-
-        return score
+        unweighted = accuracy(attribute)(context)
+        return lambda references, hypotheses: mean_of_known(unweighted(references, hypotheses)[1], attribute)
 
     return make
 

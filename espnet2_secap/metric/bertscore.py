@@ -4,7 +4,6 @@ from espnet2_secap.metric.abs_metric import (
     Context,
     Hypotheses,
     Metric,
-    MetricUnavailable,
     References,
     ScoreFunction,
     Scores,
@@ -22,13 +21,12 @@ def bertscore(context: Context) -> ScoreFunction:
     Special tokens can be matched but are not averaged, as in the package bert_score. A caption that says nothing
     scores 0.
     """
-    if "bertscore" not in context.models:
-        raise MetricUnavailable("no BERT given; choose one with --bertscore FOLDER_OR_HUB_NAME")
+    given = context.given("bertscore", "BERT")
     from espnet2_secap.text.sentence import SentenceEncoder
 
-    name, _, layer = context.models["bertscore"].rpartition("@")
+    name, _, layer = given.rpartition("@")
     if not name or not layer.isdecimal():
-        name, layer = context.models["bertscore"], LAYERS.get(context.models["bertscore"])
+        name, layer = given, LAYERS.get(given)
     encoder = SentenceEncoder(name, context.device, layer=None if layer is None else int(layer))
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:

@@ -17,6 +17,7 @@ from espnet2_secap.metric.abs_metric import (
     Scores,
 )
 from espnet2_secap.metric.normalize import says_something
+from espnet2_secap.metric.similarity import to_references
 from espnet2_secap.progress import progress
 
 BATCH = 32
@@ -86,26 +87,12 @@ def _vectors(output):
 
 
 def _clap(context: Context) -> Clap:
-    if "clap" not in context.models:
-        raise MetricUnavailable("no CLAP given; choose one with --clap FOLDER_OR_HUB_NAME")
-    if "clap" not in context.shared:
-        context.shared["clap"] = Clap(context.models["clap"], context.device)
-    return context.shared["clap"]
+    return context.loaded("clap", Clap, "CLAP")
 
 
 def clap_text(context: Context) -> ScoreFunction:
     """Mean cosine of a caption with its references; 0 for a caption that says nothing."""
-    clap = _clap(context)
-
-    def score(references: References, hypotheses: Hypotheses) -> Scores:
-        texts = sorted({text for utt in hypotheses for text in [hypotheses[utt], *references[utt]]})
-        vectors, each = dict(zip(texts, clap.texts(texts), strict=True)), {}
-        for utt, caption in hypotheses.items():
-            cosines = [float(vectors[caption] @ vectors[one]) for one in references[utt]]
-            each[utt] = 100 * sum(cosines) / len(cosines) if says_something(caption) else 0.0
-        return sum(each.values()) / len(each), each
-
-    return score
+    return to_references(_clap(context).texts, "mean")
 
 
 def clap_audio(context: Context) -> ScoreFunction:

@@ -5,6 +5,7 @@ error; SPIDEr-FL (DCASE 2023) does the same to SPIDEr. The values are those of t
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,12 @@ from espnet2_secap.metric.abs_metric import (
     Context,
     Hypotheses,
     Metric,
-    MetricUnavailable,
     References,
     ScoreFunction,
     Scores,
 )
 from espnet2_secap.metric.normalize import says_something
-from espnet2_secap.metric.similarity import Encoder, sentence_transformer
+from espnet2_secap.metric.similarity import sentence_transformer, to_references
 from espnet2_secap.metric.spice import spider
 
 if TYPE_CHECKING:
@@ -109,17 +109,9 @@ def _released(file: str, folder: str):
     return torch.nn.ModuleList([encoder, classifier]), load_pretrained("AutoTokenizer", name, "--fluency")
 
 
-def _detector(context: Context) -> FluencyDetector:
-    if "fluency" not in context.models:
-        raise MetricUnavailable("no error detector given; choose one with --fluency FILE_OR_FOLDER")
-    if "fluency" not in context.shared:
-        context.shared["fluency"] = FluencyDetector(context.models["fluency"], context.device)
-    return context.shared["fluency"]
-
-
 def fluency_errors(context: Context) -> ScoreFunction:
     """FER: 100 for a caption with an error, else 0. A caption that says nothing has one."""
-    detector = _detector(context)
+    detector = context.loaded("fluency", FluencyDetector, "error detector", "FILE_OR_FOLDER")
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
         utts = [utt for utt, caption in hypotheses.items() if says_something(caption)]
@@ -132,24 +124,8 @@ def fluency_errors(context: Context) -> ScoreFunction:
 
 def sentence_similarity(context: Context) -> ScoreFunction:
     """Mean cosine to the references, by a sentence-transformers model; 0 for a caption that says nothing."""
-    if "sbert" not in context.models:
-        raise MetricUnavailable("no sentence encoder given; choose one with --sbert FOLDER_OR_HUB_NAME")
-    from espnet2_secap.text.sentence import cosine
-
-    if "sbert" not in context.shared:
-        context.shared["sbert"] = sentence_transformer(context.models["sbert"], context.device, "--sbert")
-    encoder: Encoder = context.shared["sbert"]
-
-    def score(references: References, hypotheses: Hypotheses) -> Scores:
-        texts = sorted({text for utt in hypotheses for text in [hypotheses[utt], *references[utt]]})
-        row = {text: i for i, text in enumerate(texts)}
-        vectors, each = encoder(texts), {}
-        for utt, caption in hypotheses.items():
-            cosines = cosine(vectors[[row[caption]]], vectors[[row[one] for one in references[utt]]])
-            each[utt] = 100 * float(cosines.mean()) if says_something(caption) else 0.0
-        return sum(each.values()) / len(each), each
-
-    return score
+    load = partial(sentence_transformer, option="--sbert")
+    return to_references(context.loaded("sbert", load, "sentence encoder"), "mean")
 
 
 def _penalised(metric, context: Context) -> ScoreFunction:

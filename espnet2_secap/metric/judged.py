@@ -16,11 +16,8 @@ from espnet2_secap.metric.normalize import says_something
 
 
 def _judge(context: Context) -> Judge:
-    if "judge" not in context.models:
-        raise MetricUnavailable("no judge given; choose one with --judge FOLDER_OR_HUB_NAME")
-    if "judge" not in context.shared:
-        context.shared["judge"] = Judge(context.models["judge"], context.models.get("judge_cache"), context.device)
-    return context.shared["judge"]
+    cache = context.models.get("judge_cache")
+    return context.loaded("judge", lambda path, device: Judge(path, cache, device), "judge")
 
 
 def _prompt(context: Context, key: str) -> tuple[str, str | None]:

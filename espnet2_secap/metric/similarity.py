@@ -1,7 +1,7 @@
 """SIM1 and SIM2: cosine of a caption's and a reference's sentence embeddings (SECap, Table 2)."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import (
@@ -65,36 +65,29 @@ def sentence_transformer(path: str, device: str, option: str = "--sim2") -> Enco
     return encode
 
 
-def similarity(name: str, load: Callable[[str, str], Encoder]) -> Callable[[Context], ScoreFunction]:
-    """Cosine to the most similar reference by the model `context.models[name]`; mean over the utterances.
+def to_references(encoder: Encoder, of_several: Literal["max", "mean"]) -> ScoreFunction:
+    """Cosine to the references, the greatest or the mean of them; mean over the utterances.
 
     A caption that says nothing has 0, not the similarity of an empty text.
     """
+    from espnet2_secap.text.sentence import cosine
 
-    def make(context: Context) -> ScoreFunction:
-        if name not in context.models:
-            raise MetricUnavailable(f"no sentence encoder given; choose one with --{name} FOLDER_OR_HUB_NAME")
-        from espnet2_secap.text.sentence import cosine
+    def score(references: References, hypotheses: Hypotheses) -> Scores:
+        texts = sorted({text for utt in hypotheses for text in [hypotheses[utt], *references[utt]]})
+        row = {text: i for i, text in enumerate(texts)}
+        vectors, each = encoder(texts), {}
+        for utt, caption in hypotheses.items():
+            cosines = cosine(vectors[[row[caption]]], vectors[[row[one] for one in references[utt]]])
+            value = cosines.max() if of_several == "max" else cosines.mean()
+            each[utt] = 100 * float(value) if says_something(caption) else 0.0
+        return sum(each.values()) / len(each), each
 
-        encoder = load(context.models[name], context.device)
+    return score
 
-        def score(references: References, hypotheses: Hypotheses) -> Scores:
-            utts = list(hypotheses)
-            texts = sorted({text for utt in utts for text in [hypotheses[utt], *references[utt]]})
-            row = {text: i for i, text in enumerate(texts)}
-            vectors = encoder(texts)
-            each = {
-                utt: 100
-                * float(cosine(vectors[[row[hypotheses[utt]]]], vectors[[row[one] for one in references[utt]]]).max())
-                if says_something(hypotheses[utt])
-                else 0.0
-                for utt in utts
-            }
-            return sum(each.values()) / len(each), each
 
-        return score
-
-    return make
+def similarity(name: str, load: Callable[[str, str], Encoder]) -> Callable[[Context], ScoreFunction]:
+    """Cosine to the most similar reference by the model `context.models[name]`."""
+    return lambda context: to_references(context.loaded(name, load, "sentence encoder"), "max")
 
 
 METRICS = [

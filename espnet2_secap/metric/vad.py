@@ -9,15 +9,12 @@ from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError, few
 from espnet2_secap.metric.abs_metric import (
     Context,
-    Hypotheses,
     Metric,
     MetricUnavailable,
-    References,
     ScoreFunction,
-    Scores,
-    nothing_known,
 )
-from espnet2_secap.metric.words import Categories, named
+from espnet2_secap.metric.recall import over_known
+from espnet2_secap.metric.words import Categories
 
 Point = tuple[float, float, float]
 OWN = Path(__file__).with_name("vad.json")
@@ -90,25 +87,10 @@ def emotion_similarity(context: Context) -> ScoreFunction:
     def mean(names) -> Point:
         return tuple(sum(values) / len(names) for values in zip(*(points[name] for name in names), strict=True))
 
-    def true_of(utt: str, references: References) -> set[str]:
-        if "emotion" in context.truth:
-            return set(context.truth["emotion"].get(utt, ()))
-        return {category for caption in references[utt] for category in named(caption, categories)}
+    def likeness(true: set[str], stated: set[str]) -> float:
+        return 100 * (1 - math.dist(mean(true), mean(stated)) / farthest) if stated else 0.0
 
-    def score(references: References, hypotheses: Hypotheses) -> Scores:
-        each: dict[str, float | None] = {}
-        for utt, caption in hypotheses.items():
-            true, stated = true_of(utt, references), set(named(caption, categories))
-            if not true:
-                each[utt] = None
-            else:
-                each[utt] = 100 * (1 - math.dist(mean(true), mean(stated)) / farthest) if stated else 0.0
-        known = [value for value in each.values() if value is not None]
-        if not known:
-            raise nothing_known("emotion")
-        return sum(known) / len(known), each
-
-    return score
+    return over_known(context, "emotion", categories, likeness)
 
 
 METRICS = [Metric("emotion_similarity", "emotion similarity", emotion_similarity)]
