@@ -12,7 +12,7 @@ from espnet2_secap.data.io import atomic_write, make_dir, write_json
 from espnet2_secap.data.text_file import read_text
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.listen import prepare as parts
-from espnet2_secap.listen.design import Size, balance, full_groups, make_design, read_design
+from espnet2_secap.listen.design import DATABASE, Size, balance, full_groups, make_design, read_design
 from espnet2_secap.listen.page import LANGUAGES, page, page_file, texts
 from espnet2_secap.values import Amount, Count, Natural, Range, Seed, Share
 
@@ -167,8 +167,8 @@ def prepare(args: argparse.Namespace) -> None:
     design = make_design(systems, seconds, size, args.lang, args.seed, emotions)
     audio = parts.encode([recordings[utt] for utt in design.seconds], args.audio_format)
     folder = Path(args.output)
-    if (folder / "answers.sqlite").exists() and design.id != _known_id(folder):
-        raise SecError(f"{folder / 'answers.sqlite'}: holds answers to other pages; choose another --output")
+    if (folder / DATABASE).exists() and design.id != _known_id(folder):
+        raise SecError(f"{folder / DATABASE}: holds answers to other pages; choose another --output")
     make_dir(folder)
     design.write(folder / "design.json")
     os.chmod(folder / "design.json", 0o600)
@@ -210,7 +210,7 @@ def serve(args: argparse.Namespace) -> None:
         stream.writelines(f"{name}\t{group}\t{url}/t/{token}\n" for name, group, token in listeners)
     print(f"Links of {len(listeners)} listeners: {tokens}", flush=True)
     if sock:
-        print(f"Serving at {url}; answers: {folder / server.DATABASE}; stop with Ctrl-C", flush=True)
+        print(f"Serving at {url}; answers: {folder / DATABASE}; stop with Ctrl-C", flush=True)
         server.run(service, sock)
 
 
@@ -228,7 +228,7 @@ def analyse(args: argparse.Namespace, argv: list[str]) -> None:
         print(f"sec_listen: warning: {line}", file=sys.stderr)
 
     known = read_known(args.listeners) if args.listeners else None
-    files = args.answers or [str(Path(args.folder) / "answers.sqlite")]
+    files = args.answers or [str(Path(args.folder) / DATABASE)]
     sheets = read_all(files, design, args.min_answers, known, note)
     limits = Limits(args.min_correlation, args.min_seconds, args.max_catch)
     results = analysed(design, sheets, limits, args.scores)

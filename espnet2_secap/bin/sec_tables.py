@@ -99,10 +99,10 @@ def run_plan(plan: Plan, todo: list[Experiment], jobs: int) -> str:
         for line in dict.fromkeys(line for line in lines if line.startswith("warning: ")):
             print(f"{job.name}: {line}")  # a fold without a category, for example
 
-    work = []
+    work, names = [], {one.name for one in todo}
     for one in todo:
         make_dir(one.folder)
-        after = [name for name in one.after if name in {other.name for other in todo}]
+        after = [name for name in one.after if name in names]
         log = one.folder / "run.log"
         at_once = 1 if one.name == "data" else 0  # it has all cores
         work.append(Job(one.name, one.command(), log, after, one.alone or "data" * at_once, MEMORY))

@@ -17,6 +17,7 @@ from espnet2_secap.data.io import write_json
 from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError, few, listed
 
+DATABASE = "answers.sqlite"  # of the answers, in the folder of a test
 FORMAT = "sec_listen design 1"
 RATED, PRACTICE, CATCH = "rated", "practice", "catch"
 NONSENSE = {"zh": "今天的会议在三楼举行。", "en": "The meeting takes place on the third floor."}

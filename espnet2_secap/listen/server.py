@@ -15,11 +15,10 @@ from starlette.routing import Route
 
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.listen.answers import Answer, check_answer, check_sheet
-from espnet2_secap.listen.design import read_design
+from espnet2_secap.listen.design import DATABASE, read_design
 from espnet2_secap.listen.page import policy_of, read_page
 from espnet2_secap.listen.store import Refused, Store
 
-DATABASE = "answers.sqlite"
 MOST_BYTES = 2**18  # of one request: a thousand answers
 MOST_TOKEN = 64  # characters
 AT_ONCE = 1000  # requests; what comes beyond gets 503, and the page tries again

@@ -10,18 +10,27 @@ import argparse
 import dataclasses
 import json
 import random
-from pathlib import Path
 
 import torch
-from pretrain_common import Optimizer, begin_folder, count, finish_folder, is_made, read_config, record_of, start
+from pretrain_common import (
+    SPECIAL,
+    Optimizer,
+    begin_folder,
+    character_tokenizer,
+    count,
+    finish_folder,
+    is_made,
+    parser_of,
+    read_config,
+    record_of,
+    start,
+)
 
-from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import cli
 from espnet2_secap.progress import progress
 from espnet2_secap.values import Amount, Count, Natural, Positive, Seed, Share
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNK, CLS, SEP, _ = range(len(SPECIAL))
 IGNORE = -100
 
@@ -46,12 +55,7 @@ class BartConf:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train_set", type=Path, required=True, help="data directory with captions")
-    parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
-    parser.add_argument("--config", type=Path, help="YAML file; its section `bart` sets sizes and steps")
-    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
-    return parser
+    return parser_of(__doc__, "bart", "captions")
 
 
 def build(config: BartConf, size: int):
@@ -130,14 +134,9 @@ def main(argv: list[str] | None = None) -> None:
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same captions; kept")
         return
-    from transformers import BertTokenizer
-
     rng = start(config.seed)
-    known = sorted({char for some in captions.values() for text in some for char in text if not char.isspace()})
     beside = begin_folder(args.output)
-    (beside / "vocab.txt").write_text("".join(f"{one}\n" for one in (*SPECIAL, *known)), encoding="utf-8")
-    tokenizer = BertTokenizer(str(beside / "vocab.txt"))
-    tokenizer.save_pretrained(beside)
+    tokenizer = character_tokenizer(beside, captions.values())
     ids = [[tokenizer.encode(text, add_special_tokens=False) for text in some] for some in captions.values()]
     model = train(ids, len(tokenizer), config, rng)
     model.save_pretrained(beside)

@@ -10,12 +10,21 @@ import argparse
 import dataclasses
 import json
 import random
-from pathlib import Path
 
 import torch
-from pretrain_common import Optimizer, begin_folder, count, finish_folder, is_made, read_config, record_of, start
+from pretrain_common import (
+    Optimizer,
+    begin_folder,
+    count,
+    finish_folder,
+    is_made,
+    parser_of,
+    read_config,
+    record_of,
+    sounds_of,
+    start,
+)
 
-from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.audio import read_audio
 from espnet2_secap.data.io import read_captions, read_kaldi
 from espnet2_secap.encoder.clap_front_end import ClapFrontEnd
@@ -50,12 +59,7 @@ class ClapConfig:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train_set", type=Path, required=True, help="data directory with wav.scp and captions")
-    parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
-    parser.add_argument("--config", type=Path, help="YAML file; its section `clap` sets sizes and steps")
-    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
-    return parser
+    return parser_of(__doc__, "clap", "wav.scp and captions")
 
 
 def make_extractor():
@@ -160,8 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     config = read_config(args.config, "clap", ClapConfig(), args.seed)
     paths, captions = read_kaldi(args.train_set / "wav.scp"), read_captions(args.train_set / "captions")
-    sounds = (key.encode() + Path(path).read_bytes() for key, path in sorted(paths.items()) if Path(path).exists())
-    record = record_of(config, [json.dumps(captions, ensure_ascii=False), *sounds])
+    record = record_of(config, [json.dumps(captions, ensure_ascii=False), *sounds_of(paths)])
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same recordings; kept")
         return

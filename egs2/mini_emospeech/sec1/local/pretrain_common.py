@@ -1,5 +1,6 @@
-"""What the two programs that make mini pretrained parts have in common."""
+"""What the programs that make mini pretrained parts have in common."""
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -7,18 +8,36 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import SecError
-from espnet2_secap.values import check_conf
+from espnet2_secap.values import Seed, check_conf
 
 RECORD = "pretrain.json"  # in a finished folder: what it was made from
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # first tokens of a BERT's vocabulary
+
+
+def parser_of(description: str, section: str, holds: str) -> Parser:
+    """Parser of the options that all these programs have.
+
+    Args:
+        description: of the program.
+        section: of the configuration.
+        holds: what the training set must hold, in words.
+    """
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train_set", type=Path, required=True, help=f"data directory with {holds}")
+    parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
+    parser.add_argument("--config", type=Path, help=f"YAML file; its section `{section}` sets sizes and steps")
+    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
+    return parser
 
 
 def read_config(path: Path | None, section: str, defaults, seed: int | None = None):
@@ -48,6 +67,11 @@ def record_of(config, sources: Iterable[str | bytes]) -> dict:
         checksum.update(source.encode() if isinstance(source, str) else source)
     record = {"config": dataclasses.asdict(config), "sources": checksum.hexdigest()}
     return json.loads(json.dumps(record))  # as it will be read back
+
+
+def sounds_of(paths: Mapping[str, str]) -> Iterator[bytes]:
+    """The recordings of a training set, id -> file, as sources of `record_of`; without those that are not there."""
+    return (key.encode() + Path(path).read_bytes() for key, path in sorted(paths.items()) if Path(path).exists())
 
 
 def is_made(folder: Path, record: dict) -> bool:
@@ -80,6 +104,23 @@ def finish_folder(beside: Path, folder: Path, record: dict) -> None:
             shutil.rmtree(old)
     else:
         os.replace(beside, folder)
+
+
+def character_tokenizer(folder: Path, captions: Iterable[list[str]], **options):
+    """A BERT's tokenizer of the characters in some captions, saved to a folder with its vocab.txt.
+
+    Args:
+        folder: where to.
+        captions: of each utterance.
+        options: of BertTokenizer.
+    """
+    from transformers import BertTokenizer
+
+    known = sorted({char for some in captions for text in some for char in text if not char.isspace()})
+    (folder / "vocab.txt").write_text("".join(f"{one}\n" for one in (*SPECIAL, *known)), encoding="utf-8")
+    tokenizer = BertTokenizer(str(folder / "vocab.txt"), **options)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def start(seed: int) -> random.Random:

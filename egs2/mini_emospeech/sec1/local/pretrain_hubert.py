@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import random
-from pathlib import Path
 
 import torch
 from pretrain_common import (
@@ -19,15 +18,16 @@ from pretrain_common import (
     count,
     finish_folder,
     is_made,
+    parser_of,
     pool_of,
     read_config,
     record_of,
+    sounds_of,
     start,
 )
 from pretrain_conv import KERNELS, STRIDES, extract_features, fourier_filters
 from pretrain_targets import SAMPLE_RATE, SHIFT, WINDOW, assign, count_frames, kmeans, log_mel, pitch, tempo
 
-from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.audio import BadAudio, read_audio
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.errors import SecError, cli
@@ -62,12 +62,7 @@ class HubertConfig:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train_set", type=Path, required=True, help="data directory with wav.scp")
-    parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
-    parser.add_argument("--config", type=Path, help="YAML file; its section `hubert` sets sizes and steps")
-    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
-    return parser
+    return parser_of(__doc__, "hubert", "wav.scp")
 
 
 def read_waves(paths: dict[str, str], max_hours: float, rng: random.Random) -> list[torch.Tensor]:
@@ -233,8 +228,7 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     config = read_config(args.config, "hubert", HubertConfig(), args.seed)
     paths = read_kaldi(args.train_set / "wav.scp")
-    sounds = (key.encode() + Path(path).read_bytes() for key, path in sorted(paths.items()) if Path(path).exists())
-    record = record_of(config, sounds)
+    record = record_of(config, sounds_of(paths))
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same recordings; kept")
         return

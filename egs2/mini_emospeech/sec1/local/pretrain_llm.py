@@ -15,7 +15,6 @@ import dataclasses
 import io
 import json
 import random
-from pathlib import Path
 
 import sentencepiece
 import torch
@@ -25,12 +24,12 @@ from pretrain_common import (
     count,
     finish_folder,
     is_made,
+    parser_of,
     read_config,
     record_of,
     start,
 )
 
-from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import read_captions, read_kaldi
 from espnet2_secap.errors import cli
 from espnet2_secap.progress import progress
@@ -66,14 +65,10 @@ class LLMConfig:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train_set", type=Path, required=True, help="data directory with captions and text")
-    parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
-    parser.add_argument("--config", type=Path, help="YAML file; its section `llm` sets sizes and steps")
+    parser = parser_of(__doc__, "llm", "captions and text")
     parser.add_argument(
         "--prompts", default="", help="instructions, one per line; zh, en, ja: those of the package; empty: zh"
     )
-    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
     return parser
 
 

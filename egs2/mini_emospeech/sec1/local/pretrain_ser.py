@@ -13,12 +13,22 @@ import shutil
 from pathlib import Path
 
 import torch
-from pretrain_common import Optimizer, begin_folder, count, finish_folder, is_made, read_config, record_of, start
+from pretrain_common import (
+    Optimizer,
+    begin_folder,
+    count,
+    finish_folder,
+    is_made,
+    parser_of,
+    read_config,
+    record_of,
+    sounds_of,
+    start,
+)
 from pretrain_conv import extract_features
 from pretrain_hubert import as_float
 from pretrain_targets import SAMPLE_RATE, WINDOW
 
-from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.audio import BadAudio, read_audio
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.errors import SecError, cli, few
@@ -42,12 +52,8 @@ class SerConf:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train_set", type=Path, required=True, help="data directory with wav.scp and utt2emo")
+    parser = parser_of(__doc__, "ser", "wav.scp and utt2emo")
     parser.add_argument("--hubert", type=Path, required=True, help="the mini HuBERT, of local/pretrain_hubert.py")
-    parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
-    parser.add_argument("--config", type=Path, help="YAML file; its section `ser` sets sizes and steps")
-    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
     return parser
 
 
@@ -134,9 +140,8 @@ def main(argv: list[str] | None = None) -> None:
     if missing := sorted(paths.keys() - labels):
         raise SecError(f"{args.train_set}/utt2emo: has no label for {few(missing)}; add one for each utterance")
     names = sorted({labels[utt_id] for utt_id in paths})
-    sounds = (key.encode() + Path(path).read_bytes() for key, path in sorted(paths.items()) if Path(path).exists())
     weights = (path.read_bytes() for path in sorted(args.hubert.glob("*.safetensors")))
-    record = record_of(config, [json.dumps(labels, ensure_ascii=False), *sounds, *weights])
+    record = record_of(config, [json.dumps(labels, ensure_ascii=False), *sounds_of(paths), *weights])
     if is_made(args.output, record):
         print(f"{args.output}: is there already, made from the same recordings and labels; kept")
         return

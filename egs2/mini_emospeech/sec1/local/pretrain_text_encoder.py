@@ -10,13 +10,21 @@ import argparse
 import dataclasses
 import json
 import random
-from pathlib import Path
 
 import torch
-from pretrain_bart import SPECIAL
-from pretrain_common import Optimizer, begin_folder, count, finish_folder, is_made, read_config, record_of, start
+from pretrain_common import (
+    Optimizer,
+    begin_folder,
+    character_tokenizer,
+    count,
+    finish_folder,
+    is_made,
+    parser_of,
+    read_config,
+    record_of,
+    start,
+)
 
-from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.masks import masked_mean
@@ -44,12 +52,7 @@ class TextEncoderConfig:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train_set", type=Path, required=True, help="data directory with captions")
-    parser.add_argument("--output", type=Path, required=True, help="transformers folder to make")
-    parser.add_argument("--config", type=Path, help="YAML file; its section `text_encoder` sets sizes and steps")
-    parser.add_argument("--seed", type=of(Seed), help="of all that is drawn, instead of the configuration's")
-    return parser
+    return parser_of(__doc__, "text_encoder", "captions")
 
 
 def build(config: TextEncoderConfig, size: int):
@@ -116,14 +119,9 @@ def main(argv: list[str] | None = None) -> None:
     several = [some for some in captions.values() if len(some) > 1]
     if not several:
         raise SecError(f"{args.train_set / 'captions'}: no utterance has two captions, whose likeness could be learned")
-    from transformers import BertTokenizer
-
     rng = start(config.seed)
-    known = sorted({char for some in captions.values() for text in some for char in text if not char.isspace()})
     beside = begin_folder(args.output)
-    (beside / "vocab.txt").write_text("".join(f"{one}\n" for one in (*SPECIAL, *known)), encoding="utf-8")
-    tokenizer = BertTokenizer(str(beside / "vocab.txt"), model_max_length=config.max_position_embeddings)
-    tokenizer.save_pretrained(beside)
+    tokenizer = character_tokenizer(beside, captions.values(), model_max_length=config.max_position_embeddings)
     ids = [[tokenizer.encode(text) for text in some] for some in several]
     model = train(ids, len(tokenizer), config, rng)
     model.save_pretrained(beside)
