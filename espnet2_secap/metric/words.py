@@ -88,24 +88,32 @@ class Categories(dict):
         )
 
 
-def named(text: str, categories: dict[str, list[str]]) -> list[str]:
-    """The categories that `text` names, in order of appearance, each once.
+def occurrences(text: str, categories: dict[str, list[str]]) -> list[tuple[str, list[str]]]:
+    """The words of `text` that name categories, in order of appearance, each with its categories.
 
     Args:
         text: a caption in any script.
         categories: one attribute of `load_words`, or a dict category -> words (without negations).
+
+    Returns:
+        words as they are compared: under NFKC, in lower case.
     """
     if not isinstance(categories, Categories):
         categories = Categories(categories)
     text = _plain(text)
-    found: dict[str, None] = {}
+    found = []
     start = 0
     while start < len(text):
         word = categories.longest(text, start)
-        if word and not categories.negated(text, start):
-            found.update(dict.fromkeys(categories.table[word]))
+        if word and categories.table[word] and not categories.negated(text, start):
+            found.append((word, categories.table[word]))
         start += len(word) if word else 1
-    return list(found)
+    return found
+
+
+def named(text: str, categories: dict[str, list[str]]) -> list[str]:
+    """The categories that `text` names, in order of appearance, each once; arguments as in `occurrences`."""
+    return list(dict.fromkeys(one for _, several in occurrences(text, categories) for one in several))
 
 
 def word_languages() -> list[str]:

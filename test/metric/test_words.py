@@ -3,7 +3,7 @@ import json
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.words import WORDS_DIR, Categories, load_words, named
+from espnet2_secap.metric.words import WORDS_DIR, Categories, load_words, named, occurrences
 
 
 @pytest.fixture(scope="module")
@@ -266,3 +266,11 @@ def test_quadrants_of_captions(zh, en):
         assert named(caption, zh["emotion_quadrant"]) == quadrants
     assert named("not angry but calm and tender", en["emotion_quadrant"]) == ["positive_calm"]
     assert named("困惑，平静", zh["emotion_ser6"]) == ["neutral"]  # puzzled is in no group
+
+
+def test_words_by_which_categories_are_named(zh, en):
+    assert occurrences("没有愤怒，悲伤，又惊又喜，很悲伤", zh["emotion"]) == [
+        ("悲伤", ["sad"]), ("又惊又喜", ["happy", "surprised"]), ("悲伤", ["sad"]),
+    ]  # fmt: skip
+    assert occurrences("An ＡＮＧＲＹ, not sad voice", en["emotion"]) == [("angry", ["angry"])]
+    assert occurrences("语速不快", zh["rate"]) == []
