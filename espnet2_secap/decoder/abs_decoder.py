@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from espnet2_secap.decoder.options import DecodingOptions
+from espnet2_secap.errors import SecError
 from espnet2_secap.text.template import Segment
+
+Divergence = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of logits (..., V) from others, (...)
 
 
 class AbsDecoder(torch.nn.Module, ABC):
@@ -58,6 +61,28 @@ class AbsDecoder(torch.nn.Module, ABC):
             smoothing: share e of the mean log-probability of all V tokens in the output, (1 - e) log p(id) + e / V sum
                 log p: label smoothing (Szegedy et al., CVPR 2016, Section 7).
         """
+
+    def distilled(
+        self,
+        segments: Sequence[Segment],
+        teacher: Sequence[Segment],
+        caption: Segment,
+        divergence: Divergence,
+        read: torch.Tensor | None = None,
+        smoothing: float = 0.0,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Teacher forcing, and how far it is from a teacher's: the pretrained LM, given other segments.
+
+        Args:
+            segments, caption, read, smoothing: see `log_probs`.
+            teacher: what the teacher reads before the caption; it reads the caption itself.
+            divergence: student's and teacher's logits -> (B, any number of positions).
+
+        Returns:
+            What `log_probs` gives; the divergence (B, L); the teacher's log-probabilities (B, L), which like the
+            divergence are 0 where the mask is false.
+        """
+        raise SecError(f"decoder: {type(self).__name__} cannot teach itself; use causal_lm or seq2seq")
 
     def caption_log_probs(self, segments: Sequence[Segment], captions: Segment) -> torch.Tensor:
         """Log-probability of each of C captions behind what one utterance is: (C,) in nats, the end token included.

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -10,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import GenerationConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from espnet2_secap.decoder.abs_decoder import AbsDecoder
+from espnet2_secap.decoder.abs_decoder import AbsDecoder, Divergence
 from espnet2_secap.decoder.options import DecodingOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.pretrained import PretrainedPart, position_limit
@@ -148,18 +149,66 @@ class LMDecoder(AbsDecoder):
     ) -> torch.Tensor:
         """See AbsDecoder. At most BLOCK logits are in float32 at once, in the backward pass too."""
         hidden, head = self._hidden(segments, caption if read is None else Segment(read, caption.mask))
-        vocabulary = self.lm.module.get_output_embeddings().weight.size(0)
-        size = max(1, BLOCK // (len(hidden) * vocabulary))
 
         def block(part: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-            log_probs = head(part).float().log_softmax(-1)
-            own = log_probs.gather(2, ids[..., None]).squeeze(2)
-            return (1 - smoothing) * own + smoothing * log_probs.mean(-1) if smoothing else own
+            return _own(head(part), ids, smoothing)
 
+        return self._in_blocks(block, hidden, caption.content) * caption.mask
+
+    def distilled(
+        self,
+        segments: Sequence[Segment],
+        teacher: Sequence[Segment],
+        caption: Segment,
+        divergence: Divergence,
+        read: torch.Tensor | None = None,
+        smoothing: float = 0.0,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """See AbsDecoder. The teacher is the LM as its folder gives it; blocks as in `log_probs`."""
+        with self.as_pretrained():
+            taught, teach = self._hidden(teacher, caption)
+        hidden, head = self._hidden(segments, caption if read is None else Segment(read, caption.mask))
+
+        def block(part: torch.Tensor, ids: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+            with self.as_pretrained():
+                wanted = teach(known)
+                of_teacher = _own(wanted, ids, 0.0)
+            logits = head(part)
+            return torch.stack([_own(logits, ids, smoothing), divergence(logits, wanted), of_teacher])
+
+        found = self._in_blocks(block, hidden, caption.content, taught, copies=2)
+        return tuple((found * caption.mask).unbind())
+
+    @contextmanager
+    def as_pretrained(self):
+        """Within: no gradients, no dropout, no LoRA."""
+        training, plain = self.training, getattr(self.lm.module, "disable_adapter", nullcontext)
+        self.training = False  # of what is read; the LM's own dropout is off as long as it is not trained itself
+        try:
+            with torch.no_grad(), plain():
+                yield
+        finally:
+            self.training = training
+
+    def _in_blocks(self, block: Callable, hidden: torch.Tensor, *others: torch.Tensor, copies: int = 1) -> torch.Tensor:
+        """`block` of parts of `hidden` (B, L, .) and of others (B, L, ...) along L, joined in the last dimension.
+
+        Args:
+            copies: how often a block makes logits.
+        """
+        vocabulary = self.lm.module.get_output_embeddings().weight.size(0)
+        size = max(1, BLOCK // (len(hidden) * vocabulary * copies))
         if size >= hidden.size(1):
-            return block(hidden, caption.content) * caption.mask
-        parts = zip(hidden.split(size, dim=1), caption.content.split(size, dim=1), strict=True)
-        return torch.cat([checkpoint(block, *part, use_reentrant=False) for part in parts], dim=1) * caption.mask
+            return block(hidden, *others)
+        parts = zip(*(one.split(size, dim=1) for one in (hidden, *others)), strict=True)
+        return torch.cat([checkpoint(block, *part, use_reentrant=False) for part in parts], dim=-1)
+
+
+def _own(logits: torch.Tensor, ids: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Log-probabilities of ids (B, L) in logits (B, L, V), smoothed as in AbsDecoder.log_probs."""
+    log_probs = logits.float().log_softmax(-1)
+    own = log_probs.gather(2, ids[..., None]).squeeze(2)
+    return (1 - smoothing) * own + smoothing * log_probs.mean(-1) if smoothing else own
 
 
 def _set_attention_dropout(lm, value: float) -> None:

@@ -1,4 +1,5 @@
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.decoder.lm import _end_ids, ranked, until_end
 from espnet2_secap.decoder.seq2seq import Seq2SeqDecoder
 from espnet2_secap.errors import SecError
+from espnet2_secap.loss.distill import divergence
+from espnet2_secap.text.template import Segment
 
 T5 = dict(d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, relative_attention_num_buckets=8)
 
@@ -101,3 +104,57 @@ def test_ends_by_the_lms_own_configuration():
     for bad in ("</s>", [1, "</s>"], 1.5):
         with pytest.raises(SecError, match="generation_config.json.*eos_token_id .*: must be an id or a list of ids"):
             _end_ids(LM(Conf(bad), 3))
+
+
+def teaching(decoder, caption):
+    """What another teacher reads: three ids of its own."""
+    return [Segment.constant([5, 6, 7], len(caption.content), caption.content.device)]
+
+
+def distilled_apart(decoder, segments, teacher, caption):
+    """The same by the decoder's whole logits."""
+    student = torch.cat(list(decoder.logits(segments, caption)), dim=1)
+    with torch.no_grad(), decoder.as_pretrained():
+        wanted = torch.cat(list(decoder.logits(teacher, caption)), dim=1)
+    return divergence(student, wanted, temperature=2.0) * caption.mask
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": "all-linear"}])
+def test_distilled_in_blocks_is_the_divergence_of_the_whole_logits(dropping_out, lora, monkeypatch):
+    """And its gradients; the log-probabilities beside it are those of `log_probs`."""
+    build, folder = dropping_out
+    decoder = build(folder, lora=lora)
+    segments, caption = random_batch(decoder)
+    for name, parameter in decoder.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    teacher, ways = teaching(decoder, caption), []
+    segments[1].content.requires_grad_(True)
+    learned = [segments[1].content, *(one for one in decoder.parameters() if one.requires_grad)]
+    expected = distilled_apart(decoder, segments, teacher, caption)
+    ways.append(torch.autograd.grad(expected.sum(), learned))
+    for block in (2**24, 1):
+        monkeypatch.setattr("espnet2_secap.decoder.lm.BLOCK", block)
+        log_probs, found, taught = decoder.distilled(segments, teacher, caption, partial(divergence, temperature=2.0))
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(log_probs, decoder.log_probs(segments, caption))
+        with decoder.as_pretrained():
+            torch.testing.assert_close(taught, decoder.log_probs(teacher, caption))
+        assert all(one.requires_grad for one in learned)
+        ways.append(torch.autograd.grad(found.sum(), learned))
+    torch.testing.assert_close(ways[1], ways[0])
+    torch.testing.assert_close(ways[2], ways[0])
+
+
+def test_the_teacher_is_the_lm_of_the_folder(dropping_out):
+    """Whatever LoRA has learned, and without dropout of what it reads."""
+    build, folder = dropping_out
+    plain, adapted = build(folder), build(folder, lora={"r": 2, "lora_dropout": 0.5}, dropout=0.5).train()
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    segments, caption = random_batch(plain)
+    with adapted.as_pretrained():
+        torch.testing.assert_close(adapted.log_probs(segments, caption), plain.log_probs(segments, caption))
+    assert adapted.training
+    assert not torch.allclose(adapted.log_probs(segments, caption), plain.log_probs(segments, caption))
