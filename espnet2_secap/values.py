@@ -176,7 +176,10 @@ def _fit_all(value: Any, origin: Any, args: tuple, ranges: bool) -> Any:
 
 @cache
 def parameters_of(function: Callable) -> dict[str, tuple[Any, bool]]:
-    """What a function or class can be given by name: annotation, and whether it must be given."""
+    """What a function or class can be given by name: annotation, and whether it must be given.
+
+    A class that takes `**further` passes these on to the class that it extends, and takes what that one does.
+    """
     target = function.__init__ if isinstance(function, type) else function
     try:
         hints = typing.get_type_hints(target, include_extras=True)
@@ -184,6 +187,8 @@ def parameters_of(function: Callable) -> dict[str, tuple[Any, bool]]:
         hints = {}
     found = {}
     for name, one in inspect.signature(target).parameters.items():
+        if one.kind == one.VAR_KEYWORD and isinstance(function, type) and "__init__" in vars(function.__base__):
+            found = parameters_of(function.__base__) | found
         if name == "self" or one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
             continue
         hint = hints.get(name, Any)

@@ -228,9 +228,8 @@ class CaptionModel(AbsSECModel):
             one.
         """
         embedding = self.embeddings(batch)
-        mixed = self.training and self.mixup and len(batch["caption"]) > 1
-        loss, tokens = (self._mixed_loss if mixed else self._caption_loss)(embedding, batch)
-        stats = {"loss": loss.detach(), "ppl": loss.detach().exp()}
+        loss, tokens, total, more = self._to_minimise(embedding, batch)
+        stats = {"loss": loss.detach(), "ppl": loss.detach().exp()} | more
         for reference in self.reference if not self.training else ():
             with torch.no_grad():
                 stats["reference_loss"] = reference.to(loss.device).caption_loss(**batch)[0]
@@ -243,9 +242,15 @@ class CaptionModel(AbsSECModel):
             stats |= {"shuffled_loss": shuffled, "listening": shuffled - stats["loss"]}
         if self.attributes is not None:
             attributes_loss, more = self.attributes.loss(self._attributes(embedding[QUERIES]), batch["attributes"])
-            loss = loss + self.attributes_weight * attributes_loss
+            total = total + self.attributes_weight * attributes_loss
             stats |= more
-        return force_gatherable((loss, stats, tokens.to(loss.dtype)), loss.device)
+        return force_gatherable((total, stats, tokens.to(loss.dtype)), loss.device)
+
+    def _to_minimise(self, embedding: Vectors, batch: Mapping[str, torch.Tensor]):
+        """Of the captions: mean loss per token, number of tokens; what is to be minimised, and further statistics."""
+        mixed = self.training and self.mixup and len(batch["caption"]) > 1
+        loss, tokens = (self._mixed_loss if mixed else self._caption_loss)(embedding, batch)
+        return loss, tokens, loss, {}
 
     def _attributes(self, embedding: Sequence[torch.Tensor]) -> torch.Tensor:
         return self.attributes(masked_mean(*embedding))

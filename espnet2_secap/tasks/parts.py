@@ -58,6 +58,7 @@ PARTS = (  # kind, name in configurations, module:class
     ("text_encoder", "embedding", "espnet2_secap.text.text_encoder:TokenEmbedding"),
     ("model", "align", "espnet2_secap.model.align:AlignModel"),
     ("model", "caption", "espnet2_secap.model.caption:CaptionModel"),
+    ("model", "distill", "espnet2_secap.model.distill:DistillModel"),
 )
 OPTIONAL = ("normalize", "specaug")  # parts that any model takes
 # What ESPnet's own parts take, where their annotations do not tell the range.

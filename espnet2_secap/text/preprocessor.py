@@ -10,7 +10,7 @@ from espnet2.train.preprocessor import AbsPreprocessor
 from espnet2_secap.data.io import parse_captions
 from espnet2_secap.errors import SecError
 from espnet2_secap.text.prompts import read_prompts
-from espnet2_secap.text.roles import OF_TEXT
+from espnet2_secap.text.roles import source_of
 
 __all__ = ["SECPreprocessor", "read_prompts"]  # the latter of text/prompts.py, from here too
 
@@ -19,8 +19,8 @@ class SECPreprocessor(AbsPreprocessor):
     """Draws one caption and one instruction per utterance and epoch, and turns text into token ids.
 
     In: `speech` as read, `caption` (JSON list of captions), `text` (transcription), `emotion` (category).
-    Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `transcript` and `text_queries`, which
-    are made of `text` too; `instruction`, where there are any;
+    Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `transcript`, `text_queries` and
+    `teacher_transcript`, which are made of `text` too; `instruction`, where there are any;
     `emotion` as a number; `attributes` (C,), what all captions of the utterance name, where there is a function for it.
 
     Raises:
@@ -72,7 +72,7 @@ class SECPreprocessor(AbsPreprocessor):
         if self.instructions:
             output["instruction"] = draw(self.instructions)
         for name, encode in self.encode.items():
-            source = "text" if name in OF_TEXT else name
+            source = source_of(name)
             if source in data:
                 text = draw(self._captions(uid, data[name])) if name == "caption" else data[source]
                 output[name] = np.array(encode(text), dtype=np.int64)

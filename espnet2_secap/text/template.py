@@ -18,6 +18,7 @@ ORDERS = {
 }
 NAMES = ("auto", *ORDERS, "chat")
 CONTENT = ROLES[1:]  # what a chat template wraps
+READ = (*CONDITIONS, "clues")  # of an utterance
 OPTIONAL = ("instruction",)  # what an order of one's own may leave out: BART reads the speech alone
 MARKS = ("@USER@", "@CAPTION@")  # stand for the two messages while a chat template is rendered
 
@@ -76,6 +77,18 @@ class Template:
             made[item] if isinstance(item, str) else Segment.constant(item, len(some), some.device)
             for item in self.order
         ]
+
+    def with_condition(self, roles: Sequence[str]) -> "Template":
+        """The same around other roles: these stand where text, speech and clues do, the first of them or all.
+
+        Raises:
+            SecError: nothing but them stands in the order.
+        """
+        at = [place for place, item in enumerate(self.order) if item in READ]
+        before, after = self.order[: at[0]], [item for item in self.order[at[0] :] if item not in READ]
+        if not after:
+            raise SecError("template: a teacher needs an instruction, or ids, behind what it reads; add instruction")
+        return Template((*before, *roles, *after), self.end, self.ends)
 
     def roles(self) -> str:
         """The order, for a message."""

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from espnet2.asr.specaug.specaug import SpecAug
-from tiny_models import build
+from tiny_models import batch, build
 
 from espnet2_secap.bridge.linear import LinearBridge
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
@@ -10,26 +10,6 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.model.caption import CaptionModel
 from espnet2_secap.model.condition import ids_segment
 from espnet2_secap.text.template import Template
-
-
-def batch(lengths, pad=-1):
-    """(frames, prompt, caption) lengths per utterance -> a padded batch; the same utterances for the same rows."""
-    columns = list(zip(*lengths, strict=True))
-    generator = torch.Generator().manual_seed(1)
-    frames, prompts, captions = (
-        [torch.randn(n, 10, generator=generator) for n in columns[0]],
-        [torch.randint(3, 300, (n,), generator=generator) for n in columns[1]],
-        [torch.randint(3, 300, (n,), generator=generator) for n in columns[2]],
-    )
-    stack = torch.nn.utils.rnn.pad_sequence
-    return dict(
-        speech=stack(frames, True, 7.0),
-        speech_lengths=torch.tensor(columns[0]),
-        instruction=stack(prompts, True, pad),
-        instruction_lengths=torch.tensor(columns[1]),
-        caption=stack(captions, True, pad),
-        caption_lengths=torch.tensor(columns[2]),
-    )
 
 
 def test_a_batch_gives_the_loss_of_its_utterances_one_by_one(tiny_llama):
