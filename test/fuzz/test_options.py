@@ -104,6 +104,7 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
         "sec_data_dir subset": ["subset", "--first", str(data), "2", "out"],
         "sec_data_dir combine": ["combine", "out", str(data)],
         "sec_data_dir copy": ["copy", str(data), "out"],
+        "sec_caption_set": ["--folders", str(raw), "--name", "few", "--caption_fraction", "0.5"],
         "sec_compare_sets": ["--train", str(raw), "--valid", str(raw), "--output", "overlap.tsv"],
         "sec_tables": ["--systems", str(TEMPLATE / "conf" / "tables.yaml"), "--dry_run", "true"],
         "sec_import_secap": [
