@@ -60,6 +60,7 @@ setup(
     extras_require={
         "lora": ["peft>=0.18"],
         "score": ["jieba>=0.42", "sentence-transformers>=5.2"],
+        "clues": ["jieba>=0.42", "hanta>=1.2"],
         "mini": ["espeakng-loader>=0.2.4"],
         "opensmile": ["opensmile>=2.5"],  # audEERING Research License: no commercial use
         "listen": ["starlette>=0.45", "uvicorn>=0.30", "krippendorff>=0.8"],

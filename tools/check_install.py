@@ -21,7 +21,8 @@ VENV_PYTHON = TOOLS / "venv" / "bin" / "python"
 # What works without a package; packages that are not listed are needed by every recipe.
 OPTIONAL = {
     "peft": "all but LoRA",
-    "jieba": "all but sec_score --segment jieba",
+    "jieba": "all but sec_score --segment jieba and clues of Chinese captions by part of speech",
+    "hanta": "all but clues of English captions by part of speech",
     "sentence-transformers": "all but the metric SIM2",
     "espeakng-loader": "all but mini_emospeech, which synthesizes its speech with it (make demo)",
     "pyworld": "all but the encoder acoustic",

@@ -6,6 +6,7 @@ that end a line for Python's `splitlines` (U+0085, U+2028, form feed, ...) are p
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ def unify_line_ends(text: str) -> str:
     if "\r" not in text:
         return text
     return text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
+
+
+def plain_text(text: str) -> str:
+    """Lower case, single blanks, and one form for ａ and a, and for é as one or two code points."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def read_text(path: str | Path) -> str:

@@ -22,7 +22,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from espnet2_secap.data.text_file import read_json
+from espnet2_secap.data.text_file import plain_text, read_json
 from espnet2_secap.errors import SecError
 
 WORDS_DIR = Path(__file__).parent / "words"
@@ -53,10 +53,10 @@ class Categories(dict):
         self.parent = parent
         self.joined = joined or {}
         self.negations = tuple(unicodedata.normalize("NFKC", negation).casefold() for negation in negations)
-        self.table: dict[str, list[str]] = {_plain(phrase): [] for phrase in hidden}
+        self.table: dict[str, list[str]] = {plain_text(phrase): [] for phrase in hidden}
         for category, items in self.items():
             for word in items:
-                found = self.table.setdefault(_plain(word), [])
+                found = self.table.setdefault(plain_text(word), [])
                 if category not in found:
                     found.append(category)
         lengths: dict[str, set[int]] = {}
@@ -80,6 +80,15 @@ class Categories(dict):
                 return word
         return None
 
+    def occurrences(self, text: str) -> Iterator[tuple[int, str]]:
+        """Start and word of each that names a category in a plain text (see `plain_text`), from left to right."""
+        start = 0
+        while start < len(text):
+            word = self.longest(text, start)
+            if word and self.table[word] and not self.negated(text, start):
+                yield start, word
+            start += len(word) if word else 1
+
     def negated(self, text: str, start: int) -> bool:
         """Whether a negation ends directly before `start`."""
         return text.endswith(self.negations, 0, start) and any(
@@ -100,15 +109,7 @@ def occurrences(text: str, categories: dict[str, list[str]]) -> list[tuple[str, 
     """
     if not isinstance(categories, Categories):
         categories = Categories(categories)
-    text = _plain(text)
-    found = []
-    start = 0
-    while start < len(text):
-        word = categories.longest(text, start)
-        if word and categories.table[word] and not categories.negated(text, start):
-            found.append((word, categories.table[word]))
-        start += len(word) if word else 1
-    return found
+    return [(word, categories.table[word]) for _, word in categories.occurrences(plain_text(text))]
 
 
 def named(text: str, categories: dict[str, list[str]]) -> list[str]:
@@ -230,11 +231,6 @@ def _expand(word: str, lists: dict[str, list[str]], path: Path) -> list[str]:
 
 def _joined(texts: list[str], choice: tuple[str, ...]) -> str:
     return texts[0] + "".join(filler + text for filler, text in zip(choice, texts[1:], strict=True))
-
-
-def _plain(text: str) -> str:
-    """Lower case, single blanks, and one form for ａ and a, and for é as one or two code points."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _whole(text: str, start: int, end: int) -> bool:
