@@ -20,6 +20,7 @@ from espnet2_secap.model.attributes import AttributeHead, Counts
 from espnet2_secap.model.checkpoint import leave_out_frozen
 from espnet2_secap.model.condition import check_fits, freeze_speech_branch, ids_segment, make_segments
 from espnet2_secap.text.roles import (
+    CLUES,
     DEFAULT,
     OF_TEXT,
     QUERIES,
@@ -30,7 +31,7 @@ from espnet2_secap.text.roles import (
 )
 from espnet2_secap.text.template import Segment, Template
 from espnet2_secap.text.text_encoder import AbsTextEncoder
-from espnet2_secap.values import Amount, Dropout, Place
+from espnet2_secap.values import Amount, Dropout, Place, Share
 
 Vectors = Mapping[str, Sequence[torch.Tensor]]  # role -> vectors (B, N, H) of the bridge and mask (B, N)
 
@@ -61,8 +62,12 @@ class CaptionModel(AbsSECModel):
         label_smoothing: in training, share of the uniform distribution in what is to be predicted.
         condition: what the decoder reads of an utterance, in this order: queries (speech through the bridge),
             transcript (the transcription as tokens), text_queries (the transcription through the text encoder and the
-            bridge). What is not read is neither built nor trained, but for the encoder beside text_queries: its width
-            is one of the bridge's sizes.
+            bridge), clues (words that name the emotion, ..., as tokens; see text/clues.py). What is not read is
+            neither built nor trained, but for the encoder beside text_queries: its width is one of the bridge's sizes.
+        clues_grammar: what a clue is: a language of the package (zh, en, ja), or a JSON file that extends one.
+        clues_words: words file whose categories are clues; that of the grammar's language if none.
+        clues_dropout: share of utterances that are read without clues, in training and validation, so that the model
+            can do without.
         attributes: of the second task, filled in by the task: attribute -> category -> count in training.
         text_encoder: of text_queries; the first stage's.
         normalize, specaug: see AbsSECModel.
@@ -98,6 +103,9 @@ class CaptionModel(AbsSECModel):
         label_smoothing: Dropout = 0.0,
         mixup: Amount = 0.0,
         condition: list[str] = DEFAULT,
+        clues_grammar: Place = "zh",
+        clues_words: Place | None = None,
+        clues_dropout: Share = 0.0,
         attributes: Counts | None = None,
         text_encoder: AbsTextEncoder | None = None,
         normalize: AbsNormalize | None = None,
@@ -124,6 +132,11 @@ class CaptionModel(AbsSECModel):
         self.caption_dropout = caption_dropout
         self.label_smoothing = label_smoothing
         self.mixup = mixup
+        if clues_dropout and CLUES not in self.condition:
+            raise SecError(
+                f"model_conf: clues_dropout: the decoder reads no clues (condition {', '.join(self.condition)}); give"
+                " 0, or add clues to the condition"
+            )
         if mixup and bridge.num_vectors is None:
             raise SecError(
                 "model_conf: mixup mixes vectors one by one, so the bridge must give the same number for all"
@@ -158,8 +171,8 @@ class CaptionModel(AbsSECModel):
 
     @classmethod
     def texts_of(cls, conf: Mapping) -> Mapping[str, str]:
-        """With the roles that the condition makes of the transcription."""
-        roles = [role for role in condition_of(conf) if role in OF_TEXT]
+        """With the roles that the condition makes of the transcription, and the clues."""
+        roles = [role for role in condition_of(conf) if role in (*OF_TEXT, CLUES)]
         return cls.texts | {role: "text_encoder" if role == TEXT_QUERIES else "decoder" for role in roles}
 
     @classmethod
@@ -190,11 +203,19 @@ class CaptionModel(AbsSECModel):
         self.reference = [reference.requires_grad_(False).eval()]
 
     def segments(
-        self, speech: torch.Tensor | None = None, speech_lengths: torch.Tensor | None = None, **batch
+        self,
+        speech: torch.Tensor | None = None,
+        speech_lengths: torch.Tensor | None = None,
+        embeddings: Vectors | None = None,
+        **batch,
     ) -> list[Segment]:
-        """What the decoder reads before the caption; arguments as in `forward`, the caption apart."""
+        """What the decoder reads before the caption; arguments as in `forward`, the caption apart.
+
+        Args:
+            embeddings: what `embeddings` gave of the same batch, if it was asked before.
+        """
         batch |= {"speech": speech, "speech_lengths": speech_lengths}
-        return self._segments(self.embeddings(batch), batch)
+        return self._segments(self.embeddings(batch) if embeddings is None else embeddings, batch)
 
     def caption_loss(self, **batch):
         """Mean loss per token in nats, and the number of tokens; arguments as in `forward`."""
@@ -216,6 +237,7 @@ class CaptionModel(AbsSECModel):
             speech: (B, samples) or (B, T, D), with speech_lengths (B,); not looked at without queries.
             transcript: (B, L) token ids of the decoder, with transcript_lengths (B,), 0 where nothing is said.
             text_queries: (B, L) token ids of the text encoder, with text_queries_lengths (B,).
+            clues: (B, L) token ids of the decoder, with clues_lengths (B,), 0 where there are none.
             instruction: (B, P) token ids, with instruction_lengths (B,).
             caption: (B, L) token ids with the end token, with caption_lengths (B,).
             attributes: (B, C) targets of the second task, where there is one.

@@ -1,9 +1,11 @@
 """Clues by a grammar and a words file, as configurations and programs name them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from espnet2_secap.data.io import read_captions
+from espnet2_secap.errors import SecError
 from espnet2_secap.metric.words import Categories, load_words
-from espnet2_secap.text.clues import Clues, read_grammar
+from espnet2_secap.text.clues import Clues, clue_languages, read_grammar
 
 DEFAULT_GRAMMAR = "zh"  # of model_conf clues_grammar
 
@@ -31,10 +33,29 @@ def clues_of(model_conf: Mapping) -> Clues:
     return clues_by(model_conf.get("clues_grammar", DEFAULT_GRAMMAR), model_conf.get("clues_words"))
 
 
-def clue_ids(clues: Clues, encode: Callable[[str], list[int]]) -> Callable[[list[str]], list[int]]:
+def check_clues(model_conf: Mapping, paths: Mapping[str, str]) -> None:
+    """See that a training's clues are of the language of its captions, before the first step.
+
+    Args:
+        paths: of the training set, by name: "caption", and "clues" if they are read from a file.
+
+    Raises:
+        SecError: a grammar or words with a mistake; no caption has any clue.
+    """
+    clues = clues_of(model_conf)
+    if "clues" not in paths:
+        captions = (one for some in read_captions(paths["caption"]).values() for one in some)
+        if not any(map(clues, captions)):
+            raise SecError(
+                f"{paths['caption']}: no caption has a clue by model_conf clues_grammar: {clues.grammar.name}; give the"
+                f" grammar of their language ({', '.join(clue_languages())}, or a JSON file)"
+            )
+
+
+def clue_ids(clues: Clues, encode: Callable[[str], list[int]]) -> Callable[[Sequence[str]], list[int]]:
     """A function clues -> token ids of their prompt by the decoder's tokenizer; no ids without any clue."""
 
-    def ids(some: list[str]) -> list[int]:
+    def ids(some: Sequence[str]) -> list[int]:
         prompt = clues.grammar.prompt_of(some)
         return encode(prompt) if prompt else []
 

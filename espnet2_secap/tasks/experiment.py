@@ -9,6 +9,7 @@ from pathlib import Path
 from espnet2_secap.data.io import atomic_write, read_yaml
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.words import word_languages
+from espnet2_secap.text.clues import clue_languages
 from espnet2_secap.text.prompts import prompt_languages
 from espnet2_secap.values import checked
 
@@ -16,6 +17,7 @@ FORMAT = 2  # of config.yaml; 1 was that of version 0.1.0
 KEY = "sec_format"
 # Keys whose values may be files or folders.
 PATHS = ("path", "init", "stats_file", "prompts", "reference_model", "attributes_words", "emotion_classes")
+PATHS += ("clues_grammar", "clues_words")
 MODEL_FILES = tuple(
     ".safetensors .bin .pt .pth .ckpt .npz .json .model .vocab .txt .tiktoken .jinja .py .yaml .yml".split()
 )
@@ -25,7 +27,9 @@ LEFT_BY_TRAINING = frozenset(
 )
 # Small files, copied into the experiment.
 KEPT = {"stats_file": "feats_stats.npz", "prompts": "prompts.txt", "attributes_words": "words.json"}
-OWN = {"prompts": prompt_languages, "attributes_words": word_languages}  # names of files of the package
+KEPT |= {"clues_grammar": "clues.json", "clues_words": "clues_words.json"}
+OWN = {"prompts": prompt_languages, "attributes_words": word_languages}
+OWN |= {"clues_grammar": clue_languages, "clues_words": word_languages}  # names of files of the package
 
 
 def portable(conf: dict, folder: Path) -> dict:

@@ -6,8 +6,9 @@ from types import MappingProxyType
 
 from espnet2_secap.data.io import parse_captions, read_kaldi
 from espnet2_secap.errors import SecError
+from espnet2_secap.tasks.clues import clue_ids, clues_of
 from espnet2_secap.text.prompts import read_prompts
-from espnet2_secap.text.roles import OF_TEXT, QUERIES
+from espnet2_secap.text.roles import CLUES, OF_TEXT, QUERIES
 
 
 def check_lengths(
@@ -21,7 +22,7 @@ def check_lengths(
     Args:
         args: of the task.
         decoder, bridge, template: the built parts; no bridge where nothing goes through one.
-        functions: role of a segment that is made of the transcription -> text -> token ids.
+        functions: role of a segment that is made of the transcription, or of clues -> text -> token ids.
 
     Raises:
         SecError: which caption is too long, and by how much.
@@ -38,6 +39,8 @@ def check_lengths(
     what = "prompt, speech and end token"
     if fixed >= limit + (not decoder.reads_caption):
         raise _too_long(what, fixed, limit)
+    clues = clues_of(args.model_conf) if CLUES in template.order else None
+    clued = clue_ids(clues, functions[CLUES]) if clues else None
     ways = [functions[role] for role in OF_TEXT if role in template.order]
     said = _transcripts(args) if ways else {}
     if not decoder.reads_caption:  # the transcription is read by its encoder, the caption by its decoder
@@ -50,9 +53,12 @@ def check_lengths(
         for utt, text in _captions(file):
             words = said.get(utt, "")
             most = fixed + len(text.encode()) + len(ways) * (len(words.encode()) + 2)  # 2: [CLS] and [SEP]
+            if clues:  # of each word no more than that word, a mark that separates and its form in the dictionary
+                most += 4 * len(text.encode()) + len(clues.grammar.prompt.encode())
             if most < limit:
                 continue
             length = fixed + len(encode(text)) + sum(len(way(words)) for way in ways)
+            length += len(clued(clues.texts(text))) if clues and decoder.reads_caption else 0
             if length > limit:
                 both = "a caption with transcription," if ways else "a caption with"
                 raise _too_long(f"{file}: {utt}: {both} {what}", length, limit)

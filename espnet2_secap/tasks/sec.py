@@ -27,6 +27,7 @@ from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.tasks import made_from
 from espnet2_secap.tasks.attributes import DEFAULT_WORDS, attribute_targets, count_attributes
+from espnet2_secap.tasks.clues import check_clues, clues_of
 from espnet2_secap.tasks.experiment import portable, read_config
 from espnet2_secap.tasks.front_end import check_start, check_text_start, describe, set_input_size
 from espnet2_secap.tasks.lengths import check_lengths
@@ -36,7 +37,7 @@ from espnet2_secap.tasks.training_data import check_sets, classes_of
 from espnet2_secap.tasks.training_options import as_ours, check_distributed, check_sampler, check_training
 from espnet2_secap.text.preprocessor import SECPreprocessor
 from espnet2_secap.text.prompts import read_prompts
-from espnet2_secap.text.roles import reads_text
+from espnet2_secap.text.roles import reads_clues, reads_text
 from espnet2_secap.text.template import build_template
 from espnet2_secap.train.cache import CachedLoader, Unread
 from espnet2_secap.train.config_file import config_written_by
@@ -146,7 +147,7 @@ class SECTask(AbsTask):
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """Names of further data."""
-        return ("caption", "text", "emotion")
+        return ("caption", "text", "emotion", "clues")
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool):
@@ -166,7 +167,12 @@ class SECTask(AbsTask):
         attributes = None
         if args.attributes:
             attributes = attribute_targets(args.attributes, args.model_conf.get("attributes_words", DEFAULT_WORDS))
-        return SECPreprocessor(train, encode, instructions, args.emotions, args.seed, attributes, classes_of(args))
+        clues = clues_of(args.model_conf) if reads_clues(encode) else None
+        dropout = args.model_conf.get("clues_dropout", 0.0)
+        classes = classes_of(args)
+        return SECPreprocessor(
+            train, encode, instructions, args.emotions, args.seed, attributes, classes, clues, dropout
+        )
 
     @classmethod
     def text_functions(cls, args: argparse.Namespace) -> dict[str, Callable[[str], list[int]]]:
@@ -265,6 +271,8 @@ class SECTask(AbsTask):
                 )
             if split == "train" and "emotion" in paths and "emotion" in needs:
                 args.emotions = sorted(set(read_classes(paths["emotion"], classes_of(args)).values()))
+            if split == "train" and "caption" in paths and reads_clues(model_class.texts_of(args.model_conf)):
+                check_clues(args.model_conf, paths)
             if split == "train" and "caption" in paths and args.model_conf.get("attributes_weight"):
                 words = args.model_conf.get("attributes_words", DEFAULT_WORDS)
                 only = args.model_conf.get("attributes_only", ())

@@ -8,6 +8,8 @@ from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi, read_l
 from espnet2_secap.data.labels import in_classes, read_emotion_map
 from espnet2_secap.data.transcripts import check_transcripts
 from espnet2_secap.errors import SecError, listed, shorten
+from espnet2_secap.text.clues import read_clues
+from espnet2_secap.text.roles import reads_clues
 
 SHOWN = 3  # ids that a message lists
 
@@ -48,6 +50,8 @@ def check_sets(args: argparse.Namespace, needed: Collection[str], processes: int
                 )
         if "caption" in needed and "caption" in tables:
             _check_captions(paths["caption"], tables["caption"])
+        if reads_clues(needed) and "clues" in paths:
+            read_clues(paths["clues"])
         if "emotion" in needed and "emotion" in tables:
             table = in_classes(tables["emotion"], classes_of(args))
             if split == "train":

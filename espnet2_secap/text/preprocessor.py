@@ -9,8 +9,9 @@ from espnet2.train.preprocessor import AbsPreprocessor
 
 from espnet2_secap.data.io import parse_captions
 from espnet2_secap.errors import SecError
+from espnet2_secap.text.clues import Clues, parse_clues
 from espnet2_secap.text.prompts import read_prompts
-from espnet2_secap.text.roles import source_of
+from espnet2_secap.text.roles import CLUES, source_of
 
 __all__ = ["SECPreprocessor", "read_prompts"]  # the latter of text/prompts.py, from here too
 
@@ -18,13 +19,16 @@ __all__ = ["SECPreprocessor", "read_prompts"]  # the latter of text/prompts.py, 
 class SECPreprocessor(AbsPreprocessor):
     """Draws one caption and one instruction per utterance and epoch, and turns text into token ids.
 
-    In: `speech` as read, `caption` (JSON list of captions), `text` (transcription), `emotion` (category).
+    In: `speech` as read, `caption` (JSON list of captions), `text` (transcription), `emotion` (category), `clues` (JSON
+    list of clues).
     Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `transcript`, `text_queries` and
-    `teacher_transcript`, which are made of `text` too; `instruction`, where there are any;
+    `teacher_transcript`, which are made of `text` too; `clues` and `teacher_clues`, of the clues that are read or else
+    those of the caption that is drawn; `instruction`, where there are any;
     `emotion` as a number; `attributes` (C,), what all captions of the utterance name, where there is a function for it.
 
     Raises:
-        SecError: when called: captions that are no JSON list, an unknown category, speech that is not finite.
+        SecError: when called: captions that are no JSON list, an unknown category, speech that is not finite,
+            clues that are no JSON list.
 
     Args:
         train: draw at random; otherwise the first caption and the first instruction are taken, so that validation is
@@ -36,6 +40,9 @@ class SECPreprocessor(AbsPreprocessor):
         seed: of the draws.
         attributes: captions of an utterance -> target (C,) of the second task.
         classes: category as read -> the one of `emotions` that takes its place.
+        clues: what finds the clues of a caption, where clues are read.
+        clues_dropout: share of utterances whose `clues` are left out; drawn anew each epoch, and in validation the
+            same ones each time. The teacher's stay.
     """
 
     def __init__(
@@ -47,11 +54,14 @@ class SECPreprocessor(AbsPreprocessor):
         seed: int = 0,
         attributes: Callable[[Sequence[str]], np.ndarray] | None = None,
         classes: Mapping[str, str] | None = None,
+        clues: Clues | None = None,
+        clues_dropout: float = 0.0,
     ):
         super().__init__(train)
         self.seed = seed
         self.attributes = attributes
         self.classes = classes or {}
+        self.clues, self.clues_dropout = clues, clues_dropout
         self.epoch = 0
         self.encode = encode
         self.instructions = [np.array(one, dtype=np.int64) for one in instructions]
@@ -71,11 +81,16 @@ class SECPreprocessor(AbsPreprocessor):
         draw = random.Random(f"{self.seed}-{self.epoch}-{uid}").choice if self.train else itemgetter(0)
         if self.instructions:
             output["instruction"] = draw(self.instructions)
+        texts = data
+        if "caption" in data and "caption" in self.encode:
+            texts = data | {"caption": draw(self._captions(uid, data["caption"]))}
+        if self.clues is not None:
+            texts = texts | {CLUES: self.clues.grammar.prompt_of(self._clues(uid, data.get(CLUES), texts))}
         for name, encode in self.encode.items():
             source = source_of(name)
-            if source in data:
-                text = draw(self._captions(uid, data[name])) if name == "caption" else data[source]
-                output[name] = np.array(encode(text), dtype=np.int64)
+            if source in texts:
+                left_out = source == CLUES and (not texts[CLUES] or (name == CLUES and self._drops_clues(uid)))
+                output[name] = np.array([] if left_out else encode(texts[source]), dtype=np.int64)
         if self.attributes is not None and "caption" in data:
             output["attributes"] = self.attributes(self._captions(uid, data["caption"]))
         if "emotion" in data and self.numbers:
@@ -87,6 +102,20 @@ class SECPreprocessor(AbsPreprocessor):
                 )
             output["emotion"] = np.array([self.numbers[emotion]], dtype=np.int64)
         return output
+
+    def _clues(self, uid: str, line: str | None, texts: Mapping) -> list[str]:
+        """Those that were read, or else those of the caption."""
+        if line is None:
+            return self.clues.texts(texts["caption"])
+        try:
+            return parse_clues(line)
+        except ValueError as err:
+            raise SecError(f"clues: {uid}: {err}") from err
+
+    def _drops_clues(self, uid: str) -> bool:
+        """A draw of its own, so that the others are those of a training without clues."""
+        epoch = self.epoch if self.train else "valid"
+        return random.Random(f"{self.seed}-{epoch}-{uid}-clues").random() < self.clues_dropout
 
     @staticmethod
     def _captions(uid: str, line: str) -> list[str]:

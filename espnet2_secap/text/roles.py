@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from espnet2_secap.errors import SecError
 
 ROLES = ("bos", "transcript", "text_queries", "queries", "clues", "instruction")
-QUERIES, TEXT_QUERIES, TRANSCRIPT = "queries", "text_queries", "transcript"
-CONDITIONS = (QUERIES, TRANSCRIPT, TEXT_QUERIES)  # SECap, Table 2: Q-Embedding, raw transcription, T-Embedding
+QUERIES, TEXT_QUERIES, TRANSCRIPT, CLUES = "queries", "text_queries", "transcript", "clues"
+# SECap, Table 2: Q-Embedding, raw transcription, T-Embedding; AlignCap: emotional clues
+CONDITIONS = (QUERIES, TRANSCRIPT, TEXT_QUERIES, CLUES)
 OF_TEXT = (TRANSCRIPT, TEXT_QUERIES)  # made of the transcription
+MAY_BE_EMPTY = (*OF_TEXT, CLUES)  # of an utterance without words, or without clues
 OF_BRIDGE = (QUERIES, TEXT_QUERIES)  # made by the bridge
 DEFAULT = (QUERIES,)
-TEACHERS = (TRANSCRIPT, "clues")  # what the teacher of a distillation may read
+TEACHERS = (TRANSCRIPT, CLUES)  # what the teacher of a distillation may read
 TEACHER = "teacher_"  # before a role: read by the teacher of a distillation
 
 
@@ -55,6 +57,11 @@ def source_of(role: str) -> str:
 def reads_text(condition: Iterable[str]) -> bool:
     """Whether the decoder, or its teacher, reads the transcription in some form."""
     return any(source_of(one) == "text" for one in condition)
+
+
+def reads_clues(condition: Iterable[str]) -> bool:
+    """Whether the decoder, or its teacher, reads clues."""
+    return any(source_of(one) == CLUES for one in condition)
 
 
 def has_bridge(condition: Sequence[str]) -> bool:

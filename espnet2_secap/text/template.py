@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.text.roles import CONDITIONS, OF_TEXT, ROLES
+from espnet2_secap.text.roles import CONDITIONS, MAY_BE_EMPTY, ROLES
 
-# Orders by name. Text and speech stand between BOS and instruction (SECap, Table 2), in the order of the model's
-# condition; clues between speech and instruction (AlignCap).
+# Orders by name. Text, speech and clues stand between BOS and instruction (SECap, Table 2), in the order of the model's
+# condition.
 PLAIN = ROLES
 ORDERS = {
     "plain": PLAIN,
@@ -18,7 +18,6 @@ ORDERS = {
 }
 NAMES = ("auto", *ORDERS, "chat")
 CONTENT = ROLES[1:]  # what a chat template wraps
-READ = (*CONDITIONS, "clues")  # of an utterance
 OPTIONAL = ("instruction",)  # what an order of one's own may leave out: BART reads the speech alone
 MARKS = ("@USER@", "@CAPTION@")  # stand for the two messages while a chat template is rendered
 
@@ -84,8 +83,8 @@ class Template:
         Raises:
             SecError: nothing but them stands in the order.
         """
-        at = [place for place, item in enumerate(self.order) if item in READ]
-        before, after = self.order[: at[0]], [item for item in self.order[at[0] :] if item not in READ]
+        at = [place for place, item in enumerate(self.order) if item in CONDITIONS]
+        before, after = self.order[: at[0]], [item for item in self.order[at[0] :] if item not in CONDITIONS]
         if not after:
             raise SecError("template: a teacher needs an instruction, or ids, behind what it reads; add instruction")
         return Template((*before, *roles, *after), self.end, self.ends)
@@ -117,13 +116,13 @@ def build_template(
     """Choose a template for an LM.
 
     Args:
-        name: "plain": BOS, text and speech in the order of `makes`, clues, instruction; "secap": with a second BOS
+        name: "plain": BOS, text, speech and clues in the order of `makes`, instruction; "secap": with a second BOS
             before the instruction, as the released code; "chat": the LM's own chat template around them; "auto": chat
             where the tokenizer has a chat template, else plain.
         conf: `order` instead of the named one, which may leave out the instruction; or all that `Template.conf` gives,
             which is then taken as it is.
         tokenizer: of the LM; one without BOS leaves BOS out.
-        makes: roles that the model makes a segment of; of text and speech in this order, whatever `name` is. An
+        makes: roles that the model makes a segment of; of text, speech and clues in this order, whatever `name` is. An
             `order` in conf stays as it is.
         lm_ends: ids at which the LM's own configuration ends a text.
         rows: of the LM's embedding; None: not known.
@@ -169,7 +168,7 @@ def _template(name: str, conf: Mapping, tokenizer, makes: Collection[str], lm_en
 
 
 def _by_condition(order: Sequence, makes: Collection[str]) -> Sequence:
-    """The order with text and speech, which stand side by side, as `makes` has them."""
+    """The order with text, speech and clues, which stand side by side, as `makes` has them."""
     given = iter([role for role in makes if role in CONDITIONS])
     kept = [item for item in order if item not in CONDITIONS or item in makes]
     return [next(given) if item in CONDITIONS else item for item in kept]
@@ -187,9 +186,9 @@ def _checked(order: Sequence, makes: Collection[str]) -> Sequence:
     lost = [role for role in makes if role not in (*roles, *OPTIONAL)]
     if lost:
         raise SecError(f"template_conf order: {lost[0]!r}, which this model makes, is not in it; add it")
-    if order and order[-1] in OF_TEXT:
+    if order and order[-1] in MAY_BE_EMPTY:
         raise SecError(
-            f"template_conf order: {order[-1]!r} is the last, and an utterance without words has nothing there; put"
+            f"template_conf order: {order[-1]!r} is the last, and an utterance without any has nothing there; put"
             " another one, or ids, behind it"
         )
     return order

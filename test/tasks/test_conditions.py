@@ -210,3 +210,47 @@ def test_captions_of_the_training_set_are_weighted_under_every_condition(
     with pytest.raises(SystemExit):
         decode(model, corpus, tmp_path / "near", *neighbours)
     assert "--posterior_neighbours 0.5: compares speech, which this model does not take" in capsys.readouterr().err
+
+
+def test_clues_of_another_language_are_told_before_training(corpus, tiny_llama, tmp_path, capsys):
+    conf = conf_of(tiny_llama, "queries", "clues")
+    for given, message in [
+        (
+            {"clues_grammar": "en", "clues_words": "none"},
+            "captions: no caption has a clue by model_conf clues_grammar: en",
+        ),
+        ({"clues_grammar": "fr"}, "clue grammar fr: no such file or language; give a JSON file or one of: en, ja, zh"),
+        ({"clues_words": "nowhere.json"}, "nowhere.json: no such words file"),
+        ({"clues_dropout": 2}, "clues_dropout 2: must be between 0 and 1"),
+    ]:
+        wrong = conf | {"model_conf": conf["model_conf"] | given}
+        line = failure(capsys, corpus, tmp_path / "a", wrong, names=(SPEECH, CAPTION))
+        assert message in line
+    deaf = conf | {"model_conf": {"clues_dropout": 0.5}}
+    line = failure(capsys, corpus, tmp_path / "b", deaf, names=(SPEECH, CAPTION))
+    assert "clues_dropout: the decoder reads no clues (condition queries)" in line
+
+
+def test_a_clues_file_of_the_training(corpus, tiny_llama, tmp_path, capsys):
+    conf, files = conf_of(tiny_llama, "queries", "clues"), (SPEECH, CAPTION, ("clues", "clues", "text"))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for file in corpus.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "clues").write_text("".join(f"u{i} []\n" for i in range(7)))
+    assert "clues: has no line for u7 of the training set" in failure(capsys, folder, tmp_path / "a", conf, names=files)
+    (folder / "clues").write_text("".join(f"u{i} 愤怒\n" for i in range(8)), encoding="utf-8")
+    assert "clues:1: u0: is not JSON" in failure(capsys, folder, tmp_path / "a", conf, names=files)
+    (folder / "clues").write_text("".join(f"u{i} []\n" for i in range(8)))
+    model = train(folder, tmp_path / "a", conf, names=files)
+    assert yaml.safe_load((model.parent / "config.yaml").read_text())["template_conf"]["order"][-2:] == [
+        "clues",
+        "instruction",
+    ]
+
+
+def test_teacher_and_student_read_clues(corpus, tiny_llama, tmp_path):
+    conf = conf_of(tiny_llama, "queries", "clues") | {"model": "distill"}
+    conf["model_conf"] |= {"teacher": ["transcript", "clues"], "clues_dropout": 0.5}
+    model = train(corpus, tmp_path, conf)
+    assert {key.split(".")[0] for key in torch.load(model, weights_only=True)} == {"bridge", "projection"}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.tasks.clues import clues_by
 from espnet2_secap.text.preprocessor import SECPreprocessor
 
 SPEECH = np.zeros((3, 2))
@@ -88,3 +89,45 @@ def test_classes_take_the_place_of_emotions():
     one = SECPreprocessor(True, TEXT, emotions=["high", "low"], classes={"sad": "low", "angry": "high"})
     numbers = [one("u", {"speech": SPEECH, "emotion": emotion})["emotion"].tolist() for emotion in ("sad", "angry")]
     assert numbers == [[1], [0]]
+
+
+def clued(train: bool, *, dropout: float = 0.0, names=("clues",)) -> SECPreprocessor:
+    encode = {"caption": cut} | dict.fromkeys(names, cut)
+    return SECPreprocessor(train, encode, clues=clues_by("en"), clues_dropout=dropout)
+
+
+def test_clues_are_those_of_the_caption_that_is_drawn():
+    captions = json.dumps(["she is sad", "an angry, loud voice", "somebody speaks"])
+    pairs = {"she is sad": "Feeling sad.", "an angry, loud voice": "Feeling angry, loud.", "somebody speaks": ""}
+    for train in (True, False):
+        outputs = [clued(train)(f"u{i}", {"speech": SPEECH, "caption": captions}) for i in range(40)]
+        read = {tuple("".join(map(chr, one[name])) for name in ("caption", "clues")) for one in outputs}
+        assert read == (set(pairs.items()) if train else {("she is sad", "Feeling sad.")})
+    plain = SECPreprocessor(True, {"caption": cut})
+    for utt in ("u1", "u2", "u3"):  # the draws are those of a training without clues
+        data = {"speech": SPEECH, "caption": captions}
+        assert plain(utt, data)["caption"].tolist() == clued(True)(utt, data)["caption"].tolist()
+
+
+def test_clues_of_a_file_take_their_place():
+    data = {"speech": SPEECH, "caption": '["she is sad"]', "clues": '["calm", "slow"]'}
+    assert "".join(map(chr, clued(True)("u", data)["clues"])) == "Feeling calm, slow."
+    empty = clued(True)("u", data | {"clues": "[]"})["clues"]
+    assert empty.shape == (0,) and empty.dtype == np.int64
+    with pytest.raises(SecError, match="clues: u7: is not a list of clues"):
+        clued(True)("u7", data | {"clues": '["a", 1]'})
+
+
+def test_some_utterances_are_read_without_clues():
+    data = {"speech": SPEECH, "caption": '["she is sad"]'}
+
+    def read(train, epoch):
+        one = clued(train, dropout=0.3, names=("clues", "teacher_clues"))
+        one.set_epoch(epoch)
+        outputs = [one(f"u{i}", data) for i in range(400)]
+        assert all(len(output["teacher_clues"]) for output in outputs)
+        return [len(output["clues"]) > 0 for output in outputs]
+
+    first, second = read(True, 1), read(True, 2)
+    assert 0.6 < sum(first) / 400 < 0.8 and first != second and first == read(True, 1)
+    assert 0.6 < sum(read(False, 1)) / 400 < 0.8 and read(False, 1) == read(False, 2)

@@ -4,11 +4,21 @@ import sys
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.text.roles import CONDITIONS, OF_BRIDGE, OF_TEXT, ROLES, condition_of, has_bridge, reads_text
+from espnet2_secap.text.roles import (
+    CLUES,
+    CONDITIONS,
+    OF_BRIDGE,
+    OF_TEXT,
+    ROLES,
+    condition_of,
+    has_bridge,
+    reads_clues,
+    reads_text,
+)
 
 
 def test_names_are_roles():
-    assert set(CONDITIONS) <= set(ROLES) and {*OF_TEXT, *OF_BRIDGE} == set(CONDITIONS)
+    assert set(CONDITIONS) <= set(ROLES) and {*OF_TEXT, *OF_BRIDGE, CLUES} == set(CONDITIONS)
 
 
 def test_the_condition_of_a_configuration():
@@ -19,6 +29,7 @@ def test_the_condition_of_a_configuration():
         True,
         True,
     ]
+    assert [reads_clues(one) for one in (["queries"], ["queries", "clues"], ["teacher_clues"])] == [False, True, True]
     assert [has_bridge(one) for one in (["queries"], ["transcript"], ["text_queries"])] == [True, False, True]
 
 

@@ -43,7 +43,7 @@ def test_an_order_of_ones_own_stays(llama):
     makes = ("transcript", "queries", "instruction")
     order = ["bos", "queries", "instruction", "transcript", [7]]
     assert build_template("plain", {"order": order}, llama, makes).order[1:] == (*order[1:4], (7,))
-    with pytest.raises(SecError, match="'transcript' is the last, and an utterance without words has nothing there"):
+    with pytest.raises(SecError, match="'transcript' is the last, and an utterance without any has nothing there"):
         build_template("plain", {"order": order[:4]}, llama, makes)
 
 
