@@ -33,7 +33,11 @@ PASSED_ON = {
     "score_args": "sec_score",
 }
 # Where a path in a page may start, and what recipes make.
-ROOTS = ["", "espnet2_secap", *(f"egs2/{name}/sec1" for name in ("TEMPLATE", "emospeech", "mini_emospeech"))]
+ROOTS = [
+    "",
+    "espnet2_secap",
+    *(f"egs2/{name}/sec1" for name in ("TEMPLATE", "emospeech", "mini_emospeech", "mini_zeroshot")),
+]
 MADE = ("data/", "dump/", "exp/", "folds/", "tables/", "pretrained/", "egs2/mycorpus/")
 
 

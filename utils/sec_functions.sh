@@ -80,6 +80,7 @@ read_sets() {
     # shellcheck disable=SC2034 # sec.sh reads it
     mapfile -t sets < <(unique "${train_set}" "${valid_set}" "${tests[@]}")
     copies=${speed_perturb:+_sp${speed_perturb// /_}}${noise_snr:+_noise${noise_snr// /_}}
+    copies+=${augment:+_aug_$(tr -s ', ' '_' <<< "${augment//=/}")}
     trained_set=${train_set}${copies}
     # shellcheck disable=SC2034 # sec.sh reads them
     if [ -n "${folds}" ]; then
@@ -138,14 +139,32 @@ split() {
         rest=${rest:${#BASH_REMATCH[0]}}
     done
 }
-# add_copies SET: dump/raw/SET_COPIES from dump/raw/SET, with the copies that --speed_perturb and --noise_snr ask for
+# format_set SET: data/SET -> dump/raw/SET
+format_set() {
+    local dset=$1 utts=wav.scp n format
+    need "data/${dset}/wav.scp" 1
+    utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}" --missing_text "${missing_text:-empty}"
+    [ ! -e "data/${dset}/segments" ] || utts=segments
+    n=$(at_most "${nj}" "data/${dset}/${utts}" --nj)
+    format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "$(role_of "${dset}")"
+        --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
+        --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n"
+        --missing_text "${missing_text:-empty}" ${emotion_map:+--emotion_map "${emotion_map}"})
+    split "${format_args}" && format+=("${parts[@]}")
+    jobs "${train_cmd}" "$n" "${dumpdir}/raw/${dset}/logs/format.JOB.log" "${format[@]}" --job JOB
+    "${format[@]}" --combine true
+}
+# add_copies SET: dump/raw/SET_COPIES from dump/raw/SET, with the copies that --speed_perturb, --noise_snr
+# and --augment ask for
 add_copies() {
     local raw=${dumpdir}/raw perturb=(python3 -m espnet2_secap.bin.sec_perturb_audio)
     perturb+=(--data_dir "${raw}/$1" --output_dir "${raw}/$1${copies}")
     split "${speed_perturb}" --speed_perturb
     perturb+=(--speed_perturb "${parts[@]}")
     split "${noise_snr}" --noise_snr
-    job "${train_cmd}" "${raw}/$1${copies}/logs/perturb.log" "${perturb[@]}" --noise_snr "${parts[@]}"
+    perturb+=(--noise_snr "${parts[@]}")
+    split "${augment}" --augment
+    job "${train_cmd}" "${raw}/$1${copies}/logs/perturb.log" "${perturb[@]}" --augment "${parts[@]}"
 }
 # at_most N FILE OPTION: N, the value of OPTION, or the number of lines of FILE if that is smaller
 at_most() {

@@ -1,8 +1,9 @@
-"""Copies of a training set's recordings at another speed or with noise (data augmentation).
+"""Copies of a training set's recordings at another speed, with noise, reverberation or a telephone's band.
 
-What is copied is formatted audio (dump/raw/<set>). Ids and speakers of copies begin with `sp<factor>-` or `noise<dB>-`,
-as Kaldi's perturb_data_dir_speed.sh has it; utt2uniq tells of which utterance each one is. A copy keeps captions,
-transcription and emotion: so speeds should stay close to 1 where captions tell the rate or the pitch.
+What is copied is formatted audio (dump/raw/<set>). Ids and speakers of copies begin with `sp<factor>-`, `noise<dB>-` or
+the name of a distortion, as Kaldi's perturb_data_dir_speed.sh has it; utt2uniq tells of which utterance each one is.
+A copy keeps captions, transcription and emotion: so speeds should stay close to 1 where captions tell the rate or the
+pitch.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 import soxr
 
 from espnet2_secap.data.audio import BadAudio, made_samples, read_samples, to_mono, to_pcm, write_audio
+from espnet2_secap.data.distort import Decibel, Distortion, add_noise, distortions
 from espnet2_secap.data.io import bad_id, file_name, make_dir
 from espnet2_secap.data.pipe import stamp
 from espnet2_secap.data.scp import is_command
@@ -24,7 +26,6 @@ from espnet2_secap.progress import progress
 from espnet2_secap.values import Range, checked
 
 Speed = Annotated[float, Range(least=0.5, most=2)]
-Decibel = Annotated[float, Range(least=-20, most=60)]
 ORIGIN = "utt2uniq"
 OF_ANOTHER_LENGTH = ("utt2dur", "utt2num_frames")  # left out: a copy's would be wrong
 
@@ -51,28 +52,18 @@ def change_speed(mono: np.ndarray, fs: int, factor: float) -> np.ndarray:
     return soxr.resample(mono, fs * factor, fs)
 
 
-def add_noise(mono: np.ndarray, snr: float, key: str) -> np.ndarray:
-    """The samples (n,) with white or pink noise (power as 1 / f), whichever the draw says, `snr` dB below them.
-
-    Where the sum is beyond full scale, all of it is made quieter.
-    """
-    rng = np.random.default_rng(list(key.encode()))
-    pink = rng.random() < 0.5
-    noise = rng.standard_normal(len(mono))
-    if pink:
-        spectrum = np.fft.rfft(noise)
-        spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1))
-        noise = np.fft.irfft(spectrum, len(mono))
-    power = np.mean(np.square(mono, dtype=np.float64)) / 10 ** (snr / 10)
-    output = mono + noise * np.sqrt(power / max(np.mean(noise**2), 1e-12))
-    return output / max(1.0, np.abs(output).max())
-
-
-def perturbations(speeds: Sequence[float] = (), ratios: Sequence[float] = ()) -> list[Perturbation]:
+def perturbations(
+    speeds: Sequence[float] = (), ratios: Sequence[float] = (), words: Sequence[str] = ()
+) -> list[Perturbation | Distortion]:
     """The copies that options ask for.
 
+    Args:
+        speeds: of --speed_perturb.
+        ratios: of --noise_snr.
+        words: of --augment, as `distortions` reads them.
+
     Raises:
-        SecError: a value out of range, one that is there twice, a speed of 1.
+        SecError: a value out of range, one that is there twice, a speed of 1, an unknown kind of distortion.
     """
     found = [Perturbation("sp", checked("--speed_perturb", one, Speed)) for one in speeds]
     found += [Perturbation("noise", checked("--noise_snr", one, Decibel)) for one in ratios]
@@ -83,17 +74,23 @@ def perturbations(speeds: Sequence[float] = (), ratios: Sequence[float] = ()) ->
             raise SecError("--speed_perturb 1: is the recording itself, which is always kept; leave it out")
         if names.count(one.prefix) > 1:
             raise SecError(f"{option} {one.value:g}: is there twice; give it once")
-    return found
+    distorted = distortions(words)
+    for one in distorted:
+        if one.prefix in names:
+            raise SecError(f"--augment {one.name}: is there twice, in --noise_snr too; give it once")
+    return [*found, *distorted]
 
 
-def perturb(data_dir: str | Path, output_dir: str | Path, kinds: Sequence[Perturbation], seed: int = 0) -> str:
+def perturb(
+    data_dir: str | Path, output_dir: str | Path, kinds: Sequence[Perturbation | Distortion], seed: int = 0
+) -> str:
     """Write a data directory with the utterances of another one and their copies; audio that is there is kept.
 
     Args:
         data_dir: formatted audio, as stage 2 writes it.
         output_dir: copies' audio goes to its data/perturb/.
         kinds: a copy of each utterance for each.
-        seed: of the noise, which depends on the utterance besides.
+        seed: of what is drawn, which depends on the utterance besides.
 
     Returns:
         summary.
@@ -146,7 +143,7 @@ def _read(source: str) -> tuple[np.ndarray, int]:
         raise SecError(f"{source}: {err}; run stage 2 again") from err
 
 
-def _copy(source: str, target: Path, kind: Perturbation, key: str) -> int:
+def _copy(source: str, target: Path, kind: Perturbation | Distortion, key: str) -> int:
     """Write a copy unless it is there; its number of samples."""
     mono, fs = _read(source)
     made_by = stamp(f"{key} {Path(source).stat().st_mtime_ns}")

@@ -120,7 +120,8 @@ def check_values(recipe: Recipe, stages: Sequence[int], found: Findings) -> None
             fold_options(recipe)
     if recipe.trained != recipe.train_set:
         with found.of():
-            perturbations(*(recipe.numbers(name) for name in ("speed_perturb", "noise_snr")))
+            numbers = (recipe.numbers(name) for name in ("speed_perturb", "noise_snr"))
+            perturbations(*numbers, recipe.augment.split())
     with found.of():
         chosen = language(recipe.lang)
         uses = (8 in stages and not recipe.words, {1, 6} & set(stages) and not recipe.prompts)

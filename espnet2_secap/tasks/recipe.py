@@ -74,7 +74,7 @@ class Recipe:
 
     @property
     def trained(self) -> str:
-        """The training set, with the copies of --speed_perturb and --noise_snr where they are asked for."""
+        """The training set, with the copies of --speed_perturb, --noise_snr, --augment where they are asked for."""
         return self.options.get("trained_set") or self.train_set
 
     @property

@@ -19,12 +19,15 @@ def test_writes_the_set_and_says_so(source, tmp_path, capsys):
     assert capsys.readouterr().out == f"{tmp_path}/more: 1 utterances and 3 copies (sp0.95, sp1.05, noise20)\n"
     ids = [line.split()[0] for line in (tmp_path / "more" / "wav.scp").read_text().splitlines()]
     assert ids == ["a", "noise20-a", "sp0.95-a", "sp1.05-a"]
+    sec_perturb_audio.main([*command, "--augment", "reverb=0.4+noise", "telephone"])
+    assert capsys.readouterr().out == f"{tmp_path}/more: 1 utterances and 2 copies (reverb0.4+noise, telephone)\n"
 
 
 @pytest.mark.parametrize(
     "more, message",
     [
-        ([], "neither is given"),
+        ([], "--speed_perturb, --noise_snr, --augment: none is given"),
+        (["--augment", "noise=5,15", "cave"], "--augment cave: 'cave' is not one of noise, reverb, telephone"),
         (["--speed_perturb", "fast"], "--speed_perturb 'fast': must be a number, between 0.5 and 2"),
         (["--noise_snr", "90"], "--noise_snr 90: must be between -20 and 60"),
     ],

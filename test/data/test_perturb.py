@@ -6,7 +6,7 @@ import soundfile as sf
 from sounds import tone
 
 from espnet2_secap.data.io import read_captions, read_kaldi
-from espnet2_secap.data.perturb import Perturbation, add_noise, change_speed, perturb, perturbations
+from espnet2_secap.data.perturb import Perturbation, change_speed, perturb, perturbations
 from espnet2_secap.data.validate import validate_data_dir
 from espnet2_secap.errors import SecError
 
@@ -18,39 +18,12 @@ def loudest(samples: np.ndarray) -> float:
     return np.abs(np.fft.rfft(samples)).argmax() * FS / len(samples)
 
 
-def snr(mono: np.ndarray, output: np.ndarray) -> float:
-    """dB; the output may be the sum made quieter: noise is what is left of the best multiple of the input."""
-    scale = output @ mono / (mono @ mono)
-    return 10 * np.log10(np.sum((scale * mono) ** 2) / np.sum((output - scale * mono) ** 2))
-
-
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_speed_changes_length_and_pitch(factor):
     mono = tone(1.0, hz=400).astype(np.float32)
     fast = change_speed(mono, FS, factor)
     assert len(fast) == pytest.approx(FS / factor, abs=2)
     assert loudest(fast) == pytest.approx(400 * factor, abs=2)
-
-
-@pytest.mark.parametrize("wanted", [0, 15, 40])
-def test_noise_is_so_far_below_the_speech(wanted):
-    mono = tone(2.0, hz=300)
-    for key in ("a", "b", "c", "d"):
-        output = add_noise(mono, wanted, key)
-        assert snr(mono, output) == pytest.approx(wanted, abs=0.6) and np.abs(output).max() <= 1
-    assert np.array_equal(add_noise(mono, wanted, "a"), add_noise(mono, wanted, "a"))
-    assert not np.array_equal(add_noise(mono, wanted, "a"), add_noise(mono, wanted, "b"))
-
-
-def test_noise_is_white_or_pink():
-    """Of pink noise, most power lies low; of white noise half of it below a quarter of the sampling rate."""
-    silent_tone, low = tone(2.0, hz=300) * 1e-3, []
-    for key in range(20):
-        power = np.abs(np.fft.rfft(add_noise(silent_tone, -20, str(key)))) ** 2
-        low.append(power[: len(power) // 2].sum() / power.sum())
-    white = [share for share in low if share < 0.6]
-    assert all(0.4 < share for share in white) and 4 <= len(white) <= 16
-    assert all(share > 0.85 for share in low if share >= 0.6)
 
 
 def make(folder):
@@ -119,6 +92,35 @@ def test_done_again_nothing_is_made_anew_but_what_changed(tmp_path):
 def test_bad_values_are_named(speeds, ratios, message):
     with pytest.raises(SecError, match=message):
         perturbations(speeds, ratios)
+
+
+def test_distorted_copies(tmp_path):
+    """Each is its own, whatever the others are, and keeps the length."""
+    source, output = make(tmp_path / "train"), tmp_path / "more"
+    words = ["reverb", "telephone", "reverb+noise=5,15"]
+    text = perturb(source, output, perturbations([], [], words))
+    assert text == f"{output}: 2 utterances and 6 copies (reverb, telephone, reverb+noise5_15)"
+    wavs = read_kaldi(output / "wav.scp")
+    sounds = {utt: sf.read(path)[0] for utt, path in wavs.items()}
+    assert {utt: len(one) for utt, one in sounds.items() if utt.endswith("-b")} == dict.fromkeys(
+        ["reverb+noise5_15-b", "reverb-b", "telephone-b"], 12000
+    )
+    assert len({one.tobytes() for one in sounds.values()}) == 8
+    assert read_kaldi(output / "utt2uniq")["reverb+noise5_15-a"] == "a" and validate_data_dir(output) == []
+    before = sounds["telephone-a"]
+    perturb(source, output, perturbations([], [], ["telephone"]))
+    kept = read_kaldi(output / "wav.scp")
+    assert list(kept) == ["a", "b", "telephone-a", "telephone-b"]
+    assert (
+        np.array_equal(sf.read(kept["telephone-a"])[0], before) and len(list((output / "data/perturb").iterdir())) == 2
+    )
+
+
+def test_a_copy_is_asked_for_once():
+    with pytest.raises(SecError, match="--augment noise15: is there twice, in --noise_snr too"):
+        perturbations([], [15], ["noise=15"])
+    with pytest.raises(SecError, match="--augment hall: 'hall' is not one of"):
+        perturbations([], [], ["hall"])
 
 
 def test_bad_directories_are_named(tmp_path):

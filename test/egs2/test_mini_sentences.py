@@ -15,11 +15,15 @@ NEUTRAL = "55230acd687d1d09f07310ed564f6863d88f9b59312e18489c46d1db1449df19"
 
 def test_the_default_corpus_is_the_neutral_one_of_before(full, corpus):
     """Voices, sentences and prosody, as drawn before there were emotional sentences."""
+    later = ("kind", "language", "condition")
     drawn = [
-        [getattr(one, f.name) for f in dataclasses.fields(one) if f.name != "kind"] for s in full.values() for one in s
+        [getattr(one, f.name) for f in dataclasses.fields(one) if f.name not in later]
+        for s in full.values()
+        for one in s
     ]
     assert hashlib.sha256(json.dumps(drawn, ensure_ascii=False).encode()).hexdigest() == NEUTRAL
-    assert {one.kind for some in full.values() for one in some} == {"neutral"}
+    as_before = {(one.kind, one.language, one.condition) for some in full.values() for one in some}
+    assert as_before == {("neutral", "cmn", "clean")}
     assert not list(corpus.rglob("utt2kind"))
 
 

@@ -109,6 +109,16 @@ def test_copies_of_the_training_set(recipe):
     assert again.returncode == 0, again.stdout + again.stderr
 
 
+def test_distorted_copies_of_the_training_set(recipe):
+    done = run(recipe, "--augment", "noise=5,15 reverb+telephone", "--noise_snr", "20")
+    assert done.returncode == 0, done.stdout + done.stderr
+    name = "train_noise20_aug_noise5_15_reverb+telephone"
+    assert f"dump/raw/{name}: 6 utterances and 18 copies (noise20, noise5_15, reverb+telephone)" in done.stdout
+    lengths = read_kaldi(recipe / f"exp/sec_stats_raw/{name}/speech_shape")
+    assert len(lengths) == 24 and set(lengths.values()) == {"8000"}
+    assert len(read_kaldi(recipe / "dump/raw/train/captions")) == 6
+
+
 def test_copies_in_cross_validation(recipe):
     """All sets get copies; a fold trains on those of its own training recordings, by the ordinary sec.sh."""
     for dset, scene in (("valid", "dia1"), ("test", "dia2")):  # ids of all sets differ
@@ -129,9 +139,12 @@ def test_copies_in_cross_validation(recipe):
 def test_bad_options_of_copies_are_one_line(recipe):
     assert run(recipe, "--stop-stage", "2").returncode == 0
     for value, message in (
-        ("fast", "--speed_perturb 'fast': must be numbers"),
-        ("0.1", "--speed_perturb 0.1: must be between 0.5 and 2"),
-        ("0.8", "dump/raw/train_sp0.8/wav.scp is missing: run stage 2 first"),
+        ("--speed_perturb fast", "--speed_perturb 'fast': must be numbers"),
+        ("--speed_perturb 0.1", "--speed_perturb 0.1: must be between 0.5 and 2"),
+        ("--speed_perturb 0.8", "dump/raw/train_sp0.8/wav.scp is missing: run stage 2 first"),
+        ("--augment reverb=5", "--augment reverb=5: reverb 5.0: must be between 0.05 and 3"),
+        ("--augment cave", "--augment cave: 'cave' is not one of noise, reverb, telephone"),
+        ("--augment telephone", "dump/raw/train_aug_telephone/wav.scp is missing: run stage 2 first"),
     ):
-        done = run(recipe, "--speed_perturb", value, "--stage", "4")
+        done = run(recipe, *value.split(), "--stage", "4")
         assert done.returncode == 1 and message in done.stderr, done.stderr

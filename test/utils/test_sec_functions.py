@@ -148,7 +148,9 @@ def test_a_quotation_mark_that_is_not_closed_is_an_error(tmp_path, value):
     assert status == 1 and err.startswith(f"sec.sh: error: --inference_args {value}: a quotation mark") and not lines
 
 
-SETS = "folds= speed_perturb= noise_snr= local_data_opts= format_args= extract_args= align_args= caption_args= "
+SETS = (
+    "folds= speed_perturb= noise_snr= augment= local_data_opts= format_args= extract_args= align_args= caption_args= "
+)
 SETS += "inference_args= score_args=; "
 
 

@@ -40,6 +40,7 @@ missing_text=         # utterances without a transcription: empty (nothing said)
 emotion_map=          # file of lines "label label": other names for labels of utt2emo
 speed_perturb=        # factors of the speed of copies of the training set, for training: "0.95 1.05"
 noise_snr=            # signal-to-noise ratios (dB) of copies of the training set with noise: "15 25"
+augment=              # distortions of copies of the training set: "noise=5,15 reverb telephone reverb+noise"
 allow_pipes=false     # run the commands (sox ... |) that wav.scp holds: whoever made it runs programs on this machine
 # Speech features
 feats_type=extracted  # extracted: stage 3 writes features; raw: the encoder runs in training
@@ -131,19 +132,7 @@ fi
 
 if runs 2 "${skip_data_prep}"; then
     stage_begins 2 "format and check audio -> ${dumpdir}/raw"
-    for dset in "${sets[@]}"; do
-        need "data/${dset}/wav.scp" 1
-        utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}" --missing_text "${missing_text:-empty}"
-        [ -e "data/${dset}/segments" ] && utts=segments || utts=wav.scp
-        n=$(at_most "${nj}" "data/${dset}/${utts}" --nj)
-        format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "$(role_of "${dset}")"
-            --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
-            --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n"
-            --missing_text "${missing_text:-empty}" ${emotion_map:+--emotion_map "${emotion_map}"})
-        split "${format_args}" && format+=("${parts[@]}")
-        jobs "${train_cmd}" "$n" "${dumpdir}/raw/${dset}/logs/format.JOB.log" "${format[@]}" --job JOB
-        "${format[@]}" --combine true
-    done
+    for dset in "${sets[@]}"; do format_set "${dset}"; done
     python3 -m espnet2_secap.bin.sec_compare_sets --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" \
         --tests "${tests[@]/#/${dumpdir}/raw/}" --output "${dumpdir}/raw/overlap.tsv"
     for dset in "${copied_sets[@]}"; do add_copies "${dset}"; done

@@ -52,6 +52,12 @@ class Espeak:
             self._blocks.append(np.ctypeslib.as_array(samples, (count,)).astype(np.float64) / 32768)
         return 0
 
+    def has_voice(self, voice: str) -> bool:
+        """Whether there are a language and a variant of these names, such as `cmn+f2`."""
+        variant = voice.partition("+")[2]
+        folder = os.path.join(espeakng_loader.get_data_path(), "voices", "!v")
+        return os.path.isfile(os.path.join(folder, variant)) and self._lib.espeak_SetVoiceByName(voice.encode()) == 0
+
     def render(self, text: str, voice: str, wpm: int, pitch: int, pitch_range: int, volume: int = 60) -> np.ndarray:
         """Speak `text`.
 

@@ -1,10 +1,15 @@
 """Who says what, how: every utterance of the corpus, drawn from one seed before any audio is made."""
 
 import random
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from espnet2_secap.data.conf import read_yaml
+from espnet2_secap.data.distort import distortions
+from espnet2_secap.data.text_file import read_text
 from espnet2_secap.errors import SecError
+from espnet2_secap.values import Count, check_conf
 
 LOCAL = Path(__file__).resolve().parent
 # espeak-ng's variants of the Mandarin voice. All have a neutral pitch between 155 and 230 Hz: a filterbank with windows
@@ -22,6 +27,9 @@ PITCH_JITTER, RANGE_JITTER = 4.0, 6.0  # half width of a uniform distribution
 # How far an emotion moves pitch and range is scaled by its intensity; None: no caption speaks of it.
 INTENSITIES = {"weak": (0.78, 0.86), None: (0.95, 1.05), "strong": (1.14, 1.22)}
 PITCHES = {"low": (0, 41), "normal": (51, 61), "high": (66, 99)}
+
+
+CLEAN = "clean"
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,22 @@ class Utterance:
     pitch_value: int  # 0 to 100
     range_value: int  # 0 to 100
     kind: str = "neutral"  # of the sentence: neutral, or it fits the emotion, or contradicts it
+    language: str = "cmn"  # espeak-ng's name
+    condition: str = CLEAN  # or what happens to the recording, as --augment of sec_perturb_audio has it
 
 
 def read_sentences(name: str) -> list[str]:
     """The sentences of `sentences_<name>.txt`, one per line, of neutral content."""
-    lines = (LOCAL / f"sentences_{name}.txt").read_text(encoding="utf-8").split("\n")
-    return [line.strip() for line in lines if line.strip()]
+    return read_lines(LOCAL / f"sentences_{name}.txt")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        SecError: no such file, or it is no text.
+    """
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def read_emotional(name: str) -> dict[str, list[str]]:
@@ -77,6 +95,54 @@ def read_emotional(name: str) -> dict[str, list[str]]:
             emotion, sentence = line.split()
             found[emotion].append(sentence)
     return found
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """A set of its own choices (synthesize.py --sets).
+
+    Args:
+        size: number of utterances.
+        voices: espeak-ng's variants.
+        sentences: file of sentences, one per line, of neutral content.
+        language: espeak-ng's name of their language.
+        conditions: what happens to the recordings, each to as many: `telephone`, `reverb+noise=5,15`; see
+            espnet2_secap/data/distort.py. None: nothing.
+    """
+
+    size: Count
+    voices: list[str]
+    sentences: str
+    language: str = "cmn"
+    conditions: list[str] = field(default_factory=list)
+
+
+def read_sets(path: str | Path) -> dict[str, SetPlan]:
+    """name -> choices, from YAML.
+
+    Raises:
+        SecError: an unknown or missing key, a wrong value, an empty list, an unknown condition, a name that cannot be.
+    """
+    sets = {}
+    for name, conf in read_yaml(path).items():
+        where = f"{path}: {name}"
+        if not re.fullmatch(r"\w+", name):
+            raise SecError(f"{where}: the name of a set may hold letters, digits and _ only")
+        plan = sets[name] = SetPlan(**check_conf(where, SetPlan, conf))
+        distortions(plan.conditions, f"{where}: conditions")
+        if not plan.voices or not read_lines(plan.sentences):
+            raise SecError(f"{where}: no voices, or {plan.sentences} has no sentences; give one at least")
+    if not sets:
+        raise SecError(f"{path}: has no sets; give one at least")
+    return sets
+
+
+def draw_planned(name: str, plan: SetPlan, seed: int) -> list[Utterance]:
+    """Draw the utterances of a set of its own choices, by the rule of `draw_set`; conditions go round as well."""
+    rng = random.Random(f"{seed} {name}")
+    conditions = _go_round(plan.conditions or [CLEAN], plan.size, random.Random(f"{seed} {name} conditions"))
+    drawn = _draw_all(name, plan.size, plan.voices, read_lines(plan.sentences), rng)
+    return [replace(one, language=plan.language, condition=how) for one, how in zip(drawn, conditions, strict=True)]
 
 
 def draw_set(name: str, size: int, seed: int, emotional: float = 0.0) -> list[Utterance]:
@@ -103,15 +169,19 @@ def draw_set(name: str, size: int, seed: int, emotional: float = 0.0) -> list[Ut
     if name == "test":
         voices += 2 * TEST_VOICES
         sentences += 3 * read_sentences("test")
-    columns = [_go_round(pool, size, rng) for pool in (list(EMOTIONS), voices, sentences)]
-    rows = enumerate(zip(*columns, strict=True))
-    utterances = [_draw(f"{voice}_{name}{i:05d}", voice, text, emotion, rng) for i, (emotion, voice, text) in rows]
+    utterances = _draw_all(name, size, voices, sentences, rng)
     # Another generator: voices and prosody are those of the neutral corpus.
     return (
         _speak_of_it(utterances, name, emotional, random.Random(f"{seed} {name} sentences"))
         if emotional
         else utterances
     )
+
+
+def _draw_all(name: str, size: int, voices: list[str], sentences: list[str], rng: random.Random) -> list[Utterance]:
+    columns = [_go_round(pool, size, rng) for pool in (list(EMOTIONS), voices, sentences)]
+    rows = enumerate(zip(*columns, strict=True))
+    return [_draw(f"{voice}_{name}{i:05d}", voice, text, emotion, rng) for i, (emotion, voice, text) in rows]
 
 
 def _speak_of_it(utterances: list[Utterance], name: str, share: float, rng: random.Random) -> list[Utterance]:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Make the corpus mini_emospeech: synthetic Mandarin speech of six emotions with captions."""
+"""Make the corpus mini_emospeech: synthetic Mandarin speech of six emotions with captions; or sets of other choices."""
 
 import argparse
 import io
 import multiprocessing
 import random
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ import soundfile
 import soxr
 from annotate import captions_for
 from espeak import Espeak
-from plan import Utterance, draw_set
+from plan import CLEAN, SetPlan, Utterance, draw_planned, draw_set, read_sets
 
 from espnet2_secap.cli_types import Parser, of
+from espnet2_secap.data.distort import distortions
 from espnet2_secap.data.io import atomic_write, invert, make_dir, write_captions, write_kaldi
-from espnet2_secap.errors import cli
+from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.words import load_words
 from espnet2_secap.progress import progress
 from espnet2_secap.values import Count, Seed, Share
@@ -41,6 +43,14 @@ def get_parser() -> argparse.ArgumentParser:
         default=0.0,
         help="share of the utterances whose sentence fits their emotion; half of the others contradict it (utt2kind)",
     )
+    parser.add_argument(
+        "--sets",
+        type=Path,
+        metavar="FILE",
+        help="make the sets of this YAML file instead of train, valid and test: name -> size, voices, sentences,"
+        " language, conditions",
+    )
+    parser.add_argument("--size", type=of(Count), help="utterances in each set of --sets, instead of what it says")
     parser.add_argument("--nj", type=of(Count), default=2, help="parallel processes; no effect on the result")
     return parser
 
@@ -55,7 +65,7 @@ def find_speech(samples: np.ndarray, sample_rate: int) -> tuple[int, int, float]
 
 
 def render(utterance: Utterance, seed: int) -> tuple[np.ndarray, float]:
-    """Speak one utterance in a quiet room.
+    """Speak one utterance in a quiet room, or where its condition says.
 
     Returns:
         samples (n,) as int16 at `SAMPLE_RATE`; the speaking rate in characters per second, without the margins.
@@ -63,7 +73,7 @@ def render(utterance: Utterance, seed: int) -> tuple[np.ndarray, float]:
     with Espeak() as espeak:
         samples = espeak.render(
             utterance.sentence,
-            voice=f"cmn+{utterance.speaker}",
+            voice=f"{utterance.language}+{utterance.speaker}",
             wpm=utterance.wpm,
             pitch=utterance.pitch_value,
             pitch_range=utterance.range_value,
@@ -75,6 +85,9 @@ def render(utterance: Utterance, seed: int) -> tuple[np.ndarray, float]:
     key = int.from_bytes(f"{seed} {utterance.utt_id}".encode(), "little")
     room = np.random.default_rng(key).standard_normal(len(speech) + 2 * len(margin)) * 10 ** (ROOM_LEVEL / 20)
     heard = np.concatenate([margin, speech, margin]) + room
+    if utterance.condition != CLEAN:
+        (distortion,) = distortions([utterance.condition], "conditions")
+        heard = distortion.apply(heard, SAMPLE_RATE, f"{seed} {utterance.utt_id}")
     quantised = np.clip(np.rint(heard * 32768), -32768, 32767).astype(np.int16)
     return quantised, len(utterance.sentence) * SAMPLE_RATE / len(speech)
 
@@ -133,21 +146,55 @@ def write_prosody(path: Path, utterances: list[Utterance], rates: list[float]) -
             print(*(getattr(utterance, name) for name in names), f"{rate:.2f}", sep="\t", file=stream)
 
 
+def plan_sets(args: argparse.Namespace) -> dict[str, list[Utterance]]:
+    """name -> utterances of the sets that are asked for.
+
+    Raises:
+        SecError: --sets cannot be read, or options that do not belong together.
+    """
+    if args.sets is None:
+        if args.size is not None:
+            raise SecError(f"--size {args.size}: is for the sets of --sets FILE; give --n_train, --n_valid, --n_test")
+        sizes = {name: getattr(args, f"n_{name}") for name in ("train", "valid", "test")}
+        return {name: draw_set(name, size, args.seed, args.emotional_sentences) for name, size in sizes.items()}
+    if args.emotional_sentences:
+        raise SecError(f"--emotional_sentences {args.emotional_sentences}: is not for the sets of --sets; leave it out")
+    plans = read_sets(args.sets)
+    sized = {name: replace(one, size=args.size or one.size) for name, one in plans.items()}
+    for name, one in sized.items():
+        check_voices(f"{args.sets}: {name}", one)
+    return {name: draw_planned(name, one, args.seed) for name, one in sized.items()}
+
+
+def check_voices(where: str, plan: SetPlan) -> None:
+    """See that espeak-ng has the language and the voices."""
+    with Espeak() as espeak:
+        for voice in plan.voices:
+            if not voice.isidentifier() or not espeak.has_voice(f"{plan.language}+{voice}"):
+                raise SecError(f"{where}: espeak-ng has no voice {plan.language}+{voice}; give another one")
+
+
+def has_conditions(utterances: list[Utterance]) -> bool:
+    """Whether recordings of a set are distorted."""
+    return any(one.condition != CLEAN for one in utterances)
+
+
 @cli
 def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     words = load_words(args.words)
-    for name in ("train", "valid", "test"):
-        utterances = draw_set(name, getattr(args, f"n_{name}"), args.seed, args.emotional_sentences)
+    for name, utterances in plan_sets(args).items():
         wav = args.output / "wav" / name
         rates = make_audio(utterances, wav, args.seed, args.nj)
         write_prosody(args.output / "wav" / f"{name}.tsv", utterances, rates)
         write_set(args.output / name, utterances, wav, words, args.seed)
-        kinds = args.output / name / "utt2kind"
-        if args.emotional_sentences:
-            write_kaldi(kinds, {utterance.utt_id: utterance.kind for utterance in utterances})
-        else:  # of an earlier run
-            kinds.unlink(missing_ok=True)
+        optional = {"utt2kind": bool(args.emotional_sentences), "utt2condition": has_conditions(utterances)}
+        for file, wanted in optional.items():
+            if wanted:
+                values = {one.utt_id: getattr(one, file.removeprefix("utt2")) for one in utterances}
+                write_kaldi(args.output / name / file, values)
+            else:  # of an earlier run
+                (args.output / name / file).unlink(missing_ok=True)
         print(f"{args.output / name}: {len(utterances)} utterances")
 
 
