@@ -9,7 +9,8 @@ from dataclasses import fields
 from typing import Annotated
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_defaults, from_args, of
-from espnet2_secap.data.io import read_kaldi, read_yaml
+from espnet2_secap.data.conf import read_extended
+from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.data.sources import Recording, find_recordings
 from espnet2_secap.decoder.options import Candidates, DecodingOptions, SetOptions
 from espnet2_secap.errors import SecError, cli, shorten
@@ -78,7 +79,7 @@ def parse(argv=None) -> tuple[argparse.Namespace, dict]:
         return args, {}
     every = Parser()
     add_dataclass_arguments(every, SetOptions)
-    conf = checked_defaults(every, read_yaml(args.config), args.config)
+    conf = checked_defaults(every, read_extended(args.config), args.config)
     here = HERE | {"seed"}
     parser.set_defaults(**{name: value for name, value in conf.items() if name in here})
     return parser.parse_args(argv), {name: value for name, value in conf.items() if name not in here}

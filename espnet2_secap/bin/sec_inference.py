@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_defaults, from_args, of, str2bool
-from espnet2_secap.data.io import read_yaml
+from espnet2_secap.data.conf import read_extended
 from espnet2_secap.data.transcripts import MISSING_TEXT
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError, cli
@@ -59,7 +59,7 @@ def parse(argv=None, parser: argparse.ArgumentParser | None = None) -> argparse.
     parser = parser or get_parser()
     args = parser.parse_args(argv)
     if args.config:
-        conf = read_yaml(args.config)
+        conf = read_extended(args.config)
         parser.set_defaults(**checked_defaults(parser, conf, args.config))
         args = parser.parse_args(argv)
     return args

@@ -3,7 +3,7 @@
 import argparse
 
 from espnet2_secap.cli_types import Parser
-from espnet2_secap.data.io import read_yaml
+from espnet2_secap.data.conf import read_extended
 from espnet2_secap.errors import cli
 from espnet2_secap.values import checked
 
@@ -42,7 +42,7 @@ def main(argv=None) -> None:
     args = get_parser().parse_args(argv)
     from espnet2_secap.tasks.params import parts_of, table
 
-    conf = read_yaml(args.config)
+    conf = read_extended(args.config)
     known = defaults()
     if "text_encoder" not in conf:
         known["text_encoder"] = "bert"

@@ -4,8 +4,9 @@ PyYAML keeps to YAML 1.1, in which `1e-4` is text, `010` is eight, `1:30` is nin
 later of two equal keys wins. Here numbers are those of YAML 1.2, and a key that is there twice is an error.
 """
 
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -53,6 +54,48 @@ def read_yaml(path: str | Path) -> dict:
         if not isinstance(key, str):
             raise SecError(f"{path}: key {shorten(repr(key))}: must be text")
     return conf
+
+
+def read_extended(
+    path: str | Path, depth: int = 1, join_lists: bool = False, found: list[str] | None = None, seen: Sequence[str] = ()
+) -> dict:
+    """A YAML file over the one that its line `extends: FILE` names, a path relative to it.
+
+    Args:
+        depth: of sections whose keys are added to those of the other file, or replace them; what lies deeper is
+            replaced as a whole.
+        join_lists: lists at the top are joined, not replaced.
+        found: the names of all files are added.
+        seen: files that lead to this one.
+
+    Raises:
+        SecError: a file that cannot be read, or one that extends itself.
+    """
+    real = os.path.realpath(path)
+    if real in seen:
+        raise SecError(f"{path}: extends: leads back to itself; remove the line")
+    conf = read_yaml(path)
+    if found is not None:
+        found.append(str(path))
+    base = conf.pop("extends", None)
+    if base is None:
+        return conf
+    if not isinstance(base, str):
+        raise SecError(f"{path}: extends: must be the path of a file")
+    base = os.path.join(os.path.dirname(path), base)
+    return _over(read_extended(base, depth, join_lists, found, [*seen, real]), conf, depth, join_lists)
+
+
+def _over(base: Mapping, own: Mapping, depth: int, join_lists: bool) -> dict:
+    joined = dict(base)
+    for key, value in own.items():
+        if depth and isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
+            joined[key] = _over(base[key], value, depth - 1, False)
+        elif join_lists and isinstance(value, list) and isinstance(base.get(key), list):
+            joined[key] = [*base[key], *value]
+        else:
+            joined[key] = value
+    return joined
 
 
 def dump_yaml(conf: Mapping, stream=None) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from yaml import YAMLError
 
-from espnet2_secap.data.conf import parse_yaml
+from espnet2_secap.data.conf import parse_yaml, read_extended
 from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import SecError
 from espnet2_secap.process import made
@@ -129,7 +129,7 @@ class Recipe:
         try:
             if trained and os.path.isfile(config := f"{self.sec_exp}/config.yaml"):
                 return condition_of(read_yaml(config).get("model_conf"))
-            conf = dict(read_yaml(self.caption_config).get("model_conf") or {})
+            conf = dict(read_extended(self.caption_config).get("model_conf") or {})
             words = self.arguments("caption_args")
             for word, value in zip(words, [*words[1:], ""], strict=False):
                 value = value if word == "--model_conf" else word.removeprefix("--model_conf=")
@@ -152,7 +152,7 @@ class Recipe:
         words = self.arguments("inference_args")
         given = [value for word, value in zip(words, words[1:], strict=False) if word == f"--{name}"]
         try:
-            return given[-1] if given else read_yaml(self.inference_config).get(name)
+            return given[-1] if given else read_extended(self.inference_config).get(name)
         except (OSError, SecError):
             return None  # sec_check says what is wrong with it
 
@@ -243,7 +243,7 @@ class Recipe:
 def named(config: str) -> list[str]:
     """The files of the pretrained parts that a training's configuration names; none where it cannot be read."""
     try:
-        return weights(named_files(read_yaml(config)))
+        return weights(named_files(read_extended(config)))
     except (OSError, SecError):
         return []
 

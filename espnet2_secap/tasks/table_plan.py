@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet2_secap.data.conf import read_extended
 from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.process import made, stages
@@ -228,7 +229,9 @@ class Plan:
             words = {word.split("=")[-1] for value in options.values() for word in value.split()}
             files = sorted(word for word in words if os.path.isfile(word) and word.split("/")[0] not in MADE)
             configs = [CONFIGS[stage] for stage in one.numbers if stage in CONFIGS]
-            files += [path for name in configs if os.path.isfile(path := options.get(name, DEFAULTS[name]))]
+            for path in (options.get(name, DEFAULTS[name]) for name in configs):
+                if os.path.isfile(path):
+                    read_extended(path, found=files)
             before = [self._print(other, found, free) for other in one.after if other != "data"]
             before.append(self.shared.get("local_data_opts", ""))  # parts may be added to the same corpus
             found[name] = fingerprint([options, {path: made.digest(path) for path in files}, before, one.folds])

@@ -1,13 +1,12 @@
 """The file of systems (conf/tables.yaml): what makes each system of a paper's tables, the tables and the claims."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet2_secap.data.io import read_yaml
+from espnet2_secap.data.conf import read_extended
 from espnet2_secap.errors import SecError, listed, shorten
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.report.paper_tables import Claim, Row
@@ -138,7 +137,7 @@ class TableFile:
     def __init__(self, path: str | Path, sec_sh: str | Path = "sec.sh"):
         self.path = str(path)
         files: list[str] = []
-        conf = read_extended(path, found=files)
+        conf = read_extended(path, depth=2, join_lists=True, found=files)
         if len(files) > 1:
             self.path += f" (extends {', '.join(files[1:])})"
         self.conf = Tables(**check_conf(self.path, Tables, conf))
@@ -258,45 +257,6 @@ class TableFile:
             raise SecError(
                 f"{where} {shorten(repr(name))}: there is no such name; {what}: {', '.join(known) or 'none'}"
             )
-
-
-def read_extended(path: str | Path, seen: Sequence[str] = (), found: list[str] | None = None) -> dict:
-    """A YAML file over those that it extends: entries of a section are added, keys of an entry replaced, lists joined.
-
-    Args:
-        seen: files that lead to this one.
-        found: the names of all files are added.
-
-    Raises:
-        SecError: no such file, or one that extends itself.
-    """
-    real = os.path.realpath(path)
-    if real in seen:
-        raise SecError(f"{path}: extends: leads back to itself; remove the line")
-    try:
-        conf = read_yaml(path)
-    except OSError as err:
-        raise SecError(f"{path}: cannot be read ({err.strerror}); give a file of systems") from None
-    if found is not None:
-        found.append(str(path))
-    base = conf.pop("extends", None)
-    if base is None:
-        return conf
-    if not isinstance(base, str):
-        raise SecError(f"{path}: extends: must be the path of a file")
-    return _over(read_extended(os.path.join(os.path.dirname(path), base), [*seen, real], found), conf, 2)
-
-
-def _over(base: Mapping, own: Mapping, depth: int) -> dict:
-    joined = dict(base)
-    for key, value in own.items():
-        if depth and isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
-            joined[key] = _over(base[key], value, depth - 1)
-        elif depth == 2 and isinstance(value, list) and isinstance(base.get(key), list):
-            joined[key] = [*base[key], *value]
-        else:
-            joined[key] = value
-    return joined
 
 
 def sec_options(path: str | Path) -> set[str]:

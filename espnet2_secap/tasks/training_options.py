@@ -25,7 +25,7 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import int_or_none
 
 from espnet2_secap.cli_types import as_typed, check_args, checked_defaults, of
-from espnet2_secap.data.conf import parse_yaml, read_yaml
+from espnet2_secap.data.conf import parse_yaml, read_extended
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.lazy import declared
 from espnet2_secap.sampler.nk import NKSampler
@@ -115,7 +115,7 @@ class SECParser(config_argparse.ArgumentParser):
         return parsed, rest
 
     def _defaults_of(self, file: str) -> dict:
-        conf = read_yaml(file)
+        conf = read_extended(file)
         conf.pop("config", None)
         nested = {action.dest for action in self._actions if isinstance(action, NestedDictAction)}
         conf = {key: {} if key in nested and value is None else value for key, value in conf.items()}

@@ -1,13 +1,14 @@
 """YAML as people write it."""
 
 import math
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet2_secap.data.conf import dump_yaml, parse_yaml, read_yaml
+from espnet2_secap.data.conf import dump_yaml, parse_yaml, read_extended, read_yaml
 from espnet2_secap.errors import SecError
 
 PLAIN = {
@@ -71,3 +72,36 @@ def test_what_is_written_is_read_alike_by_us_and_by_others(conf):
     text = dump_yaml(conf)
     assert parse_yaml(text) == conf
     assert yaml.safe_load(text) == conf
+
+
+def test_a_file_over_the_one_that_it_extends(tmp_path):
+    """Sections are joined key by key, lists and other values replaced; the path is relative to the file."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "base.yaml").write_text("model: caption\nmodel_conf: {a: 1, b: {c: 1}}\nlist: [1]\nlr: 1\n")
+    own = tmp_path / "more" / "own.yaml"
+    own.write_text("extends: ../base.yaml\nmodel: distill\nmodel_conf: {b: {d: 2}}\nlist: [2]\n")
+    found = []
+    expected = {"model": "distill", "model_conf": {"a": 1, "b": {"d": 2}}, "list": [2], "lr": 1}
+    assert read_extended(own, found=found) == expected
+    assert [Path(one).name for one in found] == ["own.yaml", "base.yaml"]
+    joined = read_extended(own, depth=2, join_lists=True)
+    assert joined["list"] == [1, 2] and joined["model_conf"]["b"] == {"c": 1, "d": 2}
+
+
+def test_a_link_extends_what_lies_beside_it(tmp_path):
+    """So that recipes share a configuration which extends their own."""
+    for folder, value in (("one", 1), ("two", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "base.yaml").write_text(f"lr: {value}\n")
+    (tmp_path / "one" / "own.yaml").write_text("extends: base.yaml\n")
+    (tmp_path / "two" / "own.yaml").symlink_to("../one/own.yaml")
+    assert read_extended(tmp_path / "two" / "own.yaml") == {"lr": 2}
+
+
+@pytest.mark.parametrize(
+    "text, said", [("extends: own.yaml", "leads back to itself"), ("extends: [1]", "must be the path of a file")]
+)
+def test_extends_that_leads_nowhere(tmp_path, text, said):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(SecError, match=said):
+        read_extended(tmp_path / "own.yaml")
