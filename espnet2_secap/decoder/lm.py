@@ -1,5 +1,6 @@
 """What decoders share that are LMs of transformers: loading, freezing, LoRA, and log-probabilities in blocks."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -76,6 +77,7 @@ class LMDecoder(AbsDecoder):
         if attention_dropout is not None:
             _set_attention_dropout(lm, attention_dropout)
         self.lm = PretrainedPart(lm)
+        self.kept: list[PretrainedPart] = []  # a list: a module in it is in no state and no optimiser
         if lora is not None:
             self.lm.add_lora(lora, self.task)
         elif not freeze:
@@ -181,14 +183,22 @@ class LMDecoder(AbsDecoder):
 
     @contextmanager
     def as_pretrained(self):
-        """Within: no gradients, no dropout, no LoRA."""
-        training, plain = self.training, getattr(self.lm.module, "disable_adapter", nullcontext)
+        """Within: the LM as its folder gives it, without gradients, dropout and LoRA."""
+        training, trained = self.training, self.lm
+        if self.kept:
+            self.lm = self.kept[0].to(next(trained.parameters()).device)
+        plain = getattr(self.lm.module, "disable_adapter", nullcontext)
         self.training = False  # of what is read; the LM's own dropout is off as long as it is not trained itself
         try:
             with torch.no_grad(), plain():
                 yield
         finally:
-            self.training = training
+            self.training, self.lm = training, trained
+
+    def keep_pretrained(self) -> None:
+        """Where the whole LM is trained, keep a frozen copy for `as_pretrained`, which no checkpoint holds."""
+        if not self.kept and all(one.requires_grad for one in self.lm.parameters()):
+            self.kept.append(PretrainedPart(copy.deepcopy(self.lm.module)))
 
     def _in_blocks(self, block: Callable, hidden: torch.Tensor, *others: torch.Tensor, copies: int = 1) -> torch.Tensor:
         """`block` of parts of `hidden` (B, L, .) and of others (B, L, ...) along L, joined in the last dimension.

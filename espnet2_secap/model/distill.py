@@ -11,12 +11,13 @@ from espnet2_secap.loss.distill import Direction, divergence
 from espnet2_secap.model.abs_model import Need
 from espnet2_secap.model.caption import CaptionModel, Vectors
 from espnet2_secap.model.condition import ids_segment, make_segments
-from espnet2_secap.text.roles import TEACHER, checked_teacher, source_of, teacher_of
+from espnet2_secap.text.roles import TEACHER, TEACHERS, checked_teacher, source_of, teacher_of
 from espnet2_secap.values import Amount, Natural, Positive, Share
 
 
 class DistillModel(CaptionModel):
-    """CaptionModel whose LM, as its folder gives it, is its own teacher.
+    """CaptionModel whose LM, as its folder gives it, is its own teacher. An LM that is trained as a whole (decoder_conf
+    freeze: false) is there a second time.
 
     L = ce_weight L_CE + kd_weight mean_k D(T_k || S_k) over the caption's tokens and the end, with the student
     S = LM(BOS | speech | instruction | caption) and the teacher T = LM(BOS | transcription | clues | instruction |
@@ -34,9 +35,10 @@ class DistillModel(CaptionModel):
         kd_beta: of jsd, the teacher's share of the mixture.
 
     Raises:
-        SecError: a decoder that is trained as a whole, options that exclude each other, and what CaptionModel raises.
+        SecError: options that exclude each other, and what CaptionModel raises.
     """
 
+    texts = CaptionModel.texts | {TEACHER + role: "decoder" for role in TEACHERS}
     measures = (*CaptionModel.measures, "kd_loss", "teacher_loss")
 
     def __init__(
@@ -62,11 +64,8 @@ class DistillModel(CaptionModel):
             raise SecError("model_conf: ce_weight 0 and kd_weight 0: nothing would be trained; give one of them")
         if self.mixup:
             raise SecError("model_conf: mixup: a mixture of two utterances has no teacher; give mixup: 0")
-        if isinstance(decoder, LMDecoder) and all(one.requires_grad for one in decoder.lm.parameters()):
-            raise SecError(
-                "decoder_conf: freeze: false trains the whole LM, and its teacher is the LM before that; use lora, or"
-                " model: caption"
-            )
+        if kd_weight and isinstance(decoder, LMDecoder):
+            decoder.keep_pretrained()
         self.divergence = partial(
             divergence,
             direction=kd_direction,
@@ -86,7 +85,9 @@ class DistillModel(CaptionModel):
     @classmethod
     def texts_of(cls, conf: Mapping) -> Mapping[str, str]:
         """With what the teacher reads."""
-        return {**super().texts_of(conf), **{TEACHER + role: "decoder" for role in _taught_by(conf)}}
+        taught = {TEACHER + role for role in _taught_by(conf)}
+        texts = super().texts_of(conf)
+        return {name: part for name, part in texts.items() if name in taught or not name.startswith(TEACHER)}
 
     def _to_minimise(self, embedding: Vectors, batch: Mapping[str, torch.Tensor]):
         """See CaptionModel; `kd_loss` is the mean divergence of a token, `teacher_loss` the teacher's own cross entropy

@@ -10,6 +10,7 @@ import yaml
 from tiny_clap import make_clap
 
 from espnet2_secap.bin import sec_inference
+from espnet2_secap.data.conf import read_extended
 from espnet2_secap.data.io import write_captions
 from espnet2_secap.data.labels import read_emotion_map
 from espnet2_secap.tasks.attributes import DEFAULT_WORDS, count_attributes
@@ -27,7 +28,7 @@ def configs(repo, *kinds):
 
 def test_every_file_is_of_a_known_kind(repo):
     kinds = {path.stem.split("_")[0] for path in repo.glob("egs2/*/*/conf/*.yaml")}
-    assert kinds <= {"align", "caption", "decode", "pretrain", "tables"}
+    assert kinds <= {"align", "caption", "decode", "distill", "pretrain", "tables"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def training_captions(tmp_path_factory):
 
 def build(path, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, output_dir, options=()):
     """The model of a configuration with small parts, made as the task makes it."""
-    conf = yaml.safe_load(path.read_text(encoding="utf-8"))
+    conf = read_extended(path)
     assert conf["model"] == path.stem.split("_")[0], path
     args = vars(SECTask.get_parser().parse_args(["--config", str(path), "--output_dir", str(output_dir), *options]))
     assert args["num_att_plot"] == 0
@@ -75,7 +76,7 @@ def build(path, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, 
 
 
 def test_models(repo, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path):
-    for path in configs(repo, "align", "caption"):
+    for path in configs(repo, "align", "caption", "distill"):
         build(path, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path)
 
 

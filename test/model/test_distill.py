@@ -119,10 +119,21 @@ def test_options_that_make_no_sense(tiny_llama, conf, said):
         of(tiny_llama, **conf)
 
 
-def test_an_lm_that_is_trained_is_no_teacher(tiny_llama, monkeypatch):
+def test_an_lm_that_is_trained_is_taught_by_a_copy(tiny_llama, monkeypatch):
+    """Which stays as it was, has no gradient, and is in no checkpoint."""
     monkeypatch.setattr("tiny_models.CausalLMDecoder", lambda path: CausalLMDecoder(path, freeze=False))
-    with pytest.raises(SecError, match="freeze: false trains the whole LM, and its teacher is the LM before that"):
-        of(tiny_llama)
+    model, whole = of(tiny_llama), taught()
+    before, names = model(**whole), set(model.state_dict())
+    assert names == {name for name, _ in model.named_parameters()} | {
+        name for name, _ in model.named_buffers() if name in names
+    }
+    before[0].backward()
+    with torch.no_grad():
+        for one in model.decoder.lm.parameters():
+            assert one.requires_grad and one.grad is not None
+            one += 0.1 * torch.randn_like(one)
+    after = model(**whole)
+    assert torch.equal(before[1]["teacher_loss"], after[1]["teacher_loss"]) and before[1]["loss"] != after[1]["loss"]
 
 
 def test_lora_learns_and_its_teacher_does_not(tiny_llama, monkeypatch):
