@@ -195,7 +195,8 @@ score() {
     split "${score_args}"
     job "${train_cmd}" "$2/logs/score.log" \
         sec_score --ref "$1/captions" --hyp "$2/captions" --lang "${lang}" --output "$2/score.json" --truth_dir "$1" \
-        ${3:+--train_captions "$3"} ${segment:+--segment "${segment}"} ${words:+--words "${words}"} "${parts[@]}"
+        ${3:+--train_captions "$3"} ${segment:+--segment "${segment}"} ${words:+--words "${words}"} \
+        ${lm_prompts:+--prompts "${lm_prompts}"} "${parts[@]}"
 }
 # report FOLDER: RESULTS.md of all scores in it
 report() { sec_report --expdir "$1" --output "$1/RESULTS.md" ${goals:+--goals "${goals}"} ${quote:+--quote "${quote}"}; }

@@ -8,14 +8,32 @@ from pathlib import Path
 from espnet2_secap.cli_types import Parser
 from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, cli
-from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.abs_metric import ATTRIBUTES, Context, MetricUnavailable
+from espnet2_secap.metric.faithfulness import KINDS
+from espnet2_secap.metric.hallucination import listed
 from espnet2_secap.metric.language import language
 from espnet2_secap.metric.normalize import FORMS
-from espnet2_secap.metric.registry import DEFAULT, WITH_GROUPS, WITH_TRAIN, attribute_of, column_order, find_metric
-from espnet2_secap.metric.score import read_pairs, read_train, read_truth, score_metrics, write_scores
+from espnet2_secap.metric.registry import (
+    DEFAULT,
+    HALLUCINATION,
+    WITH_GROUPS,
+    WITH_TRAIN,
+    attribute_of,
+    column_order,
+    find_metric,
+)
+from espnet2_secap.metric.score import (
+    read_pairs,
+    read_train,
+    read_transcripts,
+    read_truth,
+    score_metrics,
+    write_scores,
+)
 from espnet2_secap.metric.segment import SEGMENTERS, segmenter
 from espnet2_secap.metric.words import NO_WORDS, load_words
 from espnet2_secap.process.jobs import file_digest
+from espnet2_secap.text.prompts import read_prompts
 
 # The metrics that need a model, and its kind.
 MODELS = {
@@ -60,7 +78,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--output",
         required=True,
         help="score.json to write; scores.tsv (per utterance) and score_meta.json (how they were made) are written to "
-        "the same folder",
+        "the same folder, with hallucination metrics also hallucinations.jsonl (which words, against what)",
     )
     parser.add_argument(
         "--lang",
@@ -75,8 +93,11 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"metrics to compute (default: {' '.join(DEFAULT)}; without METEOR, which is English, and recall where "
         "--lang has none of it, and without groups of emotions that --words has not; with --train_captions also "
-        f"{' '.join(WITH_TRAIN)}); <attribute>_recall, <attribute>_hallucination, <attribute>_accuracy (unweighted, of "
-        "the first category named) and <attribute>_wa (weighted) for any attribute of the words file; spice, spider "
+        f"{' '.join(WITH_TRAIN)}); <attribute>_recall, <attribute>_hallucination, "
+        "<attribute>_hallucination_factuality, <attribute>_coverage, <attribute>_accuracy (unweighted, of "
+        "the first category named) and <attribute>_wa (weighted) for any attribute of the words file; "
+        f"{', '.join(HALLUCINATION)} (factuality also computes coverage), hallucination_faithfulness_<kind> "
+        f"({', '.join(KINDS)}); spice, spider "
         "(these take minutes and need `make -C tools spice`); sim1, sim2, bertscore, fer, sbert_sim, fense, spider_fl, "
         "clap_text, clap_audio, judge, judge_agreement, judge_preference, judge_preference_agreement, "
         "emotion_similarity, distinct_1, distinct_2, different_captions, vocabulary, vocabulary_references",
@@ -114,6 +135,26 @@ def get_parser() -> argparse.ArgumentParser:
         "whose references occurs more than once in FILE) and copies (share of captions that equal one in FILE); in "
         "cross-validation the folder of the folds, folds/10: those of the fold that tests the utterance",
     )
+    parser.add_argument(
+        "--text_file",
+        metavar="FILE",
+        help="for hallucination_faithfulness: the spoken words, id and transcription (Kaldi's text; default: text in "
+        "--truth_dir, if there is one)",
+    )
+    parser.add_argument(
+        "--prompts",
+        metavar="FILE_OR_CODE",
+        help="for hallucination_faithfulness: the instructions to the language model that wrote the captions: a text "
+        "file, one per line, or zh, en or ja (default: those of --lang)",
+    )
+    parser.add_argument(
+        "--hallucination_attributes",
+        nargs="+",
+        metavar="NAME",
+        default=list(ATTRIBUTES),
+        help="attributes of the words file that the hallucination metrics, coverage and wrong_share are about; those "
+        f"that it has not are left out (default: {' '.join(ATTRIBUTES)})",
+    )
     for name, what in MODELS.items():
         parser.add_argument(f"--{name}", metavar="MODEL", help=f"for the metric {name}: folder or hub name of {what}")
     for name, what in FURTHER.items():
@@ -139,7 +180,29 @@ def choices(args: argparse.Namespace) -> tuple[list[str], dict]:
     names = column_order(args.metrics)
     for name in names:
         find_metric(name)
+    if any(name.endswith("hallucination_factuality") for name in names):
+        names = column_order([*names, "coverage"])  # a caption that says less errs less
     return names, load_words(args.words) if known is None else known
+
+
+def _about_hallucination(names: list[str]) -> list[str]:
+    """The metrics that a context with attributes, transcriptions and instructions is made for."""
+    return [name for name in names if "hallucination_f" in name or name in HALLUCINATION]
+
+
+def hallucination_inputs(args: argparse.Namespace, names: list[str]) -> dict:
+    """What hallucination_faithfulness needs of the context; nothing is read where it is not computed.
+
+    Raises:
+        SecError: the transcriptions or the instructions cannot be read.
+    """
+    if not _about_hallucination(names):
+        return {}
+    return {
+        "attributes": tuple(args.hallucination_attributes),
+        "transcripts": read_transcripts(args.text_file, args.truth_dir),
+        "instructions": read_prompts(args.prompts or language(args.lang).prompts),
+    }
 
 
 @cli
@@ -165,7 +228,9 @@ def main(argv: list[str] | None = None) -> None:
         segment = segmenter(args.segment, pairs.texts())
     except MetricUnavailable as err:
         raise SecError(f"--segment {args.segment}: {err}; choose another segmentation") from None
-    context = Context(segment, words, truth, models, device=args.device, train=train)
+    context = Context(
+        segment, words, truth, models, device=args.device, train=train, **hallucination_inputs(args, names)
+    )
     results, tables = score_metrics(pairs, names, context)
     for note in dict.fromkeys(context.notes):
         print(f"sec_score: warning: {args.hyp}: {note}", file=sys.stderr)
@@ -185,13 +250,17 @@ def main(argv: list[str] | None = None) -> None:
         "device": args.device,
         "truth": {name: "label" if name in truth else "references" for name in words},
         "truth_dir": args.truth_dir or "",
+        **({"text_file": args.text_file} if args.text_file else {}),
+        **({"hallucination_attributes": args.hallucination_attributes} if _about_hallucination(names) else {}),
+        **({"prompts": args.prompts} if args.prompts else {}),
         **made_from,
         "made_from": {name: file_digest(path) for name, path in made_from.items() if not Path(path).is_dir()},
         "utterances": len(pairs.references),
         "candidates": len(pairs.candidates),
         "note": "; ".join(notes),
     }
-    write_scores(args.output, results, tables, pairs, meta)
+    found = listed(context, pairs.references, pairs.candidates) if _about_hallucination(names) else None
+    write_scores(args.output, results, tables, pairs, meta, found)
     size = f"{len(pairs.references)} utterances, {len(pairs.candidates)} candidates each"
     form = {"nfc": "", "nfkc": ", captions in NFKC", "none": ", captions as they stand"}[args.normalize]
     print(f"{args.output}: {size}, per cent, segmentation {args.segment}{form}")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 References = dict[str, list[str]]  # id -> one or more human captions
 Hypotheses = dict[str, str]  # id -> one caption of a system, possibly empty; the same ids
 Scores = tuple[float, dict[str, float | None]]  # corpus value; id -> its value, None if the utterance is excluded
+ATTRIBUTES = ("emotion", "rate", "volume", "pitch")  # what most captions are about
 ScoreFunction = Callable[[References, Hypotheses], Scores]
 
 
@@ -31,6 +32,9 @@ class Context:
         device: of these models: cpu, cuda or cuda:N.
         train: the training captions, in the Unicode form of the references; id -> those of its own training set in
             cross-validation; None if they are not given.
+        transcripts: id -> the spoken words, of the utterances of which they are known.
+        instructions: to the language model that wrote the captions.
+        attributes: those that hallucination and coverage are about; the ones without words are left out.
         notes: what metrics tell the reader of the scores beside their values.
     """
 
@@ -41,6 +45,9 @@ class Context:
     shared: dict[str, object] = field(default_factory=dict)
     device: str = "cpu"
     train: Sequence[str] | Mapping[str, Sequence[str]] | None = None
+    transcripts: Mapping[str, str] = field(default_factory=dict)
+    instructions: Sequence[str] = ()
+    attributes: tuple[str, ...] = ATTRIBUTES
     notes: list[str] = field(default_factory=list)
 
     def categories(self, attribute: str) -> dict[str, list[str]]:
@@ -117,6 +124,8 @@ class Metric:
         counts_distinct: whether it counts distinct items in the whole set. It cannot be resampled: a resampled set
             contains utterances several times.
         neutral: whether neither a high nor a low value is the better one.
+        text_only: whether it judges the caption's form alone, so that the captions of other audio are as good: it does
+            not tell whether a system listens.
     """
 
     name: str
@@ -126,3 +135,4 @@ class Metric:
     sums: Sums | None = None
     counts_distinct: bool = False
     neutral: bool = False
+    text_only: bool = False

@@ -7,9 +7,8 @@ true label nor any reference names the category. Saying less is never wrong, so 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from espnet2_secap.metric.abs_metric import ATTRIBUTES
 from espnet2_secap.metric.words import Categories, named
-
-ATTRIBUTES = ("emotion", "rate", "volume", "pitch")  # what factuality and coverage are about
 
 
 @dataclass(frozen=True)

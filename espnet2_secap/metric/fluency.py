@@ -141,7 +141,7 @@ def _penalised(metric, context: Context) -> ScoreFunction:
 
 
 METRICS = [
-    Metric("fer", "fluency errors", fluency_errors, lower_is_better=True),
+    Metric("fer", "fluency errors", fluency_errors, lower_is_better=True, text_only=True),
     Metric("sbert_sim", "SBERT", sentence_similarity),
     Metric("fense", "FENSE", lambda context: _penalised(sentence_similarity, context)),
     Metric("spider_fl", "SPIDEr-FL", lambda context: _penalised(spider, context)),

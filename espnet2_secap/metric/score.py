@@ -1,5 +1,6 @@
 """Scoring of a system's captions of one set: read and check, compute metrics per candidate, write the files."""
 
+import json
 import math
 import statistics
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.words import Categories
 from espnet2_secap.progress import progress
 
+HALLUCINATIONS = "hallucinations.jsonl"
 TRUTH_FILES = {"emotion": "utt2emo"}  # the other attributes: utt2<attribute>
 
 
@@ -157,6 +159,17 @@ def _truth_file(attribute: str) -> str:
     return TRUTH_FILES.get(attribute, f"utt2{attribute}")
 
 
+def read_transcripts(file: str | Path | None, truth_dir: str | Path | None) -> dict[str, str]:
+    """The spoken words by id, in Kaldi's form: of a file, else of `text` of a data directory, else none.
+
+    Raises:
+        SecError: a bad line, or no such file.
+    """
+    if not file and truth_dir and (Path(truth_dir) / "text").is_file():
+        file = Path(truth_dir) / "text"
+    return read_kaldi(file, may_be_empty=True) if file else {}
+
+
 def score_metrics(pairs: Pairs, names: list[str], context: Context) -> tuple[dict, dict]:
     """Score each candidate separately with every metric.
 
@@ -199,14 +212,24 @@ def _not_finite(scored: list[Scores]) -> str | None:
     return None if all(math.isfinite(corpus) for corpus, _ in scored) else "is not a number"
 
 
-def write_scores(output: str | Path, results: dict, tables: dict, pairs: Pairs, meta: dict) -> None:
+def write_scores(
+    output: str | Path, results: dict, tables: dict, pairs: Pairs, meta: dict, hallucinations: list[dict] | None = None
+) -> None:
     """Write scores.tsv (per utterance) and score_meta.json, then score.json (`output`), all in the same folder.
 
     Args:
         meta: how the scores were made: the command, the segmentation, ...
+        hallucinations: the lines of hallucinations.jsonl (hallucination.listed), or None if none were asked for: then
+            that of an earlier run is removed.
     """
     output = Path(output)
     make_dir(output.parent)
+    details = output.parent / HALLUCINATIONS
+    if hallucinations is None:
+        details.unlink(missing_ok=True)
+    else:
+        with atomic_write(details) as stream:
+            stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in hallucinations)
     with atomic_write(output.parent / "scores.tsv") as stream:
         print("id", "candidate", *tables, sep="\t", file=stream)
         for utt in pairs.references:

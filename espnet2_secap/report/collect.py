@@ -24,6 +24,7 @@ META = {
     "words": str,
     "truth_dir": str,
     "train_captions": str,
+    "hallucination_attributes": list,
     "models": dict,
     "made_from": dict,
 }

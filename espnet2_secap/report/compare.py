@@ -6,13 +6,19 @@ import numpy as np
 
 from espnet2_secap.errors import SecError, few
 from espnet2_secap.metric.abs_metric import MetricUnavailable
-from espnet2_secap.metric.registry import column_order, find_metric
+from espnet2_secap.metric.registry import HALLUCINATION, column_order, find_metric
 from espnet2_secap.report.collect import Score, differing_references
 from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Resampled, Utterances, interval, p_value
 from espnet2_secap.report.table import Cell, Table, one_line
 from espnet2_secap.report.tables import label
 
-SAME_SETTINGS = ("segment", "normalize", "words", "truth")  # settings of sec_score that must be equal for both systems
+SAME_SETTINGS = (
+    "segment",
+    "normalize",
+    "words",
+    "truth",
+    "hallucination_attributes",
+)  # settings of sec_score that must be equal for both systems
 EARLIER = {"normalize": "nfc"}  # what scores of earlier versions, which do not say it, are compared as
 HOW = (
     f"Paired bootstrap over the utterances (Koehn, EMNLP 2004), {RESAMPLES} resamples, seed {SEED}; an utterance's "
@@ -186,6 +192,9 @@ def _parts(pair: tuple[Utterances, Utterances], name: str) -> tuple[Addends, Add
     models = [each.score.meta.get("models", {}).get(name) for each in pair]
     if models[0] != models[1]:
         raise MetricUnavailable(f"was computed by different models ({models[0]}, {models[1]})")
+    about = [each.score.meta.get("hallucination_attributes") for each in pair]
+    if about[0] != about[1] and (name in HALLUCINATION or name.startswith("hallucination")):
+        raise MetricUnavailable(f"is about different attributes ({about[0]}, {about[1]})")
     return pair[0].addends(name), pair[1].addends(name)
 
 

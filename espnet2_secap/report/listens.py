@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from espnet2_secap.errors import SecError
+from espnet2_secap.metric.abs_metric import Metric
 from espnet2_secap.metric.registry import attribute_of, column_order, find_metric
 from espnet2_secap.report.collect import NEAREST, SHUFFLED, Score, is_sanity
 from espnet2_secap.report.compare import Difference, compare
@@ -75,8 +76,13 @@ def _differences(
         remarks.append(f"{name}: cannot be compared with {suffix[1:]}: {str(err).removeprefix('--compare: ')}")
         return {}
     remarks += [_VALUES.sub("", note) for note in found.notes if "is omitted" not in note]
-    kept = [one for one in found.differences if not find_metric(one.metric).neutral]
+    kept = [one for one in found.differences if _tells(find_metric(one.metric))]
     return {one.metric: one for one in sorted(kept, key=lambda one: attribute_of(one.metric) is None)}
+
+
+def _tells(metric: Metric) -> bool:
+    """Whether a better value may come from the audio."""
+    return not metric.neutral and not metric.text_only
 
 
 def _row(name: str, one: Difference, span: tuple[float, float], near: Difference | None, nearest: bool) -> list[Cell]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from espnet2_secap.data.text_file import read_table
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.abs_metric import Context, MetricUnavailable
+from espnet2_secap.metric.abs_metric import ATTRIBUTES, Context, MetricUnavailable
 from espnet2_secap.metric.normalize import FORMS, compared, normalizer, spoken
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.score import read_truth
@@ -143,7 +143,8 @@ class Utterances:
             captions = {utt: [spoken(text, normalize) for text in texts] for utt, texts in examples[1].items()}
             examples = references, captions
             segment = segmenter(name, (text for part in examples for texts in part.values() for text in texts))
-            context = Context(segment, *(self._words if needs_words else ()))
+            attributes = self.score.meta.get("hallucination_attributes", ATTRIBUTES)
+            context = Context(segment, *(self._words if needs_words else ()), attributes=tuple(attributes))
             rows = []
             for at in range(next(iter(self.values.values())).shape[0]):
                 if any(len(captions[utt]) <= at for utt in self.ids):

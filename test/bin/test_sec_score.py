@@ -204,3 +204,53 @@ def test_a_prompt_without_a_place_is_one_line(files, tiny_llama):
     (files / "prompt.txt").write_text("{first}", encoding="utf-8")
     done = run(files, "--metrics", "judge", "--judge", tiny_llama, "--judge_prompt", "prompt.txt")
     assert done.returncode == 1 and "prompt.txt: lacks {second}" in done.stderr and "Traceback" not in done.stderr
+
+
+def lines_of(files):
+    return [json.loads(line) for line in (files / "out" / "hallucinations.jsonl").read_text().splitlines()]
+
+
+def test_hallucinations_with_coverage_and_by_utterance(files):
+    data = files / "data"
+    data.mkdir()
+    (data / "text").write_text("a 今天天气真好啊\nb 谁让你动我的电脑\n", encoding="utf-8")
+    (data / "utt2emo").write_text("a happy\nb sad\n")
+    (files / "bad").write_text('a ["愤怒", "今天天气真好啊"]\nb ["语速慢，悲伤", "请说出情感好吗"]\n', encoding="utf-8")
+    (files / "prompts").write_text("请说出情感好吗\n", encoding="utf-8")
+    names = ["--metrics", "hallucination_factuality", "hallucination_faithfulness"]
+    done = run(files, *names, "--truth_dir", "data", "--prompts", "prompts", hyp="bad")
+    assert done.returncode == 0 and done.stderr.count("warning") == 0, done.stderr
+    score = json.loads((files / "out" / "score.json").read_text())
+    assert {name: one["values"] for name, one in score.items()} == {
+        "hallucination_factuality": [100, 0], "coverage": [37.5, 0], "hallucination_faithfulness": [0, 100],
+    }  # fmt: skip
+    assert [(one["id"], one["candidate"], one["what"], one["word"]) for one in lines_of(files)] == [
+        ("a", 1, "emotion", "愤怒"),
+        ("a", 2, "transcription", "今天天气真好啊"), ("a", 2, "attributes", ""),
+        ("b", 1, "rate", "语速慢"),
+        ("b", 2, "instruction", "请说出情感好吗"), ("b", 2, "attributes", ""),
+    ]  # fmt: skip
+    # Without labels and transcriptions the references judge, and the reader is told what is not judged
+    done = run(files, *names, "--hallucination_attributes", "rate", hyp="bad")
+    assert "transcription is not judged: no transcriptions are given (--text_file)" in done.stderr
+    meta = json.loads((files / "out" / "score_meta.json").read_text())
+    assert meta["hallucination_attributes"] == ["rate"] and "transcription is not judged" in meta["note"]
+    found = [(one["id"], one["what"]) for one in lines_of(files) if one["kind"] == "factuality"]
+    assert found == [("b", "rate")]
+    run(files, "--metrics", "bleu_1", hyp="bad")  # scores without them have none of an earlier run beside them
+    assert not (files / "out" / "hallucinations.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--text_file", "nowhere"], "nowhere"),
+        (["--text_file", "hyp", "--prompts", "nowhere"], "prompts: cannot be read"),
+        (["--text_file", "twice"], "twice"),
+    ],
+)
+def test_bad_inputs_of_hallucination_metrics_are_one_line(files, options, message):
+    (files / "twice").write_text("a x\na y\n")
+    done = run(files, "--metrics", "hallucination_faithfulness", *options)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and message in done.stderr
+    assert not (files / "out").exists()

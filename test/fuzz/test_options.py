@@ -26,6 +26,7 @@ from espnet2_secap.tasks.recipe import WORD_END
 
 REPO = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted(path.stem for path in (REPO / "espnet2_secap" / "bin").glob("sec_*.py"))
+SCORED = ["bleu_1", "emotion_recall", "wrong_share", "hallucination_faithfulness"]
 TEMPLATE = REPO / "egs2" / "TEMPLATE" / "sec1"
 VERBS = {
     "sec_data_dir": ["subset", "combine", "copy"],
@@ -87,7 +88,7 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
         "sec_validate_data": [str(data)],
         "sec_extract_feats": [*feats[:4], "--output", "out", *feats[6:]],
         "sec_collect_stats": ["--dir", str(dump / "train"), "--output", "out/shape"],
-        "sec_score": ["--ref", f"{raw}/captions", "--hyp", str(hyp), *out, "--metrics", "bleu_1", "emotion_recall"],
+        "sec_score": ["--ref", f"{raw}/captions", "--hyp", str(hyp), *out, "--metrics", *SCORED],
         "sec_baseline": [
             *("--kind", "random", "--train_captions", f"{raw}/captions"),
             *("--ids", f"{raw}/captions", "--output", "out"),
