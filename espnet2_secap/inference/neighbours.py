@@ -14,8 +14,8 @@ import torch
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.nearest import Neighbours, describe, described
-from espnet2_secap.inference.prior import TrainingSpeech
 from espnet2_secap.inference.speech2caption import Speech2Caption
+from espnet2_secap.inference.training_speech import TrainingSpeech
 from espnet2_secap.tasks.front_end import check_input
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet2_secap.data.io import read_captions, read_yaml
+from espnet2_secap.data.io import read_captions
 from espnet2_secap.decoder.abs_decoder import AbsDecoder
 from espnet2_secap.decoder.options import TRAINING, SetOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.agreement import Agreement
 from espnet2_secap.inference.consensus import TextSet
 from espnet2_secap.inference.speech2caption import Captions, Speech2Caption
+from espnet2_secap.inference.training_speech import named_in_training
 from espnet2_secap.text.template import Segment
 
 TOKENS = 8192  # of captions that go through the decoder together
@@ -45,13 +46,6 @@ def candidates_file(name: str, train_config: str | Path) -> Path:
     if not path.is_file():
         raise SecError(f"--candidates {name}: {path}: no such file; {what}")
     return path
-
-
-def named_in_training(name: str, train_config: str | Path) -> tuple[Path, str] | None:
-    """File and type of what a model's config.yaml calls `name` among the data of its training; None if nothing."""
-    listed = read_yaml(train_config).get("train_data_path_and_name_and_type") or []
-    found = [one for one in listed if isinstance(one, (list, tuple)) and len(one) == 3 and one[1] == name]
-    return (Path(found[0][0]), found[0][2]) if found else None
 
 
 class CandidateSet:

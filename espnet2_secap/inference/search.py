@@ -18,8 +18,9 @@ from espnet2_secap.inference.posterior import (
     chosen_by_probability,
     chosen_from_set,
 )
-from espnet2_secap.inference.prior import TrainingSpeech, log_prior
+from espnet2_secap.inference.prior import log_prior
 from espnet2_secap.inference.speech2caption import Captions, Speech2Caption
+from espnet2_secap.inference.training_speech import TrainingSpeech
 from espnet2_secap.process.jobs import file_digest
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
 
