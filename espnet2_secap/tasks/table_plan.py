@@ -45,6 +45,7 @@ class Experiment:
         system, seed: of a system's experiment.
         folds: how many times stages 4 to 8 are run; 1 without folds.
         folder_of_run: the recipe folder that it runs in, as seen from the folder of the tables.
+        finds_align: whether an earlier experiment has trained the first stage by then, so that stage 5 takes no time.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Experiment:
     seed: int = 0
     folds: int = 1
     folder_of_run: str = "."
+    finds_align: bool = False
 
     def command(self) -> list[str]:
         """The command, to be run in the folder of the tables."""
@@ -196,7 +198,9 @@ class Plan:
             first = 4
         title = f"{step.title or name}, seed {seed}"
         alone = self.scores if self.folds else ""
-        more = {"system": name, "seed": seed, "folds": self.folds or 1}
+        there = [one.options.get("align_exp", "").split("/")[-1] for one in self.experiments.values() if one.system]
+        finds_align = first < 6 and options.get("align_exp", "").split("/")[-1] in there
+        more = {"system": name, "seed": seed, "folds": self.folds or 1, "finds_align": finds_align}
         self._add(Experiment(own, title, (first, 8), options, (before,), alone, **more))
 
     def _options(self, name: str, steps: Sequence[Step], seed: int | None = None, feats: str = "") -> dict[str, str]:
@@ -281,7 +285,7 @@ class Clock:
         """Of one experiment; None where a stage is neither measured nor in the file."""
         total = 0.0
         for stage in experiment.numbers:
-            if stage == 5 and experiment.options.get("skip_align") == "true":
+            if stage == 5 and (experiment.options.get("skip_align") == "true" or experiment.finds_align):
                 continue
             if (took := self.measured.get(stage)) is None:
                 if stage not in self._guess:

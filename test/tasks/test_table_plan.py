@@ -80,6 +80,17 @@ def test_folds_share_their_folders(file):
     # sec.sh puts what lies below --expdir into each fold's exp/: the same folder for both
     inside = {one.options["align_exp"].removeprefix(f"{one.options['expdir']}/") for one in (good, second)}
     assert inside == {"sec_align_both_seed0"}
+    # and so the second does not wait for it: its stage 5 finds it there
+    assert [plan.experiments[name].finds_align for name in ("good_seed0", "second_seed0", "poor_seed0")] == [
+        False,
+        True,
+        False,
+    ]
+    clock = Clock(plan)
+    clock.factor = 1.0
+    stages = {4: 1, 5: 100, 6: 10, 7: 1, 8: 1}
+    clock._guess = stages
+    assert clock.seconds(good) - clock.seconds(second) == 10 * stages[5]
     assert plan.score_name("good", 0) == "sec_caption_good_seed0/decode_tables"
     seeded = Plan(file, ["2"], [0], folds=10, options={"fold_by": "speaker", "fold_seed": "3"})
     assert seeded.scores == "folds/10_speaker_seed3/exp"
