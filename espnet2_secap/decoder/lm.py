@@ -97,7 +97,7 @@ class LMDecoder(AbsDecoder):
             layer.forward = partial(self._recomputed, layer.forward)
 
     def _recomputed(self, forward: Callable, *args, **kwargs):
-        if not (self.training and torch.is_grad_enabled()):
+        if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 

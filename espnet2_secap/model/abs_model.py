@@ -16,10 +16,12 @@ from espnet2_secap.masks import lengths_to_mask
 
 @dataclass(frozen=True)
 class Need:
-    """A file of the data directory that a model needs, and the weight of model_conf that switches the need off."""
+    """A file of the data directory that a model needs, the weight of model_conf that switches the need off, and the
+    program that makes the file, where stage 2 does not."""
 
     file: str
     switch: str | None = None
+    made_by: str | None = None
 
 
 class AbsSECModel(AbsESPnetModel):

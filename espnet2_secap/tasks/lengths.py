@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from espnet2_secap.data.io import parse_captions, read_kaldi
+from espnet2_secap.data.reference_pairs import parse_pairs
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.clues import clue_ids, clues_of
 from espnet2_secap.text.prompts import read_prompts
@@ -49,8 +50,8 @@ def check_lengths(
             if length > limit:
                 raise _too_long(f"text: {utt}: a transcription with {what}", length, limit)
         ways, what, fixed = [], "what its decoder begins with", decoder.written
-    for file in files:
-        for utt, text in _captions(file):
+    for file, name in files:
+        for utt, text in _captions(file, name):
             words = said.get(utt, "")
             most = fixed + len(text.encode()) + len(ways) * (len(words.encode()) + 2)  # 2: [CLS] and [SEP]
             if clues:  # of each word no more than that word, a mark that separates and its form in the dictionary
@@ -71,9 +72,10 @@ def _too_long(what: str, length: int, limit: int) -> SecError:
     )
 
 
-def _caption_files(args: argparse.Namespace) -> list[str]:
+def _caption_files(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Files with captions, and the names of their data."""
     paths = [getattr(args, f"{split}_data_path_and_name_and_type", None) or [] for split in ("train", "valid")]
-    return list(dict.fromkeys(path for each in paths for path, name, _ in each if name == "caption"))
+    return list(dict.fromkeys((path, name) for each in paths for path, name, _ in each if name in ("caption", "pairs")))
 
 
 def _transcripts(args: argparse.Namespace) -> dict[str, str]:
@@ -85,11 +87,15 @@ def _transcripts(args: argparse.Namespace) -> dict[str, str]:
     return said
 
 
-def _captions(file: str) -> Iterator[tuple[str, str]]:
+def _captions(file: str, name: str) -> Iterator[tuple[str, str]]:
     for utt, line in read_kaldi(file).items():
         try:
-            captions = parse_captions(line)
+            captions = parse_captions(line) if name == "caption" else _of_pairs(line)
         except ValueError:
             continue  # said where the captions are read for training
         for text in captions:
             yield utt, text
+
+
+def _of_pairs(line: str) -> list[str]:
+    return [text for pair in parse_pairs(line) for text in (pair.chosen, pair.rejected)]

@@ -59,6 +59,7 @@ PARTS = (  # kind, name in configurations, module:class
     ("model", "align", "espnet2_secap.model.align:AlignModel"),
     ("model", "caption", "espnet2_secap.model.caption:CaptionModel"),
     ("model", "distill", "espnet2_secap.model.distill:DistillModel"),
+    ("model", "prefer", "espnet2_secap.model.prefer:PreferModel"),
 )
 OPTIONAL = ("normalize", "specaug")  # parts that any model takes
 # What ESPnet's own parts take, where their annotations do not tell the range.

@@ -25,7 +25,7 @@ from espnet2_secap.model.checkpoint import init_model, load_state
 from espnet2_secap.safe_load import tensors_only
 from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
-from espnet2_secap.tasks import made_from
+from espnet2_secap.tasks import made_from, reference
 from espnet2_secap.tasks.attributes import DEFAULT_WORDS, attribute_targets, count_attributes
 from espnet2_secap.tasks.clues import check_clues, clues_of
 from espnet2_secap.tasks.experiment import portable, read_config
@@ -35,6 +35,7 @@ from espnet2_secap.tasks.options import TaskOptions
 from espnet2_secap.tasks.parts import CHOICES, check_part, hears, kinds_of, optional_kinds
 from espnet2_secap.tasks.training_data import check_sets, classes_of
 from espnet2_secap.tasks.training_options import as_ours, check_distributed, check_sampler, check_training
+from espnet2_secap.text.pairs import PairEncoder
 from espnet2_secap.text.preprocessor import SECPreprocessor
 from espnet2_secap.text.prompts import read_prompts
 from espnet2_secap.text.roles import reads_clues, reads_text
@@ -45,9 +46,11 @@ from espnet2_secap.train.optimizer import build_optimizer
 from espnet2_secap.train.parallel import name_init_file, processes_per_node, run_processes
 from espnet2_secap.train.trainer import SECTrainer, trains_nothing
 
+NOT_SEQUENCE = ("emotion", "attributes", "pair_reference")  # of one size each
+
 
 class SECTask(AbsTask):
-    """`--model align` is the first stage (STMIL + SCCL), `--model caption` the second (cross entropy)."""
+    """`--model align` is the first stage (STMIL + SCCL), `caption` the second; `distill` and `prefer`: AlignCap."""
 
     num_optimizers = 1
     class_choices_list = list(CHOICES.values())
@@ -101,6 +104,7 @@ class SECTask(AbsTask):
             cls._check_sets(args, nproc)
             with tensors_only():
                 made_from.check(args)
+            reference.check(args)
         if nproc == 1:
             check_distributed(args)
             super().main(args=args)
@@ -147,12 +151,12 @@ class SECTask(AbsTask):
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """Names of further data."""
-        return ("caption", "text", "emotion", "clues")
+        return ("caption", "text", "emotion", "clues", "pairs")
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool):
         """Pads speech with 0.0 and token ids with -1; lengths tell what is real."""
-        return CommonCollateFn(float_pad_value=0.0, int_pad_value=-1, not_sequence=["emotion", "attributes"])
+        return CommonCollateFn(float_pad_value=0.0, int_pad_value=-1, not_sequence=list(NOT_SEQUENCE))
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool):
@@ -162,8 +166,9 @@ class SECTask(AbsTask):
             instructions = [encode["instruction"](prompt) for prompt in read_prompts(args.prompts)]
             del encode["instruction"]
         if "end" in args.template_conf:  # known once the model is built
-            plain, end = encode["caption"], args.template_conf["end"]
-            encode["caption"] = lambda text: [*plain(text), end]
+            encode["caption"] = cls._with_end(args, encode["caption"])
+        needs = CHOICES["model"].get_class(args.model).needs(args.model_conf)
+        pairs = cls.pair_encoder(args) if "pairs" in needs else None
         attributes = None
         if args.attributes:
             attributes = attribute_targets(args.attributes, args.model_conf.get("attributes_words", DEFAULT_WORDS))
@@ -171,8 +176,19 @@ class SECTask(AbsTask):
         dropout = args.model_conf.get("clues_dropout", 0.0)
         classes = classes_of(args)
         return SECPreprocessor(
-            train, encode, instructions, args.emotions, args.seed, attributes, classes, clues, dropout
+            train, encode, instructions, args.emotions, args.seed, attributes, classes, clues, dropout, pairs
         )
+
+    @classmethod
+    def pair_encoder(cls, args: argparse.Namespace) -> PairEncoder:
+        """Preference pairs to token ids, of a model that is built: in training, and where references are computed."""
+        functions = cls.text_functions(args)
+        return PairEncoder(cls._with_end(args, functions["caption"]), functions["instruction"])
+
+    @staticmethod
+    def _with_end(args: argparse.Namespace, plain: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
+        end = args.template_conf["end"]
+        return lambda text: [*plain(text), end]
 
     @classmethod
     def text_functions(cls, args: argparse.Namespace) -> dict[str, Callable[[str], list[int]]]:
@@ -264,9 +280,11 @@ class SECTask(AbsTask):
                 files = " and ".join(need.file for need in lacking.values())
                 names = ", ".join(map(repr, lacking))
                 switches = " and ".join(dict.fromkeys(f"{one.switch}: 0" for one in lacking.values() if one.switch))
+                made_by = next((need.made_by for need in lacking.values() if need.made_by), None)
+                add = "add what is missing to that set's data directory and run stage 2 again"
+                add = f"make it with {made_by}" if made_by else add
                 raise SecError(
-                    f"--model {args.model} needs {files} of the {split} set (data name {names}); add what is missing to"
-                    f" that set's data directory and run stage 2 again"
+                    f"--model {args.model} needs {files} of the {split} set (data name {names}); {add}"
                     f"{f', or set model_conf {switches}' if switches else ''}"
                 )
             if split == "train" and "emotion" in paths and "emotion" in needs:

@@ -1,17 +1,19 @@
 """What a training's data files tell before the first step: ids, captions and categories that would end it later."""
 
 import argparse
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from espnet2_secap.data.io import good_lines, parse_captions, read_kaldi, read_lengths
 from espnet2_secap.data.labels import in_classes, read_emotion_map
+from espnet2_secap.data.reference_pairs import parse_pairs
 from espnet2_secap.data.transcripts import check_transcripts
 from espnet2_secap.errors import SecError, listed, shorten
 from espnet2_secap.text.clues import read_clues
 from espnet2_secap.text.roles import reads_clues
 
 SHOWN = 3  # ids that a message lists
+AGAIN = "run stage 2 again"
 
 
 def check_sets(args: argparse.Namespace, needed: Collection[str], processes: int, reads_text: bool = False) -> None:
@@ -24,8 +26,9 @@ def check_sets(args: argparse.Namespace, needed: Collection[str], processes: int
         reads_text: whether the model reads the transcription, which may then be missing by --missing_text empty only.
 
     Raises:
-        SecError: fewer utterances than processes, lengths of other data, utterances that a file lacks, captions that
-            cannot be read, utterances without a transcription, categories that the training set lacks.
+        SecError: fewer utterances than processes, lengths of other data, utterances that a file lacks, captions or
+            preference pairs that cannot be read, utterances without a transcription, categories that the training set
+            lacks.
     """
     categories = set()
     for split, role in (("train", "training"), ("valid", "validation")):
@@ -45,11 +48,11 @@ def check_sets(args: argparse.Namespace, needed: Collection[str], processes: int
         for name, table in tables.items():
             absent = [utt for utt in utts if utt not in table]
             if absent:
-                raise SecError(
-                    f"{paths[name]}: has no line for {_ids(absent, utts)} of the {role} set; run stage 2 again"
-                )
-        if "caption" in needed and "caption" in tables:
-            _check_captions(paths["caption"], tables["caption"])
+                todo = "give the shape file that sec_reference has written beside it" if name == "pairs" else AGAIN
+                raise SecError(f"{paths[name]}: has no line for {_ids(absent, utts)} of the {role} set; {todo}")
+        for name, parse in (("caption", parse_captions), ("pairs", parse_pairs)):
+            if name in needed and name in tables:
+                _check_lists(paths[name], tables[name], parse)
         if reads_clues(needed) and "clues" in paths:
             read_clues(paths["clues"])
         if "emotion" in needed and "emotion" in tables:
@@ -86,11 +89,11 @@ def _check_lengths(args: argparse.Namespace, split: str, role: str) -> None:
             )
 
 
-def _check_captions(path: str, table: Mapping[str, str]) -> None:
+def _check_lists(path: str, table: Mapping[str, str], parse: Callable[[str], list]) -> None:
     bad, what = [], ""
     for utt, line in table.items():
         try:
-            parse_captions(line)
+            parse(line)
         except ValueError as err:
             bad.append(utt)
             what = what or str(err)

@@ -8,8 +8,10 @@ import numpy as np
 from espnet2.train.preprocessor import AbsPreprocessor
 
 from espnet2_secap.data.io import parse_captions
+from espnet2_secap.data.reference_pairs import parse_pairs
 from espnet2_secap.errors import SecError
 from espnet2_secap.text.clues import Clues, parse_clues
+from espnet2_secap.text.pairs import PairEncoder
 from espnet2_secap.text.prompts import read_prompts
 from espnet2_secap.text.roles import CLUES, source_of
 
@@ -20,15 +22,16 @@ class SECPreprocessor(AbsPreprocessor):
     """Draws one caption and one instruction per utterance and epoch, and turns text into token ids.
 
     In: `speech` as read, `caption` (JSON list of captions), `text` (transcription), `emotion` (category), `clues` (JSON
-    list of clues).
+    list of clues), `pairs` (see data/reference_pairs.py), of which one is drawn.
     Out: `speech`; `caption`, `text`, ... as ids, where `encode` has the name; `transcript`, `text_queries` and
     `teacher_transcript`, which are made of `text` too; `clues` and `teacher_clues`, of the clues that are read or else
-    those of the caption that is drawn; `instruction`, where there are any;
+    those of the caption that is drawn; `instruction`, where there are any; `chosen`, `rejected`, `pair_reference` and
+    the pair's `instruction`, where there is an encoder of pairs;
     `emotion` as a number; `attributes` (C,), what all captions of the utterance name, where there is a function for it.
 
     Raises:
-        SecError: when called: captions that are no JSON list, an unknown category, speech that is not finite,
-            clues that are no JSON list.
+        SecError: when called: captions, clues or pairs that are no JSON list, pairs whose reference has read other
+            tokens, an unknown category, speech that is not finite.
 
     Args:
         train: draw at random; otherwise the first caption and the first instruction are taken, so that validation is
@@ -43,6 +46,7 @@ class SECPreprocessor(AbsPreprocessor):
         clues: what finds the clues of a caption, where clues are read.
         clues_dropout: share of utterances whose `clues` are left out; drawn anew each epoch, and in validation the
             same ones each time. The teacher's stay.
+        pairs: encoder of preference pairs; none are looked at without.
     """
 
     def __init__(
@@ -56,8 +60,10 @@ class SECPreprocessor(AbsPreprocessor):
         classes: Mapping[str, str] | None = None,
         clues: Clues | None = None,
         clues_dropout: float = 0.0,
+        pairs: PairEncoder | None = None,
     ):
         super().__init__(train)
+        self.pairs = pairs
         self.seed = seed
         self.attributes = attributes
         self.classes = classes or {}
@@ -91,6 +97,11 @@ class SECPreprocessor(AbsPreprocessor):
             if source in texts:
                 left_out = source == CLUES and (not texts[CLUES] or (name == CLUES and self._drops_clues(uid)))
                 output[name] = np.array([] if left_out else encode(texts[source]), dtype=np.int64)
+        if self.pairs is not None and "pairs" in data:
+            try:
+                output |= self.pairs(draw(parse_pairs(data["pairs"])))
+            except ValueError as err:
+                raise SecError(f"pairs: {uid}: {err}") from err
         if self.attributes is not None and "caption" in data:
             output["attributes"] = self.attributes(self._captions(uid, data["caption"]))
         if "emotion" in data and self.numbers:

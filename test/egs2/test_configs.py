@@ -28,7 +28,7 @@ def configs(repo, *kinds):
 
 def test_every_file_is_of_a_known_kind(repo):
     kinds = {path.stem.split("_")[0] for path in repo.glob("egs2/*/*/conf/*.yaml")}
-    assert kinds <= {"align", "caption", "decode", "distill", "pretrain", "tables"}
+    assert kinds <= {"align", "caption", "decode", "distill", "prefer", "pretrain", "tables"}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def build(path, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, 
 
 
 def test_models(repo, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path):
-    for path in configs(repo, "align", "caption", "distill"):
+    for path in configs(repo, "align", "caption", "distill", "prefer"):
         build(path, tiny_llama, tiny_bert, tiny_bart, tiny_clap, training_captions, tmp_path)
 
 

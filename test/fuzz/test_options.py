@@ -42,7 +42,14 @@ WAITS = {
     "sec_lock": {"pid", "fd", "patience"},
     "sec_follow": {"command"},
 }
-HEAVY = {"sec_train": 30, "sec_caption": 25, "sec_inference": 25, "sec_extract_feats": 25, "sec_probe": 15}  # cases
+HEAVY = {
+    "sec_train": 30,
+    "sec_caption": 25,
+    "sec_inference": 25,
+    "sec_extract_feats": 25,
+    "sec_reference": 25,
+    "sec_probe": 15,
+}  # cases
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +168,14 @@ def make_folds(root: Path) -> dict[str, list[str]]:
 def make_models(root: Path, llama: str) -> dict[str, list[str]]:
     """Untrained models of both stages, a score and what the programs of models and reports take."""
     import tiny_experiment
+    import tiny_pairs
     import tiny_training
 
     experiment = tiny_experiment.make_experiment(root / "exp" / "sec_caption_tiny", llama)
     corpus = root / "tiny"
     corpus.mkdir()
     tiny_training.make_corpus(corpus)
+    pairs = tiny_pairs.make_pairs(root / "pairs.jsonl", ["u0", "u1"])
     caption = tiny_training.write(root / "caption.yaml", tiny_training.caption_conf(llama))
     names = [tiny_training.SPEECH, tiny_training.CAPTION]
     raw = root / "dump" / "raw" / "train"
@@ -183,6 +192,9 @@ def make_models(root: Path, llama: str) -> dict[str, list[str]]:
         "sec_params": ["--config", caption],
         "sec_caption": [str(root / "u0.wav"), "--model", str(experiment), *short],
         "sec_inference": ["--sec_model_file", model, "--data_dir", str(raw), "--output_dir", "out", *short],
+        "sec_reference": [
+            *("--pairs", pairs, "--data_dir", str(raw), "--sec_model_file", model, "--output_dir", "out"),
+        ],
         "sec_probe": [
             *("--model_files", model, "--train_dir", str(raw), "--test_dirs", str(root / "other")),
             *("--label_dirs", str(raw), str(root / "other"), "--output_name", "../probe.json"),

@@ -7,6 +7,7 @@ import torch
 from tiny import make_gpt2
 from tiny_training import CAPTION, SPEECH, caption_conf, command, make_corpus, write
 
+from espnet2_secap.data.reference_pairs import ReferencePair, write_reference_pairs
 from espnet2_secap.decoder.causal_lm import CausalLMDecoder
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.sec import SECTask
@@ -59,3 +60,13 @@ def test_in_decoding_and_at_each_batch(gpt2, tiny_llama, caplog):
         for _ in range(2):
             longer.check_length(segments(250), 10)
     assert caplog.text.count("has up to 260 positions, the LM was trained with 256") == 1
+
+
+def test_captions_of_preference_pairs_are_looked_at_too(gpt2, tmp_path):
+    pair = ReferencePair("p", "语", "语" * 25, -1.0, -2.0, 2, 26, "factuality", "rule", 1.0)
+    args = args_of(tmp_path, gpt2, "语" * 12, model="prefer")
+    write_reference_pairs(tmp_path / "pairs", {"u1": [pair]})
+    args.train_data_path_and_name_and_type.append((f"{tmp_path}/pairs", "pairs", "text"))
+    args.valid_data_path_and_name_and_type.append((f"{tmp_path}/pairs", "pairs", "text"))
+    with pytest.raises(SecError, match=r"pairs: u1: a caption with prompt.*: 41 positions, the LM has 40"):
+        SECTask.build_model(args)

@@ -1,5 +1,6 @@
 """What can be known from a training's data files is known before the first step."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,9 @@ from espnet2_secap.data.io import read_yaml
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.training_data import check_sets, classes_of
 
-GOOD = {"shape": "3,6", "captions": '["calm"]', "text": "yes", "utt2emo": "calm"}
+PAIR = dict(prompt="p", chosen="calm", rejected="sad", chosen_reference=-1.0, rejected_reference=-2.0)
+PAIR |= dict(chosen_tokens=2, rejected_tokens=2, type="factuality", source="rule", margin=1.0)
+GOOD = {"shape": "3,6", "captions": '["calm"]', "text": "yes", "utt2emo": "calm", "pairs": json.dumps([PAIR])}
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def sets(tmp_path):
                 if split == "valid" and name in changes:
                     lines = changes[name](lines)
                 (tmp_path / split / name).write_text("".join(line + "\n" for line in lines))
-            data = [("captions", "caption"), ("text", "text"), ("utt2emo", "emotion")]
+            data = [("captions", "caption"), ("text", "text"), ("utt2emo", "emotion"), ("pairs", "pairs")]
             rows = [(f"{tmp_path}/{split}/{file}", name, "text") for file, name in data]
             setattr(args, f"{split}_data_path_and_name_and_type", rows)
             setattr(args, f"{split}_shape_file", [f"{tmp_path}/{split}/shape"])
@@ -36,7 +39,7 @@ def sets(tmp_path):
 
 
 def test_good_sets(sets):
-    check_sets(sets(), {"caption", "emotion"}, 3)
+    check_sets(sets(), {"caption", "emotion", "pairs"}, 3)
 
 
 @pytest.mark.parametrize(
@@ -49,12 +52,26 @@ def test_good_sets(sets):
         ),
         ("captions", lambda lines: [*lines[:2], "valid2 calm voice"], "valid/captions: valid2: is not JSON"),
         ("captions", lambda lines: [f"{line[:6]} {{" for line in lines], "valid0, valid1, valid2: is not JSON"),
-        ("text", lambda lines: lines[1:], "valid/text: has no line for valid0 of the validation set"),
+        (
+            "text",
+            lambda lines: lines[1:],
+            "valid/text: has no line for valid0 of the validation set; run stage 2 again",
+        ),
+        (
+            "pairs",
+            lambda lines: lines[:2],
+            "valid/pairs: has no line for valid2 of the validation set; give the shape file that sec_reference has",
+        ),
+        (
+            "pairs",
+            lambda lines: [lines[0], lines[1].replace("chosen_reference", "chosen_ref"), lines[2]],
+            "valid/pairs: valid1: has pairs without chosen_reference, the reference's log-probabilities; make the file",
+        ),
     ],
 )
 def test_what_would_end_the_training_later_is_named(sets, file, change, message):
     with pytest.raises(SecError, match=message):
-        check_sets(sets(**{file: change}), {"caption", "emotion", "text"}, 1)
+        check_sets(sets(**{file: change}), {"caption", "emotion", "text", "pairs"}, 1)
 
 
 def test_labels_that_no_loss_needs_are_not_looked_at(sets):

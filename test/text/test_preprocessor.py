@@ -5,6 +5,7 @@ import pytest
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.tasks.clues import clues_by
+from espnet2_secap.text.pairs import PairEncoder
 from espnet2_secap.text.preprocessor import SECPreprocessor
 
 SPEECH = np.zeros((3, 2))
@@ -131,3 +132,39 @@ def test_some_utterances_are_read_without_clues():
     first, second = read(True, 1), read(True, 2)
     assert 0.6 < sum(first) / 400 < 0.8 and first != second and first == read(True, 1)
     assert 0.6 < sum(read(False, 1)) / 400 < 0.8 and read(False, 1) == read(False, 2)
+
+
+def pairs_of(*rejected):
+    """Pairs of one chosen caption, as a line's value; references are the place in the list."""
+    row = dict(prompt="p", chosen="a", chosen_tokens=2, type="factuality", source="rule", margin=1.0)
+    rows = [
+        row | {"rejected": one, "rejected_tokens": len(one) + 1, "chosen_reference": -1.0, "rejected_reference": -at}
+        for at, one in enumerate(rejected)
+    ]
+    return json.dumps(rows)
+
+
+def test_one_pair_is_drawn_with_its_own_prompt_and_reference():
+    value, encode = pairs_of("b", "cc", "ddd"), PairEncoder(CAPTION["caption"], cut)
+    train = SECPreprocessor(True, CAPTION, [cut("q")], pairs=encode)
+    found = {}
+    for utt in range(60):
+        one = train(f"u{utt}", {"speech": SPEECH, "pairs": value})
+        assert one["instruction"].tolist() == cut("p") and one["chosen"].tolist() == [97, 2]
+        found.setdefault(tuple(one["rejected"]), set()).add(float(one["pair_reference"][1]))
+    assert found == {(98, 2): {0.0}, (99, 99, 2): {-1.0}, (100, 100, 100, 2): {-2.0}}
+    train.set_epoch(1)
+    first = [train(f"u{i}", {"speech": SPEECH, "pairs": value})["rejected"].tolist() for i in range(20)]
+    train.set_epoch(2)
+    assert first != [train(f"u{i}", {"speech": SPEECH, "pairs": value})["rejected"].tolist() for i in range(20)]
+    valid = SECPreprocessor(False, CAPTION, [cut("q")], pairs=encode)
+    assert all(valid(f"u{i}", {"speech": SPEECH, "pairs": value})["rejected"][0] == 98 for i in range(5))
+
+
+def test_pairs_that_cannot_be_read_are_named_by_their_id():
+    train = SECPreprocessor(True, CAPTION, pairs=PairEncoder(cut, cut))
+    with pytest.raises(SecError, match="^pairs: u7: is not JSON; make the file with sec_reference"):
+        train("u7", {"speech": SPEECH, "pairs": "b"})
+    with pytest.raises(SecError, match="^pairs: u7: chosen has 1 tokens here and 2 in its reference"):
+        train("u7", {"speech": SPEECH, "pairs": pairs_of("b")})
+    assert "rejected" not in SECPreprocessor(True, CAPTION)("u7", {"speech": SPEECH, "pairs": pairs_of("b")})
