@@ -12,7 +12,7 @@ from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_def
 from espnet2_secap.data.conf import read_extended
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.data.sources import Recording, find_recordings
-from espnet2_secap.decoder.options import Candidates, DecodingOptions, SetOptions
+from espnet2_secap.decoder.options import Candidates, ClueOptions, DecodingOptions, SetOptions
 from espnet2_secap.errors import SecError, cli, shorten
 from espnet2_secap.inference.caption_output import Captioned, Journal, fingerprint, kind_of, printable, write_output
 from espnet2_secap.progress import progress
@@ -21,7 +21,8 @@ from espnet2_secap.text.roles import condition_of, reads_text
 from espnet2_secap.values import Place, Range, Seed
 
 # Of sec_inference's options: those of one search, but for the number of candidates, and these. --config takes them all.
-ALSO_HERE = ("batch_size", "dtype", "prompt", "device")
+CLUES = tuple(field.name for field in fields(ClueOptions))
+ALSO_HERE = ("batch_size", "dtype", "prompt", "device", *CLUES)
 HERE = {*(field.name for field in fields(DecodingOptions)), *ALSO_HERE} - {"num_candidates"}
 NOT_HERE = tuple(field.name for field in fields(SetOptions) if field.name not in HERE)
 
@@ -62,8 +63,14 @@ def get_parser() -> argparse.ArgumentParser:
         help="Transcriptions, for a model that reads them (model_conf condition): lines `id text`, for each recording,"
         " or for each piece of a long one; an id alone where nothing is said",
     )
+    parser.add_argument(
+        "--clues",
+        type=of(Place | None),
+        help="For a model that reads clues: predicted (by its head), retrieved (of the nearest training utterances; run"
+        " this in the recipe's folder), or the words for all recordings, such as 'sad, slow'; none if none",
+    )
     parser.add_argument("--seed", type=of(Seed), default=0, help="Of sampling")
-    add_dataclass_arguments(parser.add_argument_group("decoding"), SetOptions, skip=NOT_HERE)
+    add_dataclass_arguments(parser.add_argument_group("decoding"), SetOptions, skip=(*NOT_HERE, "clues"))
     return parser
 
 
@@ -119,6 +126,7 @@ def main(argv=None) -> None:
 
 def _main(args: argparse.Namespace, further: dict) -> None:
     from espnet2_secap.inference.caption_files import FileCaptioner, readable
+    from espnet2_secap.inference.clues import CluePlan
 
     options = decoding_options(args, further)
     if args.max_seconds is not None and not args.max_seconds > 0.5:
@@ -129,7 +137,8 @@ def _main(args: argparse.Namespace, further: dict) -> None:
     for note in notes:
         _tell(f"note: {note}")
     texts, sources = _texts(args), _sources(args.model, options)
-    named = [*(sources.made_from() if sources else ()), *([] if texts is None else [texts])]
+    clues = CluePlan(options, find_model(args.model)[0])
+    named = [*(sources.made_from() if sources else ()), *([] if texts is None else [texts]), *clues.made_from()]
     journal = Journal(args.output, fingerprint(args.model, options, args.max_seconds, named))
     if journal.replaced:
         _tell(f"note: {args.output}: was made with another model or other options; captioning all recordings again")
@@ -224,9 +233,8 @@ def _loader(args: argparse.Namespace, options: SetOptions, sources) -> Callable:
     def load():
         from espnet2_secap.inference.speech2caption import Speech2Caption
 
-        model = Speech2Caption.from_pretrained(
-            args.model, device=options.device, dtype=options.dtype, prompt=options.prompt, options=options
-        )
+        given = {"device": options.device, "dtype": options.dtype, "prompt": options.prompt}
+        model = Speech2Caption.from_pretrained(args.model, **given, options=options, clues=options)
         if sources is None:
             return model
         from espnet2_secap.inference.search import Search, SearchCaptioner

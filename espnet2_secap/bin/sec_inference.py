@@ -46,6 +46,12 @@ def get_parser() -> argparse.ArgumentParser:
         default="error",
         help="Utterances without a transcription, for such a model: error names them, empty takes them as nothing said",
     )
+    parser.add_argument(
+        "--references",
+        type=of(Place | None),
+        help="For --clues oracle, and to refuse a file of clues that was made from them: captions of these utterances"
+        " by people; DATA_DIR/captions, where it is there, if none. Nothing else of decoding looks at them",
+    )
     parser.add_argument("--config", help="YAML file of the options below")
     add_dataclass_arguments(parser.add_argument_group("decoding (also in --config)"), SetOptions)
     parser.add_argument("--nj", type=of(Count), default=1, help="Number of jobs that share the set")
@@ -84,7 +90,7 @@ def main(argv=None) -> None:
 
         files = (args.sec_model_file, args.sec_train_config, args.data_dir, args.output_dir)
         text = (args.text_file, args.missing_text)
-        job = Job(*files, args.job, args.nj, *text, shuffled=bool(args.shuffled_audio_dir))
+        job = Job(*files, args.job, args.nj, *text, bool(args.shuffled_audio_dir), args.references)
         decode_set(job, options)
     if args.combine or alone:
         count = combine(args.output_dir, args.data_dir, args.nj, args.shuffled_audio_dir)

@@ -108,7 +108,32 @@ class AgreementOptions:
 
 
 @dataclass(frozen=True)
-class SetOptions(AgreementOptions, DecodingOptions):
+class ClueOptions:
+    """Where the clues come from that a model reads; see inference/clues.py.
+
+    Raises:
+        SecError: a value out of range.
+    """
+
+    clues: Place | None = option(
+        "for a model whose condition reads clues: predicted (by its head, attributes_weight), retrieved (of the nearest"
+        " training utterances' captions), oracle (of this set's own references: an upper bound), a file of lines"
+        ' `id ["clue", ...]`, or none',
+        None,
+    )
+    clues_neighbours: Count = option("for --clues retrieved: number of nearest training utterances", 5)
+    clues_confidence: Annotated[float, Range(0, 1)] = option(
+        "for --clues predicted and retrieved: give a category as a clue if its probability, or its share of the"
+        " neighbours' weight, is at least this",
+        0.5,
+    )
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class SetOptions(ClueOptions, AgreementOptions, DecodingOptions):
     """Decoding options, and those of a whole set: the options of sec_inference and the keys of conf/decode.yaml.
 
     Raises:
@@ -170,6 +195,8 @@ class SetOptions(AgreementOptions, DecodingOptions):
     def __post_init__(self):
         DecodingOptions.__post_init__(self)
         AgreementOptions.__post_init__(self)
+        if self.clues and self.posterior_prior:
+            raise SecError("--posterior_prior: is of what a model says without clues; leave it out, or --clues")
         if self.candidates is None:
             most, said = self.num_candidates + self.beams, f"--num_candidates {self.num_candidates}"
             said += f" + --beams {self.beams}" if self.beams else ""

@@ -16,7 +16,8 @@ from espnet2_secap.data.io import read_yaml
 from espnet2_secap.data.transcripts import read_transcripts
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.decoder.options import SetOptions
-from espnet2_secap.inference.outputs import NAME, SHUFFLED, other_audio
+from espnet2_secap.inference.clues import Asked, CluePlan
+from espnet2_secap.inference.outputs import NAME, SHUFFLED, keeps_own, other_audio
 from espnet2_secap.inference.search import Search, Sources
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.process.jobs import Journal, file_digest, fingerprint, share, stamps
@@ -37,7 +38,9 @@ class Job:
         text_file: transcriptions, of a model that reads them; if none those of data_dir.
         missing_text: see `read_transcripts`.
         shuffled: decode each utterance once more from another's audio, where that is not another's caption alone: the
-            model hears, and it reads the transcription besides, which stays the utterance's own.
+            model hears, and besides it reads the transcription, or clues of a file or of references, which stay the
+            utterance's own.
+        references: captions of the set by people, for --clues; if none those of data_dir, where it has some.
     """
 
     model_file: str
@@ -49,6 +52,7 @@ class Job:
     text_file: str | None = None
     missing_text: str = "error"
     shuffled: bool = False
+    references: str | None = None
 
     @property
     def config_file(self) -> Path:
@@ -65,10 +69,9 @@ class Job:
         """What the model reads of an utterance."""
         return condition_of(self.config.get("model_conf"))
 
-    @property
-    def shuffles(self) -> bool:
+    def shuffles(self, options: SetOptions) -> bool:
         """Whether each utterance is decoded once more, from another's audio."""
-        return self.shuffled and QUERIES in self.condition and reads_text(self.condition)
+        return self.shuffled and QUERIES in self.condition and keeps_own(self.condition, options.clues)
 
     def texts(self, ids: Sequence[str]) -> dict[str, str] | None:
         """The transcriptions; None of a model that reads none."""
@@ -77,6 +80,11 @@ class Job:
         there = Path(self.data_dir) / "text"
         path = self.text_file or (there if there.is_file() else None)
         return read_transcripts(path, ids, self.missing_text, f"set {self.data_dir}")
+
+    def clues(self, ids: Sequence[str], options: SetOptions) -> CluePlan:
+        """Where the clues come from."""
+        there = Path(self.data_dir) / "captions"
+        return CluePlan(options, self.config_file, ids, self.references or (there if there.is_file() else None))
 
 
 def decode_set(job: Job, options: SetOptions) -> None:
@@ -93,7 +101,8 @@ def decode_set(job: Job, options: SetOptions) -> None:
     loads = {number: sum(utterances.lengths[utt] for utt in batch) for number, batch in batches.items()}
     numbers = share(loads, job.nj, job.job)
     texts, sources = job.texts(utterances.ids), Sources(options, job.config_file)
-    header = {"fingerprint": made_from(job, options, utterances, sources, texts)} | record(job, options)
+    plan = job.clues(utterances.ids, options)
+    header = {"fingerprint": made_from(job, options, utterances, sources, texts, plan)} | record(job, options)
     journal = Journal(job.output_dir, NAME, job.job, job.nj, header, numbers)
     todo = [number for number in numbers if number not in journal.done]
     print(
@@ -114,7 +123,8 @@ def decode_set(job: Job, options: SetOptions) -> None:
     if speech2caption.hears:
         check_input(job.data_dir, utterances, speech2caption.model.encoder, speech2caption.train_args.front_end)
     search = Search(speech2caption, options, sources)
-    others = other_audio(utterances.ids, options.seed) if job.shuffles else {}
+    others = other_audio(utterances.ids, options.seed) if job.shuffles(options) else {}
+    source = plan.source(speech2caption, options.batch_size)
 
     def read(number: int) -> list[list]:
         """The speech of a batch, and where it is shuffled that of the others."""
@@ -126,9 +136,12 @@ def decode_set(job: Job, options: SetOptions) -> None:
     for number, ways in progress(reading, total=len(todo), desc=f"decoding, {options.batch_size} utterances a step"):
         batch = batches[number]
         said, found = texts and [texts[utt] for utt in batch], []
-        for speech in ways:
+        for speech, heard in zip(ways, (batch, [others.get(utt) for utt in batch]), strict=False):
             torch.manual_seed(random.Random(f"{options.seed} {number}").getrandbits(32))
-            found.append(search(speech, said))
+            clues = source and Asked(source, batch, heard)
+            found.append(search(speech, said, clues))
+            for row, read in zip(found[-1], clues.read if clues else (), strict=bool(clues)):
+                row["clues"] = read
         rows = [{"id": utt, "prompt": speech2caption.prompt} | own for utt, own in zip(batch, found[0], strict=True)]
         for row, other in zip(rows, found[1] if others else (), strict=bool(others)):
             row[SHUFFLED] = other
@@ -167,7 +180,12 @@ def _values_of(options: SetOptions) -> dict:
 
 
 def made_from(
-    job: Job, options: SetOptions, utterances: Utterances, sources: Sources, texts: dict[str, str] | None = None
+    job: Job,
+    options: SetOptions,
+    utterances: Utterances,
+    sources: Sources,
+    texts: dict[str, str] | None,
+    plan: CluePlan,
 ) -> str:
     """A fingerprint of all that the captions depend on, but for the number of jobs."""
     config = located(job.config, job.config_file.parent) if job.config else {}
@@ -176,5 +194,7 @@ def made_from(
     files = [options.similarity_model or "", *named_files(config), *sorted(sounds)]
     model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
     content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths]
-    read = [] if texts is None else [texts, job.shuffles]
+    shuffles = job.shuffles(options)
+    read = [] if texts is None else [texts, shuffles]
+    read += [*plan.made_from(), shuffles] if plan.name else []
     return fingerprint([*content, *sources.made_from(), *read])

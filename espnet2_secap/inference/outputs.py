@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from espnet2_secap.data.io import atomic_write, make_dir, read_kaldi, write_captions
@@ -14,6 +15,12 @@ from espnet2_secap.text.roles import DEFAULT, QUERIES, reads_text
 NAME = "decoded"  # of the journals: batch number -> rows {"id", "prompt", "candidates", "kept"}, best candidates first
 SHUFFLED = "shuffled"  # in such a row: candidates and kept by another's audio and the own transcription
 STAGE = 7
+
+
+def keeps_own(condition: Sequence[str], clues: str | None) -> bool:
+    """Whether an utterance keeps something of its own when another's audio is heard: its transcription, or clues that
+    are not made of the audio (--clues)."""
+    return reads_text(condition) or clues not in (None, "predicted", "retrieved")
 
 
 def check_shuffled(data_dir: str | Path) -> None:
@@ -42,8 +49,9 @@ def combine(folder: str | Path, data_dir: str | Path, nj: int, shuffled_dir: str
 
     Args:
         shuffled_dir: where each utterance gets the captions of another's audio, if wanted; of a model that also reads
-            the transcription those of another's audio with the own transcription. A model that reads no speech has no
-            such row: a folder that an earlier decoding left is emptied of its captions.
+            the transcription, or is given clues, those of another's audio with the own transcription and clues. A
+            model that reads no speech has no such row: a folder that an earlier decoding left is emptied of its
+            captions.
 
     Raises:
         SecError: a job has not finished, or the jobs did not decode the same.
@@ -63,7 +71,7 @@ def combine(folder: str | Path, data_dir: str | Path, nj: int, shuffled_dir: str
             (Path(shuffled_dir) / name).unlink(missing_ok=True)
     elif shuffled_dir:
         others = other_audio(ids, header["seed"])
-        if reads_text(condition):
+        if keeps_own(condition, header.get("clues")):
             lost = [utt for utt in ids if SHUFFLED not in rows[utt]]
             if lost:
                 what = f"{lost[0]}, ... were decoded without --shuffled_audio_dir; give it to each job too"

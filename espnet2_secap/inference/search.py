@@ -19,7 +19,7 @@ from espnet2_secap.inference.posterior import (
     chosen_from_set,
 )
 from espnet2_secap.inference.prior import log_prior
-from espnet2_secap.inference.speech2caption import Captions, Speech2Caption
+from espnet2_secap.inference.speech2caption import Captions, Clued, Speech2Caption
 from espnet2_secap.inference.training_speech import TrainingSpeech
 from espnet2_secap.process.jobs import file_digest
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
@@ -99,14 +99,19 @@ class Search:
                 texts = self.candidates.texts
                 self.near = NearWeights(sources.captions, texts, speech, speech2caption, size, device)
 
-    def __call__(self, speech: Sequence[np.ndarray | None], texts: Sequence[str] | None = None) -> list[dict]:
+    def __call__(
+        self,
+        speech: Sequence[np.ndarray | None],
+        texts: Sequence[str] | None = None,
+        clues: Clued | None = None,
+    ) -> list[dict]:
         """What candidates.jsonl says of each utterance: its candidates, best first, and how many go into `captions`.
 
         Args:
-            speech, texts: what the model itself takes, see Speech2Caption.segments.
+            speech, texts, clues: what the model itself takes, see Speech2Caption.segments.
         """
         model, options = self.speech2caption, self.options
-        segments, ways = model.segments(speech, texts), []
+        segments, ways = model.segments(speech, texts, clues), []
         if self.candidates is None or options.sampling:
             ways.append(model.generate(segments, options))
         if self.beams:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,21 @@ import torch
 from espnet2_secap.data.audio import SHORTEST
 from espnet2_secap.data.recordings import as_mono, as_waveform, check_rate, load_recording
 from espnet2_secap.data.utterances import FS
-from espnet2_secap.decoder.options import DecodingOptions, SetOptions
+from espnet2_secap.decoder.options import ClueOptions, DecodingOptions, SetOptions
 from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.inference.clues import CluePlan
+from espnet2_secap.masks import masked_mean
+from espnet2_secap.tasks.clues import clue_ids, clues_of
 from espnet2_secap.tasks.experiment import absolute, find_model
 from espnet2_secap.tasks.front_end import FrontEnd
 from espnet2_secap.tasks.sec import SECTask
+from espnet2_secap.text.clues import typed_clues
 from espnet2_secap.text.prompts import read_prompts
-from espnet2_secap.text.roles import OF_TEXT
+from espnet2_secap.text.roles import CLUES, OF_TEXT, QUERIES, reads_clues
 from espnet2_secap.text.template import Segment
 
+Clued = Sequence[Sequence[str]] | Callable[[torch.Tensor | None], list[list[str]]]  # see Speech2Caption.segments
 Captions = list[list[tuple[str, float]]]  # per utterance the candidates with their scores, best first
 
 
@@ -35,6 +40,7 @@ class Speech2Caption:
     >>> speech2caption(samples, 44100)  # (samples,) or (samples, channels), int16 or float, numpy or torch
     >>> speech2caption(["a.wav", "b.flac"])  # together: a list of such lists
     >>> speech2caption("a.wav", text="今天下午三点")  # a model that reads the transcription (model_conf condition)
+    >>> speech2caption("a.wav", clues="愤怒，语速快")  # a model that reads clues
 
     All that is wrong with the arguments is said here, before the model is loaded. The paths that config.yaml names are
     found from any working directory, see tasks/experiment.py.
@@ -46,6 +52,8 @@ class Speech2Caption:
         dtype: of the decoder's weights, "float32", "bfloat16" or "float16"; as config.yaml has it if none.
         prompt: instruction; the first of the training prompts if none.
         options: of decoding; or its fields by name.
+        clues: of a model that reads clues, where those of a call are not given: "predicted", "retrieved", or words;
+            none if None.
 
     Raises:
         SecError: no such model or device; an unknown option, or a value of the wrong type or out of range.
@@ -59,6 +67,7 @@ class Speech2Caption:
         dtype: str | None = None,
         prompt: str | None = None,
         options: DecodingOptions | None = None,
+        clues: str | ClueOptions | None = None,
         **fields,
     ):
         known = {field.name for field in dataclasses.fields(DecodingOptions)}
@@ -72,6 +81,8 @@ class Speech2Caption:
         if prompt is not None and not prompt.strip():
             raise SecError("Speech2Caption: prompt '': is empty; leave it out for the first of the training prompts")
         model_file, train_config = _path(model_file), None if train_config is None else _path(train_config)
+        clues = clues if isinstance(clues, ClueOptions) else ClueOptions(clues=clues)
+        plan = CluePlan(clues, train_config or model_file.parent / "config.yaml")
         device = str(device)  # or torch.device
         check_device(device)
         self.model, self.train_args = SECTask.build_model_from_file(train_config, model_file, device, dtype)
@@ -91,9 +102,13 @@ class Speech2Caption:
         self.tokenizer = self.model.decoder.tokenizer
         functions = SECTask.text_functions(self.train_args)
         self._reads = {role: functions[role] for role in OF_TEXT if role in functions}
+        self._clue_ids = None
+        if reads_clues(self.model.makes_of(self.train_args.model_conf)):
+            self._clue_ids = clue_ids(clues_of(self.train_args.model_conf), functions[CLUES])
         self.instruction = torch.tensor([self.tokenizer.encode(self.prompt)], device=device)
         self._front_end_conf = absolute(self.train_args.front_end)  # built later, maybe from another folder
         self._front_end: FrontEnd | None = None
+        self._clue_source = plan.source(self)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **options) -> "Speech2Caption":
@@ -114,6 +129,11 @@ class Speech2Caption:
     def reads_text(self) -> bool:
         """Whether the model takes the transcription."""
         return bool(self._reads)
+
+    @property
+    def reads_clues(self) -> bool:
+        """Whether the model takes clues."""
+        return self._clue_ids is not None
 
     @property
     def front_end(self) -> FrontEnd:
@@ -138,7 +158,11 @@ class Speech2Caption:
         return self.front_end.max_seconds if self.hears else math.inf
 
     def __call__(
-        self, audio, rate: float | Sequence[float] | None = None, text: str | Sequence[str] | None = None
+        self,
+        audio,
+        rate: float | Sequence[float] | None = None,
+        text: str | Sequence[str] | None = None,
+        clues: str | Sequence[str | Sequence[str]] | None = None,
     ) -> list[tuple[str, float]] | Captions:
         """Caption one recording, or a list of recordings together.
 
@@ -148,6 +172,8 @@ class Speech2Caption:
             rate: sampling rate of samples in Hz, or a list with that of each recording. Of files it is that of their
                 header: they are refused if it is given and another one.
             text: the transcription, or a list with that of each recording; of a model that reads it.
+            clues: of a model that reads them: "sad, slow", or a list of these; of several recordings a list with those
+                of each. As the constructor said if none.
 
         Recordings are captioned whole; sec_caption cuts those of more than `max_seconds` at silence.
 
@@ -161,7 +187,8 @@ class Speech2Caption:
                 read.
         """
         if not isinstance(audio, (list, tuple)) or _is_samples(audio) or _is_pair(audio):
-            return self.caption([self._wave(audio, rate)], [text] if isinstance(text, str) else text)[0]
+            given = None if clues is None else [clues]
+            return self.caption([self._wave(audio, rate)], [text] if isinstance(text, str) else text, given)[0]
         rates = rate if isinstance(rate, (list, tuple, np.ndarray)) else [rate] * len(audio)
         if len(rates) != len(audio):
             raise SecError(f"rate: {len(rates)} sampling rates for {len(audio)} recordings; give one for each, or one")
@@ -171,7 +198,7 @@ class Speech2Caption:
                 waves.append(self._wave(one, its_rate))
             except SecError as err:
                 raise SecError(f"recording {number} of {len(audio)}: {err}") from err
-        return self.caption(waves, text)
+        return self.caption(waves, text, clues)
 
     def _wave(self, audio, rate: float | None) -> np.ndarray:
         """One recording as (samples,) float32 at `fs` Hz."""
@@ -191,16 +218,22 @@ class Speech2Caption:
             raise SecError(f"audio is too short: {len(wave) / self.fs:.4f} s, the model needs {least / self.fs:g} s")
         return wave
 
-    def caption(self, waves: Sequence[np.ndarray], texts: Sequence[str] | None = None) -> Captions:
+    def caption(
+        self,
+        waves: Sequence[np.ndarray],
+        texts: Sequence[str] | None = None,
+        clues: Sequence[str | Sequence[str]] | None = None,
+    ) -> Captions:
         """Caption waveforms at `fs` Hz together, each (samples,) or as `as_mono` takes it: int16 or float, ...
 
         Args:
             texts: their transcriptions, of a model that reads them.
+            clues: their clues, of a model that reads them.
 
         Raises:
             SecError: no waveforms, or one of a wrong shape, type or scale, with NaN, or too short.
         """
-        return self.caption_inputs(self.inputs(waves), texts)
+        return self.caption_inputs(self.inputs(waves), texts, clues)
 
     def inputs(self, waves: Sequence[np.ndarray]) -> list[np.ndarray | torch.Tensor]:
         """What the model itself takes, of waveforms as `caption` takes them."""
@@ -208,7 +241,10 @@ class Speech2Caption:
         return self.front_end(waves) if self.hears else [None] * len(waves)
 
     def caption_inputs(
-        self, speech: Sequence[np.ndarray | torch.Tensor | None], texts: Sequence[str] | None = None
+        self,
+        speech: Sequence[np.ndarray | torch.Tensor | None],
+        texts: Sequence[str] | None = None,
+        clues: Clued | None = None,
     ) -> Captions:
         """Caption what the model itself takes, waveforms (samples,) or stored features (T, D), together.
 
@@ -217,32 +253,65 @@ class Speech2Caption:
         Raises:
             SecError: nothing to caption, or something of another shape or type, or with NaN.
         """
-        return self.generate(self.segments(speech, texts))
+        return self.generate(self.segments(speech, texts, clues))
 
     @torch.no_grad()
     def segments(
-        self, speech: Sequence[np.ndarray | torch.Tensor | None], texts: Sequence[str] | None = None
+        self,
+        speech: Sequence[np.ndarray | torch.Tensor | None],
+        texts: Sequence[str] | None = None,
+        clues: Clued | None = None,
     ) -> list[Segment]:
         """What the decoder reads before the captions, for several ways of decoding.
 
         Args:
             speech: as `caption_inputs`; of a model that does not hear anything of that length, such as a list of None.
             texts: their transcriptions, "" where nothing is said; None of a model that reads none.
+            clues: those of each, or a function that makes them of the mean Q-Embedding (B, H), None of a model that
+                does not hear; as the constructor said if None.
         """
-        batch = self._heard(speech) if self.hears else {}
-        for role, ids in self._read(texts, len(speech)).items():
-            padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(one, dtype=torch.long) for one in ids], True)
-            batch |= {role: padded, f"{role}_lengths": torch.tensor([len(one) for one in ids])}
-        batch = {name: value.to(self.device) for name, value in batch.items()}
+        batch = (self._heard(speech) if self.hears else {}) | self._padded(self._read(texts, len(speech)))
         instruction = self.instruction.expand(len(speech), -1)
         lengths = torch.full((len(speech),), instruction.size(1), device=self.device)
-        return self.model.segments(**batch, instruction=instruction, instruction_lengths=lengths)
+        batch |= {"instruction": instruction, "instruction_lengths": lengths}
+        if not self.reads_clues:
+            if clues is not None:
+                condition = ", ".join(getattr(self.model, "condition", ()))
+                raise SecError(f"clues: are given, and the model reads none (condition {condition}); leave them out")
+            return self.model.segments(**batch)
+        embeddings = self.model.embeddings(batch)
+        mean = masked_mean(*embeddings[QUERIES]) if self.hears else None
+        batch |= self._padded({CLUES: [self._clue_ids(one) for one in self._clues(clues, mean, len(speech))]})
+        return self.model.segments(**batch, embeddings=embeddings)
+
+    @torch.no_grad()
+    def mean_embedding(self, speech: Sequence[np.ndarray | torch.Tensor]) -> torch.Tensor:
+        """Mean Q-Embedding (B, H) of what the model itself takes, of a model that hears."""
+        return masked_mean(*self.model.embeddings(self._heard(speech))[QUERIES])
+
+    def _padded(self, ids: Mapping[str, list[list[int]]]) -> dict[str, torch.Tensor]:
+        """Token ids of each utterance, by role -> (B, L) and lengths (B,)."""
+        batch = {}
+        for role, some in ids.items():
+            padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(one, dtype=torch.long) for one in some], True)
+            batch |= {role: padded, f"{role}_lengths": torch.tensor([len(one) for one in some])}
+        return {name: value.to(self.device) for name, value in batch.items()}
+
+    def _clues(self, clues: Clued | None, mean: torch.Tensor | None, number: int) -> list[list[str]]:
+        if clues is None and self._clue_source is not None:
+            nobody = [None] * number
+            return self._clue_source(nobody, nobody, mean)
+        found = [[]] * number if clues is None else clues(mean) if callable(clues) else clues
+        if isinstance(found, str) or len(found) != number:
+            raise SecError(f"clues {shorten(repr(found))}: must be {number} list(s) of words, one for each recording")
+        return [typed_clues(one) if isinstance(one, str) else typed_clues(",".join(one)) for one in found]
 
     def _heard(self, speech: Sequence[np.ndarray | torch.Tensor]) -> dict[str, torch.Tensor]:
         axes, what = (2, "features (T, D)") if self.model.encoder.sampling_rate is None else (1, "waveforms (samples,)")
         speech = [_input(one, axes, what) for one in _several(speech, what)]
-        lengths = torch.tensor([len(one) for one in speech])
-        return {"speech": torch.nn.utils.rnn.pad_sequence(speech, batch_first=True), "speech_lengths": lengths}
+        lengths = torch.tensor([len(one) for one in speech], device=self.device)
+        padded = torch.nn.utils.rnn.pad_sequence(speech, batch_first=True).to(self.device)
+        return {"speech": padded, "speech_lengths": lengths}
 
     def _read(self, texts: Sequence[str] | None, number: int) -> dict[str, list[list[int]]]:
         """Of each role that is made of the transcription the token ids of each utterance."""

@@ -30,7 +30,8 @@ class AttributeHead(torch.nn.Module):
         super().__init__()
         names = class_names(counts)
         self.attributes = [attribute for attribute, _ in names]
-        self.sizes = [len(categories) for _, categories in names]
+        self.categories = [categories for _, categories in names]
+        self.sizes = [len(categories) for categories in self.categories]
         self.linear = torch.nn.Linear(input_size, sum(self.sizes))
         weights = []
         for attribute, categories in names:
@@ -68,6 +69,19 @@ class AttributeHead(torch.nn.Module):
         loss = total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
         stats |= {"attributes_loss": torch.where(weight > 0, loss.detach(), torch.nan), "accuracy": right / named}
         return loss, stats
+
+    @torch.no_grad()
+    def predict(self, embedding: torch.Tensor) -> list[dict[str, tuple[str, float]]]:
+        """Mean Q-Embedding (B, H) -> of each utterance the most probable category of every attribute, and how probable
+        it is: {"emotion": ("angry", 0.7), ...}."""
+        found: list[dict[str, tuple[str, float]]] = [{} for _ in embedding]
+        for attribute, categories, scores in zip(
+            self.attributes, self.categories, self(embedding).float().split(self.sizes, dim=-1), strict=True
+        ):
+            values, places = scores.softmax(-1).max(-1)
+            for one, value, place in zip(found, values.tolist(), places.tolist(), strict=True):
+                one[attribute] = (categories[place], value)
+        return found
 
     def prompt(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits (B, C) -> the expected embedding of each attribute, (B, A, prompt_size).
