@@ -40,7 +40,7 @@ class Experiment:
         title: for the plan.
         stages: first and last.
         options: of run.sh.
-        after: names of the experiments that it reads from.
+        after: names of the experiments that it reads from, all of them: one in between may be done already.
         alone: name of what only one experiment at a time may use, such as the folder of the folds.
         system, seed: of a system's experiment.
         folds: how many times stages 4 to 8 are run; 1 without folds.
@@ -175,7 +175,7 @@ class Plan:
         options = self._options(own, [self.file.feats[step.feats], step], seed, step.feats)
         options["align_exp"] = f"{EXP}/{own}/sec_{own}"
         title = f"first stage {step.title or name}, seed {seed}"
-        return self._add(Experiment(own, title, (5, 5), options, (self._add_feats(step.feats),)))
+        return self._add(Experiment(own, title, (5, 5), options, (self._add_feats(step.feats), "data")))
 
     def _add_system(self, name: str, seed: int) -> None:
         step = self.file.systems[name]
@@ -201,7 +201,7 @@ class Plan:
         there = [one.options.get("align_exp", "").split("/")[-1] for one in self.experiments.values() if one.system]
         finds_align = first < 6 and options.get("align_exp", "").split("/")[-1] in there
         more = {"system": name, "seed": seed, "folds": self.folds or 1, "finds_align": finds_align}
-        self._add(Experiment(own, title, (first, 8), options, (before,), alone, **more))
+        self._add(Experiment(own, title, (first, 8), options, (before, "data"), alone, **more))
 
     def _options(self, name: str, steps: Sequence[Step], seed: int | None = None, feats: str = "") -> dict[str, str]:
         """The options of an experiment; those that hold options are joined in the order of the steps."""

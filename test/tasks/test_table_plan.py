@@ -169,3 +169,10 @@ def test_times_are_guessed_and_then_measured(file, tmp_path, monkeypatch):
 
 def test_the_short_timing():
     assert gigaflops(0.02) > 0.1
+
+
+@pytest.mark.parametrize("folds", [0, 10])
+def test_all_wait_for_a_corpus_that_is_made_again(file, folds):
+    """A mini part may be another one although the features, which lie between, are done."""
+    plan = Plan(file, ["2"], [0], folds=folds)
+    assert all("data" in one.after for one in plan.experiments.values() if one.name != "data")
