@@ -7,8 +7,7 @@ are opened by `CluePlan` alone, for oracle clues and to refuse a file of clues t
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Optional
 
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.data.text_file import plain_text
@@ -25,11 +24,14 @@ from espnet2_secap.tasks.experiment import read_config
 from espnet2_secap.text.clues import Clues, read_clues, typed_clues
 from espnet2_secap.text.roles import QUERIES, condition_of, reads_clues
 
+if TYPE_CHECKING:
+    import torch
+
 PREDICTED, RETRIEVED, ORACLE = "predicted", "retrieved", "oracle"
 LEAKED = 0.95  # share of the utterances whose clues are those of their references, from which a file is refused
 
 # Ids of the utterances, ids of the audio that they are read from, and mean Q-Embedding (B, H) -> clues of each
-ClueSource = Callable[[Sequence[str], Sequence[str], torch.Tensor | None], list[list[str]]]
+ClueSource = Callable[[Sequence[str], Sequence[str], Optional["torch.Tensor"]], list[list[str]]]
 
 
 class CluePlan:
@@ -57,6 +59,7 @@ class CluePlan:
         references: str | Path | None = None,
     ):
         self.options, self.name = options, None
+        self.table: dict[str, list[str]] = {}
         if options.clues is None:
             return
         self.said, self.train_config = f"--clues {shorten(options.clues)}", Path(train_config)
@@ -67,7 +70,6 @@ class CluePlan:
         self.conf, self.find = conf, clues_of(conf)
         given = "file" if ids is not None else "words"
         self.name = options.clues if options.clues in (PREDICTED, RETRIEVED, ORACLE) else given
-        self.table: dict[str, list[str]] = {}
         if self.name in (PREDICTED, RETRIEVED) and QUERIES not in condition:
             raise SecError(f"{self.said}: comes from the speech, which the model does not read; give a file, or none")
         if self.name == PREDICTED and not conf.get("attributes_weight"):
@@ -198,7 +200,7 @@ class Predicted:
         self.head, self.confidence = head, confidence
         self.find = Clues(find.grammar, {name: one for name, one in load_words(words).items() if not one.parent})
 
-    def __call__(self, utts: Sequence[str], audio: Sequence[str], embedding: torch.Tensor) -> list[list[str]]:
+    def __call__(self, utts: Sequence[str], audio: Sequence[str], embedding: "torch.Tensor") -> list[list[str]]:
         """See `ClueSource`."""
         return [
             [
@@ -226,7 +228,7 @@ class Retrieved:
     def __init__(self, near: Neighbours, find: Clues, confidence: float):
         self.near, self.find, self.confidence = near, find, confidence
 
-    def __call__(self, utts: Sequence[str], audio: Sequence[str], embedding: torch.Tensor) -> list[list[str]]:
+    def __call__(self, utts: Sequence[str], audio: Sequence[str], embedding: "torch.Tensor") -> list[list[str]]:
         """See `ClueSource`."""
         vectors = embedding.float().cpu().numpy()
         return [self._voted(weights) for weights in self.near.weights(vectors, audio)]
@@ -250,13 +252,15 @@ class Retrieved:
         return list(dict.fromkeys(found))
 
 
-def embedded(speech2caption, speech: TrainingSpeech, ids: Sequence[str], batch_size: int) -> torch.Tensor:
+def embedded(speech2caption, speech: TrainingSpeech, ids: Sequence[str], batch_size: int) -> "torch.Tensor":
     """Mean Q-Embedding of training utterances, (N, H), on the CPU."""
+    import torch
+
     from espnet2_secap.tasks.front_end import check_input
 
     utterances, model = speech.utterances, speech2caption.model
     check_input(speech.folder, utterances, model.encoder, speech2caption.train_args.front_end)
-    found: dict[str, torch.Tensor] = {}
+    found = {}
     batches = utterances.batches(ids, batch_size)
     for batch in progress(batches, desc=f"clues: {len(ids)} training utterances, {batch_size} a step"):
         vectors = speech2caption.mean_embedding([utterances.read(utt) for utt in batch])
@@ -277,7 +281,7 @@ class Asked:
         self.source, self.utts, self.audio = source, utts, utts if audio is None else audio
         self.read: list[list[str]] = []
 
-    def __call__(self, embedding: torch.Tensor | None) -> list[list[str]]:
+    def __call__(self, embedding: "torch.Tensor | None") -> list[list[str]]:
         """Mean Q-Embedding (B, H), None of a model that does not hear -> clues of each."""
         self.read = self.source(self.utts, self.audio, embedding)
         return self.read
