@@ -45,7 +45,7 @@ stage_ends() {
     [ -n "${recipe_options:-}" ] && [ -n "${stage_now:-}" ] && [ "${stage_now}" -le 2 ] || return 0
     if [ "${stage_now}" = 1 ]; then
         for dset in "${sets[@]}"; do
-            [ -s "data/${dset}/wav.scp" ] || die "data/${dset}/wav.scp: local/data.sh ended well and did not make it"
+            [ -s "$(source_of "${dset}")/wav.scp" ] || die "data/${dset}/wav.scp: local/data.sh ended well and did not make it"
         done
     fi
     [ "${stop_stage}" -le "${stage_now}" ] || check_recipe --again $((stage_now + 1)) || exit 1
@@ -68,14 +68,22 @@ stages_end() {
 }
 # unique NAME ...: each once, one per line
 unique() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++'; }
-# read_sets: the names of the test sets -> array tests, of all sets -> array sets, each once, whatever roles it has; the
-# training set with its copies -> trained_set; the sets that get copies -> array copied_sets (with --folds all, since each
+# read_sets: the names of the test sets -> array own_tests, with those of other corpora -> array tests, of which zero_shot
+# has the data directories; of all sets -> array sets, each once, whatever roles it has; the training set with its copies -> trained_set; the sets that get copies -> array copied_sets (with --folds all, since each
 # is trained on in some fold), and those that become features -> array fed_sets; and what can be wrong in options that
 # hold options
 read_sets() {
-    local option
+    local option word name
     # shellcheck disable=SC2206
-    tests=(${test_sets})
+    own_tests=(${test_sets})
+    mapfile -t own_tests < <(unique "${own_tests[@]}")
+    tests=("${own_tests[@]}")
+    declare -gA zero_shot=()
+    for word in ${zero_shot_sets}; do
+        name=$(basename "${word}")
+        [[ ! ${word} =~ ^([^/=]+)=(.+)$ ]] || { name=${BASH_REMATCH[1]} word=${BASH_REMATCH[2]}; }
+        zero_shot[${name}]=${word} tests+=("${name}")
+    done
     mapfile -t tests < <(unique "${tests[@]}")
     # shellcheck disable=SC2034 # sec.sh reads it
     mapfile -t sets < <(unique "${train_set}" "${valid_set}" "${tests[@]}")
@@ -139,14 +147,17 @@ split() {
         rest=${rest:${#BASH_REMATCH[0]}}
     done
 }
-# format_set SET: data/SET -> dump/raw/SET
+# source_of SET: its data directory
+source_of() { echo "${zero_shot[$1]:-data/$1}"; }
+# format_set SET: its data directory -> dump/raw/SET
 format_set() {
-    local dset=$1 utts=wav.scp n format
-    need "data/${dset}/wav.scp" 1
-    utils/validate_data_dir.sh "data/${dset}" --require captions --allow_pipes "${allow_pipes}" --missing_text "${missing_text:-empty}"
-    [ ! -e "data/${dset}/segments" ] || utts=segments
-    n=$(at_most "${nj}" "data/${dset}/${utts}" --nj)
-    format=(sec_format_audio --data_dir "data/${dset}" --output_dir "${dumpdir}/raw/${dset}" --role "$(role_of "${dset}")"
+    local dset=$1 utts=wav.scp n format data
+    data=$(source_of "${dset}")
+    need "${data}/wav.scp" 1
+    utils/validate_data_dir.sh "${data}" --require captions --allow_pipes "${allow_pipes}" --missing_text "${missing_text:-empty}"
+    [ ! -e "${data}/segments" ] || utts=segments
+    n=$(at_most "${nj}" "${data}/${utts}" --nj)
+    format=(sec_format_audio --data_dir "${data}" --output_dir "${dumpdir}/raw/${dset}" --role "$(role_of "${dset}")"
         --fs "${fs}" --audio_format "${audio_format}" --min_wav_duration "${min_wav_duration}"
         --max_wav_duration "${max_wav_duration}" --allow_pipes "${allow_pipes}" --nj "$n"
         --missing_text "${missing_text:-empty}" ${emotion_map:+--emotion_map "${emotion_map}"})
@@ -192,11 +203,12 @@ job() {
 
 # score REFERENCES FOLDER [TRAIN_CAPTIONS]: FOLDER/captions against the captions, and the labels, of a data directory
 score() {
+    local corpus=${zero_shot[$(basename "$2")]:-}
     split "${score_args}"
     job "${train_cmd}" "$2/logs/score.log" \
         sec_score --ref "$1/captions" --hyp "$2/captions" --lang "${lang}" --output "$2/score.json" --truth_dir "$1" \
         ${3:+--train_captions "$3"} ${segment:+--segment "${segment}"} ${words:+--words "${words}"} \
-        ${lm_prompts:+--prompts "${lm_prompts}"} "${parts[@]}"
+        ${lm_prompts:+--prompts "${lm_prompts}"} "${parts[@]}" ${corpus:+--zero_shot "${corpus}"}
 }
 # report FOLDER: RESULTS.md of all scores in it
 report() { sec_report --expdir "$1" --output "$1/RESULTS.md" ${goals:+--goals "${goals}"} ${quote:+--quote "${quote}"}; }

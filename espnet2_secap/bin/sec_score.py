@@ -155,6 +155,12 @@ def get_parser() -> argparse.ArgumentParser:
         help="attributes of the words file that the hallucination metrics, coverage and wrong_share are about; those "
         f"that it has not are left out (default: {' '.join(ATTRIBUTES)})",
     )
+    parser.add_argument(
+        "--zero_shot",
+        metavar="DIR",
+        help="the set is of another corpus than the training set, and this is its data directory: only recorded, for"
+        " the report's table of such sets",
+    )
     for name, what in MODELS.items():
         parser.add_argument(f"--{name}", metavar="MODEL", help=f"for the metric {name}: folder or hub name of {what}")
     for name, what in FURTHER.items():
@@ -258,6 +264,7 @@ def main(argv: list[str] | None = None) -> None:
         "utterances": len(pairs.references),
         "candidates": len(pairs.candidates),
         "note": "; ".join(notes),
+        **({"zero_shot": args.zero_shot} if args.zero_shot else {}),
     }
     found = listed(context, pairs.references, pairs.candidates) if _about_hallucination(names) else None
     write_scores(args.output, results, tables, pairs, meta, found)

@@ -25,6 +25,7 @@ META = {
     "truth_dir": str,
     "train_captions": str,
     "hallucination_attributes": list,
+    "zero_shot": str,
     "models": dict,
     "made_from": dict,
 }

@@ -11,6 +11,7 @@ from espnet2_secap.report.quoted import Quoted
 from espnet2_secap.report.resample import RESAMPLES, Resampled
 from espnet2_secap.report.table import Cell, Table, latex, one_line
 from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation
+from espnet2_secap.report.zero_shot import zero_shot_table
 
 INTERVALS = f"Percentiles 2.5 and 97.5 of {RESAMPLES} bootstrap resamples of the utterances."
 
@@ -50,6 +51,11 @@ class Report:
     def listens(self) -> dict[str, Listening | None]:
         """set -> whether its systems listen, for the first table of the set."""
         return {dset: listening(scores, self.resampled) for dset, scores in self.sets().items()}
+
+    @cached_property
+    def zero_shot(self) -> tuple[str, Table] | None:
+        """Title and table of the sets of other corpora, if there are any."""
+        return zero_shot_table(self.scores, self.resampled)
 
     def text(self) -> str:
         """The numbers as plain text for the terminal."""
@@ -100,11 +106,15 @@ class Report:
                 parts.append(_floating(heard.table, f"{TITLE} {title(dset, scores)}.", f"{tag}-listens", heard.notes))
             table, notes = score_table(scores, self.quoted)
             parts.append(_floating(table, f"Results on {title(dset, scores)}. {legend(scores)}", tag, notes))
+        if self.zero_shot:
+            caption, table = self.zero_shot
+            parts.append(_floating(table, f"{caption}.", "zero-shot", []))
         return "\n".join(parts)
 
     def more_tables(self) -> list[tuple[str, Table]]:
         """Title and table of everything except the scores."""
         tables = [
+            self.zero_shot or ("", None),
             ("Goals", self.goals),
             ("Probes of the frozen embeddings, per cent", probe_table(self.probes)),
         ]

@@ -16,6 +16,7 @@ from espnet2_secap.data.folds import FOLD_BY, check_number
 from espnet2_secap.data.io import read_kaldi, scan_lines
 from espnet2_secap.data.labels import in_classes, read_emotion_map
 from espnet2_secap.data.perturb import perturbations
+from espnet2_secap.data.scp import is_command
 from espnet2_secap.data.validate import Leniency, validate_data_dir
 from espnet2_secap.errors import SecError, few, shorten
 from espnet2_secap.metric.language import language
@@ -141,6 +142,17 @@ def _check_sets(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
         found.problems.append(
             f"--train_set, --valid_set, --test_sets: {named}: a name may hold letters, digits and _ . + - only"
         )
+    names = [recipe.train_set, recipe.valid_set, *recipe.test_sets.split(), *(name for name, _ in recipe.zero_shot)]
+    for name, folder in recipe.zero_shot:
+        if names.count(name) > 1:
+            found.problems.append(
+                f"--zero_shot_sets {folder}: another set is called {name}; give this one another name: OTHER={folder}"
+            )
+    if recipe.zero_shot and recipe.folds:
+        found.problems.append(
+            "--zero_shot_sets: are not divided into --folds; leave one of the two out (a model of all training data has"
+            " no folds)"
+        )
     if not recipe.tests and {7, 8} & set(stages):
         found.problems.append("--test_sets '': names no set, so stages 7 and 8 would do nothing; name one")
 
@@ -158,6 +170,8 @@ def _check_writable(name: str, folder: str, found: Findings) -> None:
 
 def data_folder(recipe: Recipe, stages: Sequence[int], dset: str) -> str | None:
     """Where a set's lists are when the run begins; None where stage 1 is still to make them."""
+    if 2 in stages and dset in dict(recipe.zero_shot):
+        return recipe.data_dir(dset)
     if 1 in stages:
         return None
     return f"data/{dset}" if 2 in stages else f"{recipe.dumpdir}/raw/{dset}"
@@ -168,10 +182,14 @@ def check_data(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
     if 1 in stages:
         if not os.access("local/data.sh", os.X_OK):
             found.problems.append("local/data.sh is missing, or no program: stage 1 runs it (chmod +x local/data.sh)")
-        return
     left = CHECKED_BYTES
     for dset in recipe.sets:
         folder = data_folder(recipe, stages, dset)
+        if folder is None:
+            continue
+        if 2 in stages and dset in dict(recipe.zero_shot) and (problem := _zero_shot_problem(folder)):
+            found.problems.append(f"--zero_shot_sets {folder}: {problem}")
+            continue
         trained = dset in (recipe.train_set, recipe.valid_set)
         used = {2, 3} & set(stages) or (trained and {4, 5, 6} & set(stages)) or (not trained and {7, 8} & set(stages))
         if not used or not found.need(f"{folder}/wav.scp", 1 if 2 in stages else 2):
@@ -188,6 +206,8 @@ def check_data(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
             problems = validate_data_dir(folder, require, pipes, lenient)
             more = f"{folder}: {len(problems) - LISTED} more such lines: utils/validate_data_dir.sh {folder}"
             found.problems += [*problems[:LISTED], *([more] if len(problems) > LISTED else [])]
+    if 1 in stages:
+        return
     emotion_map(recipe, stages, found)
     if recipe.folds and recipe.folds.isdecimal():
         _check_folds(recipe, stages, found)
@@ -200,6 +220,20 @@ def check_data(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:
                     f"{path}: has one utterance, and the sanity row of shuffled audio needs two; give "
                     "--shuffled_audio false, or a larger test set"
                 )
+
+
+def _zero_shot_problem(folder: str) -> str:
+    """Why a data directory of another corpus cannot be read from here; "" if nothing is known against it."""
+    scp = Path(folder, "wav.scp")
+    if not scp.is_file():
+        return f"there is no {scp}; make the corpus first (stage 1 of its recipe), or check the path"
+    for _, utt_id, value in scan_lines(scp)[0][:1]:
+        if not is_command(value) and not os.path.isabs(value) and not os.path.exists(value):
+            return (
+                f"{scp}: {shorten(utt_id)}: {shorten(value)} is not there as seen from this recipe; its paths must be"
+                " absolute"
+            )
+    return ""
 
 
 def _check_folds(recipe: Recipe, stages: Sequence[int], found: Findings) -> None:

@@ -2,8 +2,10 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from yaml import YAMLError
 
@@ -17,6 +19,7 @@ from espnet2_secap.text.roles import DEFAULT, condition_of, has_bridge, reads_te
 STAGES = range(1, 9)
 NO_BRIDGE = "model_conf condition [transcript]"  # leaves out stage 5
 WORD_END = "\x1f"
+NAMED = re.compile(r"(?:([^/=]+)=)?(.+)")  # a set of --zero_shot_sets
 
 
 @dataclass
@@ -63,9 +66,19 @@ class Recipe:
         return getattr(self, name) == "true"
 
     @property
+    def zero_shot(self) -> list[tuple[str, str]]:
+        """Name and data directory of each set of another corpus (--zero_shot_sets "FOLDER NAME=FOLDER")."""
+        matches = map(NAMED.fullmatch, self.options.get("zero_shot_sets", "").split())
+        return [(match[1] or Path(match[2]).name, match[2]) for match in matches]
+
+    @property
     def tests(self) -> list[str]:
-        """The test sets."""
-        return list(dict.fromkeys(self.test_sets.split()))
+        """The test sets, with those of other corpora."""
+        return list(dict.fromkeys([*self.test_sets.split(), *dict(self.zero_shot)]))
+
+    def data_dir(self, dset: str) -> str:
+        """Where stage 2 reads a set."""
+        return dict(self.zero_shot).get(dset, f"data/{dset}")
 
     @property
     def sets(self) -> list[str]:
@@ -188,7 +201,8 @@ class Recipe:
 
         if stage == 2:
             names = ("wav.scp", "segments", *tables)
-            return {f"{raw}/{d}": ([f"{raw}/{d}/wav.scp"], [f"data/{d}/{name}" for name in names]) for d in self.sets}
+            sources = {d: [f"{self.data_dir(d)}/{name}" for name in names] for d in self.sets}
+            return {f"{raw}/{d}": ([f"{raw}/{d}/wav.scp"], sources[d]) for d in self.sets}
         if stage == 3:
             return {
                 f"{self.feats_dir}/{d}": (

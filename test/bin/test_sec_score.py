@@ -30,7 +30,9 @@ def run(files, *args, output="out/score.json", hyp="hyp", path=None):
 
 
 def test_scores_and_meta(files):
-    done = run(files, "--metrics", "bleu_1", "emotion_recall", "rate_recall", "pitch_recall")
+    done = run(
+        files, "--metrics", "bleu_1", "emotion_recall", "rate_recall", "pitch_recall", "--zero_shot", "../o/data"
+    )
     assert done.returncode == 0, done.stderr
     score = json.loads((files / "out" / "score.json").read_text())
     assert list(score) == ["bleu_1", "emotion_recall", "rate_recall", "pitch_recall"]
@@ -41,6 +43,7 @@ def test_scores_and_meta(files):
     assert "pitch_recall     n/a: " in done.stdout and "rate_recall      50.00 ±50.00" in done.stdout
     meta = json.loads((files / "out" / "score_meta.json").read_text())
     assert meta["command"].startswith("sec_score --ref ref --hyp hyp") and meta["segment"] == "char"
+    assert meta["zero_shot"] == "../o/data"
     assert (files / "out" / "scores.tsv").read_text().startswith("id\tcandidate\tbleu_1\temotion_recall\trate_recall\n")
 
 

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from recipe import recipe_folder, run
 
+from espnet2_secap.data.io import read_kaldi
+
 pytestmark = [pytest.mark.recipe, pytest.mark.slow(10)]
 
 
@@ -79,6 +81,48 @@ def test_raw_audio_instead_of_features(mini):
     done = run(folder, *options, "--align_args", encoder, "--caption_args", encoder)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert (folder / "exp" / "sec_caption_raw" / "decode" / "test" / "score.json").exists()
+
+
+@pytest.mark.slow(60)
+def test_sets_of_another_recipe_are_decoded_and_scored_and_never_trained_on(repo, mini, tmp_path):
+    """--zero_shot_sets: stages 2, 3, 7 and 8 beside the test set, with a table of their own; the model stays."""
+    folder = shutil.copytree(mini[0], tmp_path / "recipe", symlinks=True)
+    data = repo / "egs2/mini_zeroshot/sec1/local/data.sh"
+    made = subprocess.run([data, "--size", "6", "--data", tmp_path / "other"], cwd=data.parents[1], capture_output=True)
+    assert made.returncode == 0, made.stderr
+    (stolen,) = list(read_kaldi(tmp_path / "other/noisy/wav.scp"))[:1]
+    of_training = next(iter(read_kaldi(folder / "data/train/wav.scp").values()))
+    shutil.copy(of_training, tmp_path / "other/wav/noisy" / f"{stolen}.wav")
+    before = {path: path.read_bytes() for path in folder.glob("exp/sec_*/*.pth")}
+    sets = f"{tmp_path}/other/male remote={tmp_path}/other/noisy/"
+    options = ["--stage", "2", "--skip_train", "true", "--zero_shot_sets", sets]
+    done = run(folder, *options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert f"warning: 1 of 6 recordings of remote are in train too ({stolen} is " in done.stdout
+    assert before == {path: path.read_bytes() for path in folder.glob("exp/sec_*/*.pth")} and len(before) > 3
+    decoded = folder / "exp/sec_caption_hubert"
+    for dset, source in (("male", f"{tmp_path}/other/male"), ("remote", f"{tmp_path}/other/noisy/")):
+        assert (folder / "dump/hubert" / dset / "feats.scp").exists()
+        assert not (folder / "exp/sec_stats_hubert" / dset).exists() and not (folder / "data" / dset).exists()
+        for system in ("decode", "decode_shuffled_audio", "decode_nearest_caption"):
+            meta = json.loads((decoded / system / dset / "score_meta.json").read_text())
+            assert meta["zero_shot"] == source and meta["utterances"] == 6
+    assert "zero_shot" not in json.loads((decoded / "decode/test/score_meta.json").read_text())
+    report = (folder / "exp/RESULTS.md").read_text(encoding="utf-8")
+    table = report.split("## Zero-shot: trained on train, tested on sets of other corpora", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split(" | ")[1:4] for line in table.splitlines() if line.startswith("| `sec_caption")]
+    assert rows == [
+        ["test", "(its own corpus)", "12"],
+        ["male", f"`{tmp_path}/other/male`", "6"],
+        ["remote", f"`{tmp_path}/other/noisy/`", "6"],
+        ["mean", "(all zero-shot sets)", "12"],
+    ]
+    probed = json.loads((folder / "exp/sec_align_hubert/probe.json").read_text())
+    assert probed["set"] == "valid+test"
+    captions = tmp_path / "other/male/captions"  # the corpus has changed since stage 2
+    captions.write_text(captions.read_text(encoding="utf-8").replace("音", "声"), encoding="utf-8")
+    done = run(folder, "--stage", "7", "--zero_shot_sets", sets)
+    assert done.returncode == 1 and "dump/raw/male: stage 2 did not make it from" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,27 @@ def test_kind_12_a_corpus_that_was_not_made_and_an_empty_set(recipe):
     assert any("data/test/wav.scp: is empty" in problem for problem in problems)
 
 
+def test_sets_of_other_corpora_are_known_at_the_start(recipe, tmp_path):
+    other = shutil.copytree(recipe / "data/test", tmp_path / "other/data/test")
+    stages = ("--stage", "2", "--stop-stage", "3")
+    for given, message in (
+        (other, f"--zero_shot_sets {other}: another set is called test; give this one another name: OTHER={other}"),
+        ("x=no/such", "--zero_shot_sets no/such: there is no no/such/wav.scp; make the corpus first"),
+        (f"a={other} a={recipe}/data/valid", f"--zero_shot_sets {other}: another set is called a;"),
+        (f"a$b={other}", "'a$b': a name may hold letters"),
+    ):
+        problems = refused(recipe, *stages, "--zero_shot_sets", str(given))
+        assert message in problems[0], problems
+    (problem,) = refused(recipe, *stages, "--zero_shot_sets", f"o={other}", "--folds", "2", "--fold_by", "recording")
+    assert problem.startswith("--zero_shot_sets: are not divided into --folds; leave one of the two out")
+    (other / "wav.scp").write_text((other / "wav.scp").read_text().replace("data/test", "sound"))
+    (problem,) = refused(recipe, "--stage", "1", "--zero_shot_sets", f"o={other}")
+    assert f"{other}/wav.scp: test0: sound/test0.wav is not there as seen from this recipe" in problem
+    write(other / "wav.scp", {f"test{i}": other / f"test{i}.wav" for i in range(3)})
+    (other / "captions").write_text("test0 nothing\n")
+    assert any(f"{other}/captions:1" in one for one in refused(recipe, *stages, "--zero_shot_sets", f"o={other}"))
+
+
 @pytest.mark.slow(8)
 def test_kind_12_outputs_that_are_older_than_their_inputs_are_refused_with_the_stage_to_run(recipe):
     stage_6 = ("--stage", "6", "--stop-stage", "6", "--skip_align", "true")

@@ -49,6 +49,17 @@ def test_what_stages_read_and_write(tmp_path, monkeypatch):
     assert recipe().folders(8) == {}
 
 
+def test_sets_of_other_corpora_are_test_sets_with_a_folder_of_their_own():
+    one = recipe(test_sets="test", zero_shot_sets="../../other/sec1/data/male x=/y=z/data/test /a/noisy/")
+    folders = ["../../other/sec1/data/male", "/y=z/data/test", "/a/noisy/"]
+    assert one.zero_shot == list(zip(["male", "x", "noisy"], folders, strict=True))
+    assert one.tests == ["test", "male", "x", "noisy"] and one.sets == ["train", "valid", *one.tests] == one.fed
+    assert one.data_dir("test") == "data/test" and one.data_dir("x") == "/y=z/data/test"
+    assert one.folders(2)["dump/raw/x"][1][0] == "/y=z/data/test/wav.scp"
+    assert {"dump/x/male", "dump/x/test"} <= one.folders(3).keys() and "exp/c/decode/male" in one.folders(7)
+    assert recipe().zero_shot == [] and not any("male" in path for path in one.folders(6)["exp/c"][1])
+
+
 def test_the_captions_that_decoding_chooses_from_are_read_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "d.yaml").write_text("candidates: from/config\n")

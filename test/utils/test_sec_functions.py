@@ -148,10 +148,8 @@ def test_a_quotation_mark_that_is_not_closed_is_an_error(tmp_path, value):
     assert status == 1 and err.startswith(f"sec.sh: error: --inference_args {value}: a quotation mark") and not lines
 
 
-SETS = (
-    "folds= speed_perturb= noise_snr= augment= local_data_opts= format_args= extract_args= align_args= caption_args= "
-)
-SETS += "inference_args= score_args=; "
+SETS = "zero_shot_sets=${ZERO_SHOT:-} folds= speed_perturb= noise_snr= augment= local_data_opts= format_args= "
+SETS += "extract_args= align_args= caption_args= inference_args= score_args=; "
 
 
 @pytest.mark.parametrize(
@@ -171,3 +169,38 @@ def test_a_set_that_several_options_name_is_there_once(tmp_path, train, valid, t
     )
     status, lines, err = run(tmp_path, body, TRAIN=train, VALID=valid, TESTS=tests)
     assert (status, err, lines) == (0, "", [expected])
+
+
+def test_sets_of_other_corpora_have_a_name_and_a_folder(tmp_path):
+    """They are test sets in all but the probes; the folder is read where others have data/SET."""
+    body = SETS + (
+        "train_set=train valid_set=valid test_sets='test test'; read_sets; "
+        'echo "${tests[*]} | ${own_tests[*]} | ${sets[*]} | ${fed_sets[*]} | $(role_of male)"; '
+        'for dset in "${sets[@]}"; do source_of "${dset}"; done'
+    )
+    folders = "../../mini_zeroshot/sec1/data/male  other=/corpora/x=y/test /a/b=c/noisy/"
+    status, lines, err = run(tmp_path, body, ZERO_SHOT=folders)
+    assert (status, err) == (0, "")
+    assert lines == [
+        "test male other noisy | test | train valid test male other noisy | train valid test male other noisy | test",
+        "data/train",
+        "data/valid",
+        "data/test",
+        "../../mini_zeroshot/sec1/data/male",
+        "/corpora/x=y/test",
+        "/a/b=c/noisy/",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("augment", "expected"),
+    [
+        ("noise", "train_aug_noise"),
+        ("noise=5,15 reverb+telephone", "train_aug_noise5_15_reverb+telephone"),
+        ("reverb=0.3,0.9+noise=-5   telephone", "train_aug_reverb0.3_0.9+noise-5_telephone"),
+    ],
+)
+def test_the_name_of_a_training_set_with_distorted_copies(tmp_path, augment, expected):
+    body = SETS + "augment=${AUGMENT} train_set=train valid_set=valid test_sets=test; read_sets; echo ${fed_sets[*]}"
+    status, lines, err = run(tmp_path, body, AUGMENT=augment)
+    assert (status, err, lines) == (0, "", [f"{expected} valid test"])

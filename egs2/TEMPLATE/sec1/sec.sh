@@ -30,6 +30,7 @@ python=python3       # Python of the environment
 train_set=train
 valid_set=valid
 test_sets="test"      # names, in one argument
+zero_shot_sets=       # data directories of other corpora, decoded and scored too, by their last name or as NAME=FOLDER
 local_data_opts=      # options of local/data.sh
 audio_format=wav      # wav or flac, in dump/raw
 fs=16000              # Hz
@@ -105,7 +106,7 @@ feats_dir=${dumpdir}/${feats_tag}
 [ -n "${align_exp}" ] || align_exp=${expdir}/sec_align_${sec_tag:-${feats_tag}$(suffix_of "${align_config}" align)}
 [ -n "${sec_exp}" ] || sec_exp=${expdir}/sec_caption_${sec_tag:-${feats_tag}$(suffix_of "${caption_config}" caption)}
 [ -n "${sec_stats_dir}" ] || sec_stats_dir=${expdir}/sec_stats_${feats_tag}
-read_sets # -> tests, sets, trained_set, fed_sets
+read_sets # -> tests, own_tests, zero_shot, sets, trained_set, fed_sets
 stats_file=${sec_stats_dir}/${trained_set}/feats_stats.npz
 set_normalize # -> normalize
 decode_dir=${sec_exp}/decode${inference_tag:+_${inference_tag}}
@@ -227,8 +228,8 @@ if runs 8 "${skip_eval}"; then
     if ! "${skip_score}" && "${probe}" && [ -e "${align_exp}/${align_model}" ]; then
         jobs "${train_cmd}${train_threads:+ --num_threads ${train_threads}}" 1 "${align_exp}/probe.log" \
             sec_probe --model_files "${align_exp}/${align_model}" \
-            --train_dir "${feats_dir}/${trained_set}" --test_dirs "${feats_dir}/${valid_set}" "${tests[@]/#/${feats_dir}/}" \
-            --label_dirs "${dumpdir}/raw/${trained_set}" "${dumpdir}/raw/${valid_set}" "${tests[@]/#/${dumpdir}/raw/}"
+            --train_dir "${feats_dir}/${trained_set}" --test_dirs "${feats_dir}/${valid_set}" "${own_tests[@]/#/${feats_dir}/}" \
+            --label_dirs "${dumpdir}/raw/${trained_set}" "${dumpdir}/raw/${valid_set}" "${own_tests[@]/#/${dumpdir}/raw/}"
     fi
     "${skip_score}" || report "${expdir}"
 fi
