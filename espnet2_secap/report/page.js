@@ -124,15 +124,39 @@ function chooseChartSet() {
 let found = []; // utterances that fit the search
 let columns = []; // numbers of the systems that are shown
 
-function candidates(captions) {
+function candidates(captions, faults) {
   const times = new Map();
   for (const caption of captions) times.set(caption, (times.get(caption) ?? 0) + 1);
   const items = [...times].map(([caption, count]) => {
-    const item = element("li", { dir: "auto" }, caption || "(empty)");
+    const own = faults.filter(([at]) => at === captions.indexOf(caption) + 1); // equal captions have equal faults
+    const item = element("li", { dir: "auto" }, ...marked(caption || "(empty)", own.map((fault) => fault[3])));
     if (count > 1) item.append(element("span", { class: "times" }, ` ×${count}`));
+    item.append(...own.map((fault) => element("span", { class: "fault" }, explained(fault))));
     return item;
   });
   return element("ul", {}, ...items);
+}
+
+// A caption in which the first occurrence of each of these words is marked
+function marked(caption, words) {
+  const places = words
+    .map((word) => [caption.toLowerCase().indexOf(word), word.length])
+    .filter(([start, length]) => start >= 0 && length)
+    .sort(([a, n], [b, m]) => a - b || m - n);
+  const parts = [];
+  let end = 0;
+  for (const [start, length] of places) {
+    if (start < end) continue;
+    parts.push(caption.slice(end, start), element("mark", {}, caption.slice(start, start + length)));
+    end = start + length;
+  }
+  return [...parts, caption.slice(end)];
+}
+
+// "emotion: 高兴 (happy), not sad"; "transcription: 谁让你动我的电脑"
+function explained([, , what, word, category, known]) {
+  if (what === "attributes") return "names no attribute";
+  return [what, word && `: ${word}`, category && ` (${category})`, known && `, not ${known}`].filter(Boolean).join("");
 }
 
 function utteranceRow(utterance) {
@@ -143,7 +167,9 @@ function utteranceRow(utterance) {
   }
   const references = utterance.references.map((text) => element("li", { dir: "auto" }, text));
   const reference = element("td", { class: "reference" }, element("ul", {}, ...references));
-  const cells = columns.map((at) => element("td", {}, candidates(utterance.captions[at])));
+  const cells = columns.map((at) =>
+    element("td", {}, candidates(utterance.captions[at], utterance.faults?.[at] ?? [])),
+  );
   return element("tr", {}, name, reference, ...cells);
 }
 
@@ -163,7 +189,10 @@ function search() {
   const set = data[byId("set").value];
   const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   columns = [...byId("columns").querySelectorAll("input:checked")].map((box) => +box.value);
-  found = set.utterances.filter(({ id, references, captions }) => {
+  const wanted = byId("faults").value;
+  found = set.utterances.filter(({ id, references, captions, faults }) => {
+    const wrong = ([, kind, what]) => wanted === "any" || wanted === kind || wanted === `${kind}: ${what}`;
+    if (wanted && !columns.some((at) => faults[at].some(wrong))) return false;
     const text = [id, ...references, ...columns.flatMap((at) => captions[at])].join("\n").toLowerCase();
     return words.every((word) => text.includes(word));
   });
@@ -176,6 +205,18 @@ function search() {
   addRows();
 }
 
+// The hallucinations that occur in the set, each with its number of utterances
+function fillFaults() {
+  const counts = new Map();
+  for (const { faults = [] } of data[byId("set").value].utterances) {
+    const own = faults.flat().flatMap(([, kind, what]) => ["any", kind, `${kind}: ${what}`]);
+    for (const one of new Set(own)) counts.set(one, (counts.get(one) ?? 0) + 1);
+  }
+  const names = [...counts.keys()].sort((a, b) => (b === "any") - (a === "any") || a.localeCompare(b));
+  fill(byId("faults"), [["", "all captions"], ...names.map((name) => [name, `${name} (${counts.get(name)})`])]);
+  byId("faults-label").hidden = !names.length;
+}
+
 function chooseSet() {
   const boxes = data[byId("set").value].columns.map((name, at) => {
     const box = element("input", { type: "checkbox", value: at });
@@ -183,6 +224,7 @@ function chooseSet() {
     return element("label", {}, box, ` ${name}`);
   });
   byId("columns").replaceChildren(byId("columns").firstElementChild, ...boxes);
+  fillFaults();
   search();
 }
 
@@ -203,6 +245,7 @@ function start() {
   byId("set").addEventListener("change", chooseSet);
   byId("columns").addEventListener("change", search);
   byId("search").addEventListener("input", search);
+  byId("faults").addEventListener("change", search);
   byId("more").addEventListener("click", addRows);
   const near = { root: byId("rows"), rootMargin: "600px" };
   new IntersectionObserver((seen) => seen[0].isIntersecting && addRows(), near).observe(byId("more"));

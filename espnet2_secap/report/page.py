@@ -11,6 +11,7 @@ from espnet2_secap.errors import few
 from espnet2_secap.metric.registry import column_order
 from espnet2_secap.report.audio import Players, find_audio
 from espnet2_secap.report.collect import Score, is_sanity, read_examples
+from espnet2_secap.report.hallucinations import read_hallucinations
 from espnet2_secap.report.listens import TITLE
 from espnet2_secap.report.tables import label, score_table
 from espnet2_secap.report.write import Report, commands, legend, title
@@ -77,7 +78,8 @@ def _data(scores: list[Score], report: Report, players: Players) -> dict:
 
 
 def _captions(scores: list[Score], players: Players) -> dict:
-    """Columns (systems whose captions are available) and rows: id, references, captions by column, recording."""
+    """Columns (systems whose captions are available) and rows: id, references, captions by column, recording, and, if
+    hallucinations are known, by column [candidate, kind, what, word, category, what is known] of each."""
     shown = [(score, found) for score in scores if (found := read_examples(score))]
     references, audio = {}, {}
     for score, (captions, _) in shown:
@@ -88,6 +90,7 @@ def _captions(scores: list[Score], players: Players) -> dict:
     utts = sorted(references)
     heard = [utt for utt in utts if utt in audio]
     addresses = dict(zip(heard, players.addresses([audio[utt] for utt in heard]), strict=True))
+    faults = [read_hallucinations(score) for score, _ in shown]
     rows = [
         {
             "id": utt,
@@ -95,9 +98,15 @@ def _captions(scores: list[Score], players: Players) -> dict:
             "captions": [found[1].get(utt, []) for _, found in shown],
             "audio": addresses.get(utt),
         }
+        | ({"faults": [_shortened((own or {}).get(utt, [])) for own in faults]} if any(faults) else {})
         for utt in utts
     ]
     return {"columns": [score.system for score, _ in shown], "utterances": rows}
+
+
+def _shortened(faults: list[dict]) -> list[list]:
+    names = ("candidate", "kind", "what", "word", "names")
+    return [[*(one.get(name, "") for name in names), ", ".join(one.get("against", []))] for one in faults]
 
 
 def _about_audio(players: Players) -> str:

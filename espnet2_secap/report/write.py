@@ -6,6 +6,7 @@ from functools import cached_property
 from urllib.parse import quote
 
 from espnet2_secap.report.collect import Score
+from espnet2_secap.report.hallucinations import hallucination_table
 from espnet2_secap.report.listens import TITLE, Listening, interval_table, listening
 from espnet2_secap.report.quoted import Quoted
 from espnet2_secap.report.resample import RESAMPLES, Resampled
@@ -85,7 +86,7 @@ class Report:
             if spans := interval_table(scores, self.resampled):
                 heading = f"### 95% intervals of {Cell(dset).markdown()}"
                 parts.append(f"{heading}\n\n{spans.markdown()}\n{INTERVALS}\n")
-        parts += [f"## {title}\n\n{table.markdown()}" for title, table in self.more_tables()]
+        parts += [f"## {Cell(title).markdown()}\n\n{table.markdown()}" for title, table in self.more_tables()]
         if self.picture:
             parts.append(f"## Training\n\n![training curves]({quote(self.picture)})\n")
         for dset, scores in self.sets().items():
@@ -113,8 +114,10 @@ class Report:
 
     def more_tables(self) -> list[tuple[str, Table]]:
         """Title and table of everything except the scores."""
+        beside = [(dset, hallucination_table(scores, self.resampled)) for dset, scores in self.sets().items()]
         tables = [
             self.zero_shot or ("", None),
+            *((f"Hallucinations and coverage on {dset}, per cent", table) for dset, table in beside),
             ("Goals", self.goals),
             ("Probes of the frozen embeddings, per cent", probe_table(self.probes)),
         ]

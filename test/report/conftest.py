@@ -72,6 +72,7 @@ def scored(tmp_path, chinese_words):
     """A function that scores captions as sec_score does: system, its captions by id, ... -> Score."""
     from espnet2_secap.data.io import write_captions, write_kaldi
     from espnet2_secap.metric.abs_metric import Context
+    from espnet2_secap.metric.hallucination import listed
     from espnet2_secap.metric.score import read_pairs, score_metrics, write_scores
     from espnet2_secap.metric.segment import SEGMENTERS
     from espnet2_secap.report.collect import find_scores
@@ -85,9 +86,13 @@ def scored(tmp_path, chinese_words):
         lines = {utt: json.dumps(sentences) for utt, sentences in captions.items()}
         write_kaldi(folder / "captions", lines)
         pairs = read_pairs(ref, folder / "captions")
-        results, tables = score_metrics(pairs, list(metrics), Context(SEGMENTERS["char"], chinese_words))
+        context = Context(SEGMENTERS["char"], chinese_words)
+        results, tables = score_metrics(pairs, list(metrics), context)
         about = {"segment": "char", "words": "zh", "ref": str(ref), "hyp": "captions", "utterances": len(references)}
-        write_scores(folder / "score.json", results, tables, pairs, about | meta)
+        about["candidates"] = len(pairs.candidates)
+        asked = any(name.startswith("hallucination") for name in metrics)
+        found = listed(context, pairs.references, pairs.candidates) if asked else None
+        write_scores(folder / "score.json", results, tables, pairs, about | meta, found)
         return next(one for one in find_scores(tmp_path / "exp") if (one.system, one.dset) == (system, dset))
 
     return make

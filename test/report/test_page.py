@@ -92,3 +92,14 @@ def test_captions_cannot_leave_the_data(scored, tmp_path):
     assert data_of(text)["test"]["utterances"][0]["captions"] == [hostile]
     assert text.count("</script>") == 2 and "alert" not in text.replace("\\u003cscript>alert(1)\\u003c/script>", "")
     assert not set(text) & {"\u2028", "\u2029", "\x00"}
+
+
+def test_hallucinations_of_captions_stand_beside_them(scored, tmp_path):
+    scored("sec_a", {"a": ["愤怒", "高兴"], "b": ["", "很悲伤"]}, REFERENCES, ["hallucination_factuality"])
+    scored("sec_b", {"a": ["愤怒"], "b": ["生气"]}, REFERENCES, ["rouge_l"])  # nobody asked for them
+    test = data_of(made(tmp_path / "exp"))["test"]
+    assert test["columns"] == ["sec_a", "sec_b"]
+    assert [row["faults"] for row in test["utterances"]] == [
+        [[[1, "factuality", "emotion", "愤怒", "angry", "happy"]], []],
+        [[[1, "faithfulness", "empty", "", "", ""]], []],
+    ]

@@ -200,3 +200,50 @@ def test_named_for_who_does_not_see(opened):
         "one.getAttribute('aria-label') || (one.labels && one.labels[0] && one.labels[0].textContent.trim()))"
     )
     assert len(names) > 8 and all(names)
+
+
+@pytest.fixture
+def with_faults(window, scored, tmp_path):
+    """A page of two systems whose hallucinations are known; the words of one caption come from a hostile person."""
+    references = {"u1": ["很高兴，语速很快"], "u2": ["悲伤"], "u3": ["平静"]}
+    metrics = ["hallucination_factuality", "coverage"]
+    scored("sec_a", {"u1": ["愤怒，语速缓慢", "高兴"], "u2": [HOSTILE[0]], "u3": ["平静"]}, references, metrics)
+    scored("sec_b", {"u1": ["高兴"], "u2": ["悲伤"], "u3": ["愤怒，愤怒"]}, references, metrics)
+    file = tmp_path / "exp" / "RESULTS.html"
+    file.write_text(page(Report(find_scores(tmp_path / "exp"), "sec_report"), None, Players(file, 0)), encoding="utf-8")
+    window.console()
+    window.open(file.as_uri())
+    yield window
+    assert window.console() == [] and window.run("return window.hacked === undefined")
+
+
+def test_hallucinations_are_marked_and_filtered(with_faults):
+    opened = with_faults
+    assert opened.texts("#faults option") == [
+        "all captions", "any (3)", "factuality (2)", "factuality: emotion (2)", "factuality: rate (1)",
+        "faithfulness (1)", "faithfulness: attributes (1)", "faithfulness: language (1)",
+        "faithfulness: length (1)",
+    ]  # fmt: skip
+    assert opened.texts("#utterances mark")[:2] == ["愤怒", "语速缓慢"]
+    assert opened.texts("#utterances tbody tr:first-child td:nth-child(3) .fault") == [
+        "emotion: 愤怒 (angry), not happy", "rate: 语速缓慢 (slow), not fast",
+    ]  # fmt: skip
+    assert opened.texts("#utterances tbody tr:first-child td:nth-child(3) li")[1] == "高兴"
+    for wanted, ids in {
+        "any": ["u1", "u2", "u3"],
+        "factuality: rate": ["u1"],
+        "factuality": ["u1", "u3"],
+        "faithfulness: language": ["u2"],
+        "": ["u1", "u2", "u3"],
+    }.items():
+        opened.choose("#faults", wanted)
+        assert opened.texts("#utterances tbody th code") == ids, wanted
+    opened.choose("#faults", "factuality: emotion")
+    opened.click("#columns summary")
+    opened.click("#columns label:nth-of-type(1) input")  # of the systems that are shown
+    assert opened.texts("#utterances tbody th code") == ["u3"]
+
+
+def test_without_hallucinations_there_is_no_filter(opened):
+    assert opened.run("return document.querySelector('#faults-label').hidden")
+    assert opened.run("return document.querySelectorAll('#utterances mark, #utterances .fault').length") == 0
