@@ -100,6 +100,7 @@ def make_data(root: Path, server: ProgramServer) -> dict[str, list[str]]:
             *("--kind", "random", "--train_captions", f"{raw}/captions"),
             *("--ids", f"{raw}/captions", "--output", "out"),
         ],
+        "sec_clues": ["--captions", f"{raw}/captions", "--output", "out"],
         "sec_classify": ["--captions", str(hyp), "--data_dir", str(raw), "--output", "out"],
         "sec_nearest": [
             *("--train_dir", str(dump / "train"), "--train_captions", f"{raw}/captions"),
