@@ -8,7 +8,9 @@ from pathlib import Path
 
 from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import atomic_write, make_dir, write_json
+from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, cli
+from espnet2_secap.metric.judge import Judge
 from espnet2_secap.report.audio import Players
 from espnet2_secap.report.collect import Score, find_probes, find_scores, results, without_stale
 from espnet2_secap.report.compare import HOW, compare
@@ -17,6 +19,7 @@ from espnet2_secap.report.goals import FORM, goal_table, read_goals
 from espnet2_secap.report.page import page
 from espnet2_secap.report.quoted import quotable, read_quoted
 from espnet2_secap.report.resample import Resampled
+from espnet2_secap.report.wins import HOW as WINS
 from espnet2_secap.report.write import Report, code
 from espnet2_secap.values import Amount, Natural
 
@@ -40,7 +43,8 @@ curves.tsv of the trainings; print the result tables and write
 Is the difference between two systems significant?
   sec_report --compare sec_caption_a/decode sec_caption_b/decode
 prints difference, 95% interval and p for every metric and set that both have (names of systems as in the result
-table), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report is not changed.""",
+table), and how often the caption of A is better than that of B (win rate), and writes EXPDIR/compare.md and
+EXPDIR/compare.json; the report is not changed.""",
     )
     parser.add_argument("--expdir", default="exp", help="folder of the experiments (default: exp)")
     parser.add_argument(
@@ -78,6 +82,13 @@ table), and writes EXPDIR/compare.md and EXPDIR/compare.json; the report is not 
     group.add_argument("--compare", nargs=2, metavar=("A", "B"), action="append", help="two systems; may be repeated")
     group.add_argument("--set", nargs="+", metavar="NAME", help="sets to compare on (default: all that both have)")
     group.add_argument("--metrics", nargs="+", metavar="NAME", help="metrics to compare (default: all that both have)")
+    group.add_argument(
+        "--judge",
+        metavar="MODEL",
+        help="folder or hub name of a causal LM: win rate by its choices too, in both orders (default: by truth alone)",
+    )
+    group.add_argument("--judge_cache", metavar="FILE", help="file that keeps the judge's answers")
+    group.add_argument("--device", default="cpu", help="where the judge runs: cpu, cuda or cuda:N (default: cpu)")
     return parser
 
 
@@ -90,6 +101,8 @@ def main(argv: list[str] | None = None) -> None:
         raise SecError(
             "--set, --metrics: can only be used with --compare A B; the report contains all sets and metrics"
         )
+    if args.judge and not args.compare:
+        raise SecError("--judge: can only be used with --compare A B; for one system see sec_score --judge")
     output = Path(args.output or Path(args.expdir) / ("compare.md" if args.compare else "RESULTS.md"))
     if output.suffix in (".tex", ".html", ".json"):
         raise SecError(f"--output {output}: must be the Markdown file (.md); the others are written next to it")
@@ -105,15 +118,24 @@ def main(argv: list[str] | None = None) -> None:
 
 def write_comparison(scores: list[Score], args: argparse.Namespace, command: str, output: Path) -> None:
     """Compare each pair of systems; print it, write Markdown and JSON."""
-    comparisons = [one for pair in args.compare for one in compare(scores, tuple(pair), args.set, args.metrics)]
+    check_device(args.device)
+    judge = Judge(args.judge, args.judge_cache, args.device) if args.judge else None
+    chosen = {"wins": True, "judge": judge, "resampled": Resampled()}
+    comparisons = [
+        one for pair in args.compare for one in compare(scores, tuple(pair), args.set, args.metrics, **chosen)
+    ]
     numbers = output.with_suffix(".json")
     make_dir(output.parent)
     with atomic_write(output) as stream:
-        parts = [f"# Comparison\n\nWritten by {code(command)}.\n", *(one.markdown() for one in comparisons), f"{HOW}\n"]
+        parts = [
+            f"# Comparison\n\nWritten by {code(command)}.\n",
+            *(one.markdown() for one in comparisons),
+            f"{HOW} {WINS}\n",
+        ]
         stream.write("\n".join(parts))
     write_json(numbers, [one.numbers() for one in comparisons])
     print("\n".join(one.text() for one in comparisons))
-    print(f"{HOW}\nComparison: {output}\nNumbers: {numbers}")
+    print(f"{HOW} {WINS}\nComparison: {output}\nNumbers: {numbers}")
 
 
 def write_report(scores: list[Score], args: argparse.Namespace, command: str, output: Path) -> None:

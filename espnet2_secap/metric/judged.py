@@ -11,8 +11,10 @@ from espnet2_secap.metric.abs_metric import (
     Scores,
 )
 from espnet2_secap.metric.caption_file import read_caption_file
-from espnet2_secap.metric.judge import Judge, choice, closeness
+from espnet2_secap.metric.judge import Judge, Question, choice, closeness
 from espnet2_secap.metric.normalize import says_something
+
+Chances = dict[str, list[tuple[float, float] | None]]  # utterance -> for each reference, in both orders
 
 
 def _judge(context: Context) -> Judge:
@@ -99,23 +101,38 @@ def _choices(context: Context):
     question = choice(*_prompt(context, "judge_choice_prompt"))
     others = {utt: captions[0] for utt, captions in read_caption_file(file, system=True).items()}
 
-    def asked(references: References, hypotheses: Hypotheses) -> dict[str, list[tuple[float, float] | None]]:
+    def asked(references: References, hypotheses: Hypotheses) -> Chances:
         if missing := sorted(hypotheses.keys() - others):
             raise MetricUnavailable(f"{file}: lacks {len(missing)} of the utterances ({few(missing)})")
-        found: dict[str, list[tuple[float, float] | None]] = {utt: [] for utt in hypotheses}
-        triples = []
-        for utt, caption in hypotheses.items():
-            if not says_something(caption) or not says_something(others[utt]):
-                found[utt] = [(float(says_something(caption)),) * 2]
-            elif caption == others[utt]:
-                found[utt] = [(0.5, 0.5)]
-            else:
-                triples += [(utt, (one, caption, others[utt])) for one in references[utt]]
-        for (utt, _), pair in zip(triples, judge.choose(question, [one for _, one in triples]), strict=True):
-            found[utt].append(pair)
-        return found
+        return chances(judge, question, references, hypotheses, others)
 
     return asked
+
+
+def chances(
+    judge: Judge, question: Question, references: References, hypotheses: Hypotheses, others: Hypotheses
+) -> Chances:
+    """Utterance -> for each reference how probable it is in each order that the caption is closer to it than the other
+    one, or None without an answer. The judge is not asked where a caption says nothing, or both are the same."""
+    found: Chances = {utt: [] for utt in hypotheses}
+    triples = []
+    for utt, caption in hypotheses.items():
+        if not says_something(caption) or not says_something(others[utt]):
+            found[utt] = [(float(says_something(caption)),) * 2]
+        elif caption == others[utt]:
+            found[utt] = [(0.5, 0.5)]
+        else:
+            triples += [(utt, (one, caption, others[utt])) for one in references[utt]]
+    for (utt, _), pair in zip(triples, judge.choose(question, [one for _, one in triples]), strict=True):
+        found[utt].append(pair)
+    return found
+
+
+def preferred(pairs: list[tuple[float, float] | None]) -> float | None:
+    """The mean over the references of 100 for a caption that is preferred in both orders, 50 for one order, 0 for none;
+    None if there is no answer."""
+    known = [50.0 * sum(_step(p) for p in pair) for pair in pairs if pair is not None]
+    return sum(known) / len(known) if known else None
 
 
 def preference(context: Context) -> ScoreFunction:
@@ -124,10 +141,7 @@ def preference(context: Context) -> ScoreFunction:
     asked = _choices(context)
 
     def score(references: References, hypotheses: Hypotheses) -> Scores:
-        each: dict[str, float | None] = {}
-        for utt, pairs in asked(references, hypotheses).items():
-            known = [50.0 * sum(_step(p) for p in pair) for pair in pairs if pair is not None]
-            each[utt] = sum(known) / len(known) if known else None
+        each = {utt: preferred(pairs) for utt, pairs in asked(references, hypotheses).items()}
         return _mean(each, context, "judge_preference")
 
     return score

@@ -1,24 +1,20 @@
 """Paired bootstrap between two systems: difference, 95% interval, p."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from espnet2_secap.errors import SecError, few
 from espnet2_secap.metric.abs_metric import MetricUnavailable
+from espnet2_secap.metric.judge import Judge
 from espnet2_secap.metric.registry import HALLUCINATION, column_order, find_metric
 from espnet2_secap.report.collect import Score, differing_references
 from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Resampled, Utterances, interval, p_value
 from espnet2_secap.report.table import Cell, Table, one_line
 from espnet2_secap.report.tables import label
+from espnet2_secap.report.wins import Wins, wins_by_judge, wins_by_truth, wins_table
 
-SAME_SETTINGS = (
-    "segment",
-    "normalize",
-    "words",
-    "truth",
-    "hallucination_attributes",
-)  # settings of sec_score that must be equal for both systems
+SAME_SETTINGS = ("segment", "normalize", "words", "truth")  # settings of sec_score that must be equal for both systems
 EARLIER = {"normalize": "nfc"}  # what scores of earlier versions, which do not say it, are compared as
 HOW = (
     f"Paired bootstrap over the utterances (Koehn, EMNLP 2004), {RESAMPLES} resamples, seed {SEED}; an utterance's "
@@ -54,6 +50,7 @@ class Comparison:
         utterances: number of resampled utterances.
         differences: A - B, one per metric.
         notes: missing metrics, and what the values mean.
+        wins: how often A is better than B, by truth and by judge, where this was asked for.
     """
 
     systems: tuple[str, str]
@@ -62,6 +59,7 @@ class Comparison:
     utterances: int
     differences: list[Difference]
     notes: list[str]
+    wins: list[Wins] = field(default_factory=list)
 
     def table(self) -> Table:
         """One row per metric: values, difference, interval and p."""
@@ -79,14 +77,16 @@ class Comparison:
 
     def text(self) -> str:
         """Plain text for the terminal."""
-        return f"{one_line(self.title())}\n{self.table().text()}" + "".join(
-            f"{one_line(note)}\n" for note in self.notes
-        )
+        wins = wins_table(self.wins).text() if self.wins else ""
+        notes = "".join(f"{one_line(note)}\n" for note in self.notes)
+        return f"{one_line(self.title())}\n{self.table().text()}{wins}{notes}"
 
     def markdown(self) -> str:
         """A section of the Markdown file."""
         notes = "".join(f"{Cell(note).markdown()}  \n" for note in self.notes)
-        return f"## {Cell(self.title()).markdown()}\n\n{self.table().markdown()}" + (f"\n{notes}" if notes else "")
+        wins = f"\n{wins_table(self.wins).markdown()}" if self.wins else ""
+        notes = f"\n{notes}" if notes else ""
+        return f"## {Cell(self.title()).markdown()}\n\n{self.table().markdown()}{wins}{notes}"
 
     def numbers(self) -> dict:
         """The content for JSON."""
@@ -97,6 +97,7 @@ class Comparison:
             "metrics": {
                 one.metric: {k: v for k, v in asdict(one).items() if k != "metric"} for one in self.differences
             },
+            "wins": {one.by: one.numbers() for one in self.wins},
             "notes": self.notes,
         }
 
@@ -107,8 +108,13 @@ def compare(
     dsets: list[str] | None = None,
     metrics: list[str] | None = None,
     resampled: Resampled | None = None,
+    wins: bool = False,
+    judge: Judge | None = None,
 ) -> list[Comparison]:
     """Compare two systems on sets (all that both have) by metrics (all that both have).
+
+    Args:
+        wins: whether to count how often one system's caption is better by what is true; with `judge` also by this one.
 
     Raises:
         SecError: unknown system, set or metric; the systems differ in utterances or settings; a requested metric
@@ -131,7 +137,8 @@ def compare(
     for name in metrics or []:
         find_metric(name)
     known = resampled or Resampled()
-    return [_compare(first[dset], second[dset], metrics, known) for dset in dsets or common]
+    compared = [_compare(first[dset], second[dset], metrics, known) for dset in dsets or common]
+    return [_with_wins(one, first[one.dset], second[one.dset], known, judge) for one in compared] if wins else compared
 
 
 def check_comparable(first: Score, second: Score, resampled: Resampled) -> tuple[Utterances, Utterances]:
@@ -186,6 +193,22 @@ def _compare(first: Score, second: Score, metrics: list[str] | None, resampled: 
         differences.append(Difference(name, a, b, round(a - b, 9), *interval(drawn), p_value(drawn)))
         notes += _about_mean(name, (a, b), (first, second), both)
     return Comparison(names, first.dset, first.meta.get("segment", "not known"), len(pair[0].ids), differences, notes)
+
+
+def _with_wins(one: Comparison, first: Score, second: Score, resampled: Resampled, judge: Judge | None) -> Comparison:
+    a, b = resampled.of(first), resampled.of(second)
+    ways = {"truth": lambda: wins_by_truth(a, b)}
+    if judge:
+        ways["judge"] = lambda: wins_by_judge(first, second, a.ids, judge)
+    wins, notes = [], []
+    for name, way in ways.items():
+        try:
+            found, note = way()
+            wins.append(found)
+            notes.append(note)
+        except MetricUnavailable as err:
+            notes.append(f"win rate by {name} is omitted: it {err}")
+    return replace(one, wins=wins, notes=[*one.notes, *filter(None, notes)])
 
 
 def _parts(pair: tuple[Utterances, Utterances], name: str) -> tuple[Addends, Addends]:

@@ -15,6 +15,8 @@ import numpy as np
 from espnet2_secap.data.text_file import read_table
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import ATTRIBUTES, Context, MetricUnavailable
+from espnet2_secap.metric.facts import asked
+from espnet2_secap.metric.hallucination import fact_numbers
 from espnet2_secap.metric.normalize import FORMS, compared, normalizer, spoken
 from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.metric.score import read_truth
@@ -86,6 +88,17 @@ class Utterances:
         if not known.any(axis=1).all():
             raise MetricUnavailable("has no values per utterance")
         return Addends(np.stack([np.where(known, values, 0.0), known], -1), lambda sums: sums[..., 0] / sums[..., 1])
+
+    def facts(self) -> np.ndarray:
+        """(candidates, utterances, 3): attributes of which a wrong category is named, of which any is, and of which any
+        is that can be judged.
+
+        Raises:
+            MetricUnavailable: the words, labels or captions no longer exist, or there are no words of the attributes.
+        """
+        if not asked(self._words[0], self.score.meta.get("hallucination_attributes", ATTRIBUTES)):
+            raise MetricUnavailable("needs words of emotion, rate, volume or pitch, and its words file has none")
+        return self._count(fact_numbers, True)
 
     @cached_property
     def sampled(self) -> dict[str, np.ndarray]:

@@ -135,3 +135,14 @@ def test_other_unicode_forms_are_not_compared_and_earlier_scores_are_nfc(scored,
     assert compare(scores, ("a", "b"))
     with pytest.raises(SecError, match=r"scored with different normalize \(nfc, nfkc\)"):
         compare(scores, ("a", "c"))
+
+
+def test_hallucination_about_other_attributes_is_not_compared_and_the_rest_is(scored, tmp_path):
+    names = ["rouge_l", "hallucination_factuality", "hallucination_faithfulness"]
+    scored("a", GOOD, REFERENCES, names, hallucination_attributes=["emotion", "rate"])
+    scored("b", BAD, REFERENCES, names, hallucination_attributes=["rate"])
+    scored("c", BAD, REFERENCES, ["rouge_l"])  # nobody asked for hallucinations
+    (one,) = compare(find_scores(tmp_path / "exp"), ("a", "b"))
+    assert [difference.metric for difference in one.differences] == ["rouge_l"]
+    assert "it is about different attributes (['emotion', 'rate'], ['rate'])" in one.notes[0]
+    assert compare(find_scores(tmp_path / "exp"), ("a", "c"))[0].differences
