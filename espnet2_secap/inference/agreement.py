@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet2_secap.data.candidates import DECODED
 from espnet2_secap.decoder.options import AgreementOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.words import WORDS_DIR, Categories, load_words, named, word_languages
 from espnet2_secap.process.jobs import file_digest
-
-DECODED = "candidates.jsonl"
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,9 @@ def read_truth(
         )
     truth, notes = {}, {}
     for attribute, categories in words.items():
-        path = Path(folder) / _truth_file(attribute)
+        path = Path(folder) / truth_file(attribute)
         joins = not path.is_file() and bool(categories.parent)
-        path = Path(folder) / _truth_file(categories.parent) if joins else path
+        path = Path(folder) / truth_file(categories.parent) if joins else path
         if not path.is_file():
             continue
         labels = read_kaldi(path)
@@ -155,7 +155,8 @@ def read_truth(
     return truth, notes
 
 
-def _truth_file(attribute: str) -> str:
+def truth_file(attribute: str) -> str:
+    """The file of a data directory that has the labels of an attribute."""
     return TRUTH_FILES.get(attribute, f"utt2{attribute}")
 
 

@@ -11,9 +11,9 @@ from espnet2_secap.bin import sec_nearest
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference.agreement import Agreement
-from espnet2_secap.inference.consensus import ngrams, similarity
 from espnet2_secap.inference.nearest import Neighbours, describe, frames_of, nearest_captions, trained_encoder
 from espnet2_secap.metric.caption_file import read_caption_file
+from espnet2_secap.metric.dice import ngrams, similarity
 from espnet2_secap.metric.words import Categories
 
 ANGRY, ANGRIER, SAD = "语气愤怒", "语气很愤怒", "情绪悲伤"

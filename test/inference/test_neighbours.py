@@ -6,11 +6,11 @@ from tiny_decoding import decode, name_data
 
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.consensus import ngrams, similarity
 from espnet2_secap.inference.nearest import Neighbours, describe
 from espnet2_secap.inference.neighbours import NearWeights
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.inference.training_speech import TrainingSpeech
+from espnet2_secap.metric.dice import ngrams, similarity
 
 CAPTIONS = {"u0": ["平静"], "u1": ["情绪悲伤", "平静"], "u2": ["语速较快，声音高亢"], "x": ["不在"], "u3": ["情绪悲伤"]}
 TEXTS = ["平静", "情绪悲伤", "语速较快，声音高亢", "不在"]

@@ -12,9 +12,9 @@ from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.decoder.options import SetOptions
 from espnet2_secap.errors import SecError
 from espnet2_secap.inference import posterior
-from espnet2_secap.inference.consensus import ngrams, similarity
 from espnet2_secap.inference.posterior import CandidateSet, candidates_file, log_probs_of, probabilities, utterances_of
 from espnet2_secap.inference.speech2caption import Speech2Caption
+from espnet2_secap.metric.dice import ngrams, similarity
 from espnet2_secap.model.condition import ids_segment
 
 TRAIN = {

@@ -9,11 +9,11 @@ from tiny_decoding import decode, name_data
 from espnet2_secap.bin import sec_inference
 from espnet2_secap.data.utterances import Utterances
 from espnet2_secap.errors import SecError
-from espnet2_secap.inference.consensus import ngrams, similarity
 from espnet2_secap.inference.posterior import log_probs_of, tokens_of, utterances_of
 from espnet2_secap.inference.prior import log_prior
 from espnet2_secap.inference.speech2caption import Speech2Caption
 from espnet2_secap.inference.training_speech import TrainingSpeech
+from espnet2_secap.metric.dice import ngrams, similarity
 
 TEXTS = {"语速较快，声音高亢": 2, "情绪悲伤": 1, "平静": 3}  # with how often each occurs
 
