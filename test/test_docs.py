@@ -190,6 +190,7 @@ def tables() -> dict[str, str]:
     """The generated parts of docs/options.md by name."""
     from espnet2_secap.data.format import FormatOptions
     from espnet2_secap.decoder.options import AgreementOptions, DecodingOptions, SetOptions
+    from espnet2_secap.inference.pairs import PairOptions
     from espnet2_secap.tasks.options import TaskOptions
 
     shared = set(DecodingOptions.__dataclass_fields__)
@@ -200,6 +201,7 @@ def tables() -> dict[str, str]:
         "decoding": table_of(DecodingOptions),
         "set": table_of(SetOptions, skip=shared | set(AgreementOptions.names())),
         "agreement": table_of(AgreementOptions),
+        "pairs": table_of(PairOptions),
         "parts": table_of_parts(),
     }
 

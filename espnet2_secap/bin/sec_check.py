@@ -134,8 +134,9 @@ def check_decoding(recipe: Recipe, stages: Sequence[int], found: Findings) -> No
         args = sec_inference.parse([*words, *recipe.arguments("inference_args")], parser)
         options = from_args(sec_inference.SetOptions, args)
         read_agreement(options)
-        if options.similarity_model and options.keep:
-            check_there("similarity_model", options.similarity_model, TEXT_MODEL)
+        for name in ("similarity_model", "judge") if options.keep else ():
+            if getattr(options, name):
+                check_there(name, getattr(options, name), TEXT_MODEL)
         _check_candidates(recipe, stages, options)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from espnet2_secap.cli_types import Parser, add_dataclass_arguments, checked_defaults, from_args, of, str2bool
 from espnet2_secap.data.candidates import forbidden_ids, ids_of
-from espnet2_secap.data.io import atomic_write, read_kaldi, read_yaml
+from espnet2_secap.data.conf import read_extended
+from espnet2_secap.data.io import atomic_write, read_kaldi
 from espnet2_secap.data.preference_formats import FORMATS, LAYOUTS, export_pairs, import_pairs
 from espnet2_secap.data.preferences import TYPES, Expected, Pair, read_pairs, scan_pairs, write_pairs
 from espnet2_secap.errors import SecError, cli
@@ -124,7 +125,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if getattr(args, "config", None):
         verb = next(one for one in parser._actions if one.dest == "verb").choices[args.verb]
-        verb.set_defaults(**checked_defaults(verb, read_yaml(args.config), args.config))
+        verb.set_defaults(**checked_defaults(verb, read_extended(args.config), args.config))
         args = parser.parse_args(argv)
     return args
 

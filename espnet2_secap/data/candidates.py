@@ -76,7 +76,7 @@ class CandidateFile:
 
     def _row(self, line: bytes, number: int) -> Row:
         try:
-            row = json.loads(line.decode("utf-8"))
+            row = json.loads(line.decode("utf-8-sig"))
             found = Row(row["id"], row["prompt"], [one["text"] for one in row["candidates"]])
         except UnicodeDecodeError:
             raise SecError(f"{self.path}:{number}: {UTF8}") from None

@@ -144,6 +144,11 @@ class SetOptions(ClueOptions, AgreementOptions, DecodingOptions):
     keep: Natural = option(
         "keep the N candidates with the highest mean similarity to all candidates (MBR decoding); 0: keep all", 0
     )
+    best_of: Annotated[int, Range(0, 10000)] = option(
+        "N: of N samples the one with the highest mean similarity to all is kept; takes the place of --sampling,"
+        " --num_candidates and --keep, which are then true, N and 1. 0: these count",
+        0,
+    )
     beams: Annotated[int, Range(0, 1000)] = option(
         "for --keep: this many hypotheses of beam search besides; they do not depend on the seed", 0
     )
@@ -183,6 +188,17 @@ class SetOptions(ClueOptions, AgreementOptions, DecodingOptions):
     similarity_model: Place | None = option(
         "for --keep: folder or hub name of a BERT whose embeddings are compared; character n-grams are if none", None
     )
+    judge: Place | None = option(
+        "for --keep: folder or hub name of a causal LM that tells how close two candidates are, asked in both orders;"
+        " this takes the place of n-grams",
+        None,
+    )
+    judge_prompt: Place | None = option(
+        "for --judge: text file of a prompt with {first} and {second}; the package's in the language of the model's"
+        " prompts if none",
+        None,
+    )
+    judge_cache: Place | None = option("for --judge: file that keeps the answers", None)
     dtype: str | None = option(
         "of the decoder's weights; as the model's config.yaml has it if none. 16 bits are twice as fast on a GPU",
         None,
@@ -197,6 +213,11 @@ class SetOptions(ClueOptions, AgreementOptions, DecodingOptions):
         AgreementOptions.__post_init__(self)
         if self.clues and self.posterior_prior:
             raise SecError("--posterior_prior: is of what a model says without clues; leave it out, or --clues")
+        if self.best_of:
+            if self.candidates is not None or self.beams:
+                raise SecError(f"--best_of {self.best_of}: is of samples; give neither --candidates nor --beams")
+            for name, value in {"sampling": True, "num_candidates": self.best_of, "keep": 1}.items():
+                object.__setattr__(self, name, value)  # frozen
         if self.candidates is None:
             most, said = self.num_candidates + self.beams, f"--num_candidates {self.num_candidates}"
             said += f" + --beams {self.beams}" if self.beams else ""
@@ -211,14 +232,20 @@ class SetOptions(ClueOptions, AgreementOptions, DecodingOptions):
             "--candidates": self.candidates,
             "--weights probability": self.by_probability,
             "--agreement": self.agreement,
+            "--judge": self.judge,
         }
         for name, value in given.items():
             if value and not self.keep:
                 raise SecError(f"--keep 0: {name} chooses among candidates; give --keep 1 or more")
-        if self.by_probability and self.similarity_model:
-            raise SecError(
-                "--similarity_model: is for candidates of equal weight; leave it out, or --candidates and --weights"
-            )
+        for name in ("similarity_model", "judge"):
+            if self.by_probability and getattr(self, name):
+                raise SecError(
+                    f"--{name}: is for candidates of equal weight; leave it out, or --candidates and --weights"
+                )
+        if self.judge and self.similarity_model:
+            raise SecError("--judge: takes the place of --similarity_model; give one of the two")
+        if self.judge is None and (self.judge_prompt or self.judge_cache):
+            raise SecError("--judge_prompt, --judge_cache: are for --judge FOLDER_OR_HUB_NAME; give it, or neither")
         if self.candidates is not None and self.choose_from == "candidates" and (self.sampling or self.beams):
             way, other = (
                 ("--sampling true", "--sampling false") if self.sampling else (f"--beams {self.beams}", "no --beams")

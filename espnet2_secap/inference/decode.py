@@ -176,7 +176,7 @@ def record(job: Job, options: SetOptions) -> dict:
 
 
 def _values_of(options: SetOptions) -> dict:
-    return asdict(options) | {"device": options.device.split(":")[0]}
+    return asdict(options) | {"device": options.device.split(":")[0], "judge_cache": None}
 
 
 def made_from(
@@ -191,7 +191,13 @@ def made_from(
     config = located(job.config, job.config_file.parent) if job.config else {}
     # Pretrained parts, statistics and prompts are named there, and may have been made anew in their places.
     sounds = {path if utterances.raw else path.rsplit(":", 1)[0] for path in utterances.paths.values()}
-    files = [options.similarity_model or "", *named_files(config), *sorted(sounds)]
+    files = [
+        options.similarity_model or "",
+        options.judge or "",
+        options.judge_prompt or "",
+        *named_files(config),
+        *sorted(sounds),
+    ]
     model = file_digest(job.model_file) if Path(job.model_file).is_file() else None  # whoever reads it says so
     content = [_values_of(options), config, model, stamps(files), utterances.paths, utterances.lengths]
     shuffles = job.shuffles(options)

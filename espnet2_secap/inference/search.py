@@ -1,11 +1,10 @@
 """All that the options of a whole set ask for, as one function: speech in, ordered candidates out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from espnet2_secap.decoder.options import DecodingOptions, SetOptions
 from espnet2_secap.errors import SecError
@@ -21,8 +20,13 @@ from espnet2_secap.inference.posterior import (
 from espnet2_secap.inference.prior import log_prior
 from espnet2_secap.inference.speech2caption import Captions, Clued, Speech2Caption
 from espnet2_secap.inference.training_speech import TrainingSpeech
+from espnet2_secap.metric.judge import Judge, closeness
+from espnet2_secap.metric.ranking import judge_matrices
 from espnet2_secap.process.jobs import file_digest
+from espnet2_secap.text.prompts import prompt_languages
 from espnet2_secap.text.sentence import SentenceEncoder, cosine
+
+Matrices = Callable[[Sequence[Sequence[str]]], list[np.ndarray]]  # candidates of utterances -> similarities (n, n)
 
 
 class Sources:
@@ -83,6 +87,7 @@ class Search:
         self.sentences, device = None, options.device
         if options.similarity_model:
             self.sentences = SentenceEncoder(options.similarity_model, device)
+        self.judge = _judge_of(options, speech2caption) if options.judge and options.keep else None
         self.candidates: CandidateSet | None = None
         self.near: NearWeights | None = None
         if sources.captions:
@@ -122,7 +127,7 @@ class Search:
             return chosen_from_set(model, segments, self.candidates, found, options, near)
         if options.by_probability:
             return chosen_by_probability(model, segments, found, options, self.agreement)
-        return ranked(found, options.keep, self.sentences, self.agreement)
+        return ranked(found, options.keep, self.sentences, self.agreement, self.judge)
 
 
 class SearchCaptioner:
@@ -144,29 +149,39 @@ def _beams_of(options: SetOptions) -> DecodingOptions:
     return DecodingOptions(**given | {"sampling": False, "beam_size": options.beams, "num_candidates": options.beams})
 
 
+def _judge_of(options: SetOptions, speech2caption: Speech2Caption) -> Matrices:
+    """What --judge asks for: candidates of several utterances -> for each a matrix of how close they are."""
+    prompts = speech2caption.train_args.prompts
+    lang = prompts if prompts in prompt_languages() else "en"
+    judge = Judge(options.judge, options.judge_cache, options.device)
+    question = closeness(lang, options.judge_prompt)
+    return lambda batch: [np.array(one) for one in judge_matrices(judge, question, [(one, one) for one in batch])]
+
+
 def ranked(
     batch: list[list[tuple[str, float]]],
     keep: int,
     sentences: SentenceEncoder | None,
     agreement: Agreement | None = None,
+    judge: Matrices | None = None,
 ) -> list[dict]:
     """What candidates.jsonl says of each utterance's candidates, best first, and how many go into `captions`."""
-    vectors = [None] * len(batch)
+    matrices = [None] * len(batch)
+    texts = [[text for text, _ in candidates] for candidates in batch]
     if sentences is not None and keep:  # all candidates of a batch go through the similarity model together
-        embeddings = sentences([text for candidates in batch for text, _ in candidates])
-        vectors = embeddings.split([len(candidates) for candidates in batch])
-    return [_in_order(candidates, keep, own, agreement) for candidates, own in zip(batch, vectors, strict=True)]
+        embeddings = sentences([text for some in texts for text in some]).split([len(some) for some in texts])
+        matrices = [cosine(own, own).numpy() for own in embeddings]
+    elif judge is not None and keep:
+        matrices = judge(texts)
+    return [_in_order(candidates, keep, own, agreement) for candidates, own in zip(batch, matrices, strict=True)]
 
 
 def _in_order(
-    candidates: list[tuple[str, float]], keep: int, vectors: torch.Tensor | None, agreement: Agreement | None
+    candidates: list[tuple[str, float]], keep: int, matrix: np.ndarray | None, agreement: Agreement | None
 ) -> dict:
     rows = [{"text": text, "score": round(score, 6)} for text, score in candidates]
     if not keep:
         return {"candidates": rows, "kept": len(rows)}
     texts = [text for text, _ in candidates]
-    if vectors is None:
-        order, means = consensus(texts, agreement)
-    else:
-        order, means = consensus_of(cosine(vectors, vectors).numpy(), texts, agreement)
+    order, means = consensus(texts, agreement) if matrix is None else consensus_of(matrix, texts, agreement)
     return {"candidates": [rows[i] | {"similarity": round(means[i], 6)} for i in order], "kept": keep}

@@ -25,7 +25,8 @@ from espnet2_secap.metric.words import Categories
 
 FACTS = ("both", "labels", "references", "none")  # what decides whether a named category is wrong
 # Of (texts, others) the mean similarity, 0 to 1, of each text to all others; for many utterances at once.
-Similarity = Callable[[Sequence[tuple[Sequence[str], Sequence[str]]]], list[list[float]]]
+Texts = tuple[Sequence[str], Sequence[str]]
+Similarity = Callable[[Sequence[Texts]], list[list[float]]]
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _ngrams(text: str) -> Counter:
     return ngrams(text)
 
 
-def ngram_similarity(utterances: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[list[float]]:
+def ngram_similarity(utterances: Sequence[Texts]) -> list[list[float]]:
     """Dice coefficient of character n-grams: a `Similarity`."""
     output = []
     for texts, others in utterances:
@@ -165,38 +166,48 @@ def ngram_similarity(utterances: Sequence[tuple[Sequence[str], Sequence[str]]]) 
     return output
 
 
-def judge_similarity(judge: Judge, question: Question) -> Similarity:
-    """Closeness by a language model as the judge, the mean of both orders, 1 as 0 and 5 as 1: a `Similarity`.
+def judge_matrices(judge: Judge, question: Question, utterances: Sequence[Texts]) -> list[list[list[float]]]:
+    """Closeness by a language model as the judge, the mean of both orders, 1 as 0 and 5 as 1.
 
-    Where the judge gives no answer on a text, the mean of its answers for the utterance stands for it.
+    Captions that are alike are not asked about, nor those that say nothing, which are close to no other. Where the
+    judge gives no answer on two texts, the mean of its answers for the utterance stands for it.
+
+    Args:
+        judge, question: of `closeness`.
+        utterances: of each the texts, and the others that they are compared with.
+
+    Returns:
+        for each utterance and each text the closeness to all others.
 
     Raises:
         SecError: it gives no answer to half of the questions or more.
     """
+    pairs = {(a, b) for texts, others in utterances for a in texts for b in others if _differ(a, b)}
+    both = sorted(pairs | {(b, a) for a, b in pairs})
+    answers = dict(zip(both, judge.closeness(question, both), strict=True))
+    silent = sum(one is None for one in answers.values())
+    if 2 * silent >= len(answers) > 0:
+        raise SecError(
+            f"--judge {judge.path}: gives no answer to {silent} of {len(answers)} questions; take another LM or prompt"
+        )
 
-    def similar(utterances: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[list[float]]:
-        pairs = {(a, b) for texts, others in utterances for a in texts for b in others if essence(a) != essence(b)}
-        both = sorted(pairs | {(b, a) for a, b in pairs})
-        answers = dict(zip(both, judge.closeness(question, both), strict=True))
-        silent = sum(one is None for one in answers.values())
-        if 2 * silent >= len(answers) > 0:
-            raise SecError(
-                f"--judge {judge.path}: gives no answer to {silent} of {len(answers)} questions; take another LM or"
-                " prompt"
-            )
+    def close(a: str, b: str) -> float | None:
+        if not _differ(a, b):
+            return float(essence(a) == essence(b))
+        found = [one for one in (answers[a, b], answers[b, a]) if one is not None]
+        return (sum(found) / len(found) - 1) / 4 if found else None
 
-        def close(a: str, b: str) -> float | None:
-            if essence(a) == essence(b):
-                return 1.0
-            found = [one for one in (answers[a, b], answers[b, a]) if one is not None]
-            return (sum(found) / len(found) - 1) / 4 if found else None
+    return [_filled([[close(a, b) for b in others] for a in texts]) for texts, others in utterances]
 
-        return [
-            [_mean(row) for row in _filled([[close(a, b) for b in others] for a in texts])]
-            for texts, others in utterances
-        ]
 
-    return similar
+def judge_similarity(judge: Judge, question: Question) -> Similarity:
+    """Mean closeness by a judge, see `judge_matrices`: a `Similarity`."""
+    return lambda utterances: [[_mean(row) for row in rows] for rows in judge_matrices(judge, question, utterances)]
+
+
+def _differ(a: str, b: str) -> bool:
+    """Whether a judge is asked about two texts."""
+    return essence(a) != essence(b) and says_something(a) and says_something(b)
 
 
 def _mean(values: Sequence[float]) -> float:

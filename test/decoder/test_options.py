@@ -38,6 +38,13 @@ from espnet2_secap.errors import SecError
             {"candidates": "f", "keep": 1, "similarity_model": "m"},
             "--similarity_model: is for candidates of equal weight",
         ),
+        ({"best_of": 8, "candidates": "f"}, "--best_of 8: is of samples; give neither --candidates nor --beams"),
+        ({"best_of": 8, "beams": 2}, "--best_of 8: is of samples"),
+        ({"best_of": -1}, "--best_of -1: must be between 0 and 10000"),
+        ({"judge": "m"}, "--keep 0: --judge chooses among candidates; give --keep 1 or more"),
+        ({"judge": "m", "keep": 1, "candidates": "f"}, "--judge: is for candidates of equal weight"),
+        ({"judge": "m", "keep": 1, "similarity_model": "s"}, "--judge: takes the place of --similarity_model"),
+        ({"judge_cache": "c"}, "--judge_prompt, --judge_cache: are for --judge"),
         ({"agreement": 1}, "--keep 0: --agreement chooses among candidates"),
         ({"agreement": -1, "keep": 1}, "--agreement -1: must be between 0 and 1000"),
         ({"agreement": 1, "keep": 1, "agreement_attributes": " "}, "--agreement_attributes: is empty"),
@@ -65,6 +72,14 @@ def test_the_ends_of_the_ranges_are_allowed():
     SetOptions(candidates="f", keep=1, sampling=True, num_candidates=9, choose_from="generated", posterior_prior=27)
 
 
+def test_best_of_n_is_a_choice_among_samples():
+    options = SetOptions(best_of=8, temperature=0.7, num_candidates=20, keep=3, sampling=True)
+    assert (options.sampling, options.num_candidates, options.keep) == (True, 8, 1)
+    explicit = SetOptions(sampling=True, num_candidates=8, keep=1, temperature=0.7)
+    assert dataclasses.replace(options, best_of=0) == explicit
+    assert SetOptions(best_of=4, judge="m", judge_cache="c").keep == 1
+
+
 def test_by_default_one_caption_by_greedy_search():
     assert dataclasses.asdict(SetOptions()) == dict(
         num_candidates=1, beam_size=1, sampling=False, min_length=3, max_length=50, top_k=0, top_p=1.0, temperature=1.0,
@@ -72,7 +87,7 @@ def test_by_default_one_caption_by_greedy_search():
         forced_end=False, batch_size=16, keep=0,
         similarity_model=None, dtype=None, prompt=None, seed=0, device="cpu", beams=0, weights="equal", candidates=None,
         choose_from="candidates", posterior_temperature=1.0, posterior_per_token=False, posterior_prior=0,
-        posterior_neighbours=0.0,
+        posterior_neighbours=0.0, best_of=0, judge=None, judge_prompt=None, judge_cache=None,
         agreement=0.0, agreement_attributes="emotion emotion_quadrant", words="zh",
     )  # fmt: skip
 

@@ -33,6 +33,7 @@ VERBS = {
     "sec_stages": ["begin", "end"],  # `watch` waits
     "sec_folds": ["make", "pool", "table"],
     "sec_listen": ["prepare", "serve", "analyse"],
+    "sec_pairs": ["make", "import", "export", "check", "report"],
 }
 LINES = [f"{name} {verb}".strip() for name in PROGRAMS for verb in VERBS.get(name, [""]) if name != "sec_check"]
 # What waits for others by its nature: other nodes of a training, a program to run or to watch.
@@ -57,7 +58,7 @@ def place(tmp_path_factory, tiny_llama):
     """A small corpus, its dump and two experiments, with the command line that works for each program."""
     root = tmp_path_factory.mktemp("fuzz")
     with ProgramServer(["sec_format_audio", "sec_extract_feats"], ["torch"]) as server:
-        lines = make_data(root, server) | make_folds(root) | make_listening(root)
+        lines = make_data(root, server) | make_folds(root) | make_listening(root) | make_preferences(root)
     lines |= make_models(root, tiny_llama)
     return root, lines
 
@@ -138,6 +139,32 @@ def make_listening(root: Path) -> dict[str, list[str]]:
         "sec_listen prepare": ["prepare", *data, "--systems", *captions, "--output", "out"],
         "sec_listen serve": ["serve", "--folder", str(folder), "--listeners", "2", "--tokens_only"],
         "sec_listen analyse": ["analyse", "--folder", str(folder), "--answers", answers, "--output", "out.md"],
+    }
+
+
+def make_preferences(root: Path) -> dict[str, list[str]]:
+    """Candidates of data/train, and pairs in our format and in trl's."""
+    data, ids = root / "data" / "train", [f"u{i}" for i in range(4)]
+    texts = [{"text": text, "score": -0.5} for text in ("情绪悲伤", "情绪平静，语速较快")]
+    rows = [{"id": utt, "prompt": "描述情感。", "candidates": texts} for utt in ids]
+    pairs = [
+        {"id": utt, "prompt": "描述情感。", "chosen": "情绪悲伤", "rejected": "情绪平静", "type": "factuality"}
+        | {"source": "file", "margin": 0.5}
+        for utt in ids
+    ]
+    for name, lines in {"candidates": rows, "pairs": pairs, "trl": pairs}.items():
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (root / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    given = ["--pairs", str(root / "pairs.jsonl")]
+    return {
+        "sec_pairs make": [
+            *("make", "--candidates", str(root / "candidates.jsonl"), "--data_dir", str(data)),
+            *("--output_dir", "out", "--rules", "all"),
+        ],
+        "sec_pairs import": ["import", "--input", str(root / "trl.jsonl"), "--output", "out.jsonl"],
+        "sec_pairs export": ["export", *given, "--output", "out.jsonl"],
+        "sec_pairs check": ["check", *given, "--data_dir", str(data)],
+        "sec_pairs report": ["report", *given, "--output", "out.md"],
     }
 
 

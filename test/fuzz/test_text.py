@@ -14,9 +14,12 @@ from fuzzing import cases
 from hypothesis import given
 from hypothesis import strategies as st
 
+from espnet2_secap.data.candidates import CandidateFile
 from espnet2_secap.data.conf import read_yaml
 from espnet2_secap.data.io import read_captions, read_kaldi, read_lengths, read_shapes
 from espnet2_secap.data.labels import read_emotion_map
+from espnet2_secap.data.preference_formats import import_pairs
+from espnet2_secap.data.preferences import read_pairs
 from espnet2_secap.data.segments import read_segments
 from espnet2_secap.data.text_file import read_json, read_lines, read_table
 from espnet2_secap.data.validate import validate_data_dir
@@ -38,6 +41,11 @@ NUMBERS = st.integers(1, 10**6)
 
 def read_hypotheses(path):
     return read_caption_file(path, system=True)
+
+
+def read_candidates(path):
+    found = CandidateFile(path)
+    return list(found.rows(found.ids))
 
 
 # name -> value of a line; what reads it
@@ -180,8 +188,18 @@ GOALS["*"] = {"*": {"rouge_l": [[">", "shuffled_audio + 12"], [">", "shuffled_au
 WORDS_FILE = {"emotion": {"angry": ["愤怒", "生气"], "sad": ["悲伤"]}}
 WORDS_FILE["_groups"] = {"emotion": {"two": {"active": ["angry"], "calm": ["sad"]}}}
 CONF = {"model": "caption", "decoder_conf": {"path": "llama", "dtype": "float32"}, "lr": 1e-4, "list": [1, [2, "a"]]}
+PAIR = {"id": "u1", "prompt": "p", "chosen": "语速快", "rejected": "语速慢", "type": "quality", "source": "file"}
+PAIRS = "".join(json.dumps(PAIR | {"id": utt, "margin": 0.5}, ensure_ascii=False) + "\n" for utt in ("u1", "u2"))
+CANDIDATE = {"id": "a", "prompt": "p", "candidates": [{"text": "语速快", "score": -0.5}, {"text": "x"}]}
 # name -> a good content; what reads it
 FILES = {
+    "pairs": (PAIRS, read_pairs),
+    "pairs of trl": (PAIRS, import_pairs),
+    "pairs of EmoPrefer": (
+        'name,a1,a2,preference\nu1,"语速快, x",y,a1\nu2,y,z,same\n',
+        lambda p: import_pairs(p, prompt="p"),
+    ),
+    "candidates": (json.dumps(CANDIDATE) + "\n", read_candidates),
     "yaml": (yaml.safe_dump(CONF), read_yaml),
     "config": (yaml.safe_dump(CONF), lambda path: read_config(path, {})),
     "goals": (json.dumps(GOALS), read_goals),

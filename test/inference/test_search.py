@@ -68,3 +68,42 @@ def test_what_the_options_name_is_missing(model_file, train, tmp_path):
     assert before == Sources(SetOptions(candidates=str(train), keep=1), model_file).made_from()
     train.write_text(train.read_text().replace("悲伤", "高兴"))
     assert before != Sources(SetOptions(candidates=str(train), keep=1), model_file).made_from()
+
+
+def test_best_of_n_is_the_consensus_of_n_samples(model_file, feats, tmp_path):
+    sampled = ["--sampling", "true", "--num_candidates", "5", "--keep", "1", "--seed", "3", "--temperature", "2"]
+    explicit = decode(model_file, feats, tmp_path / "explicit", *sampled)
+    short = decode(model_file, feats, tmp_path / "short", "--best_of", "5", "--seed", "3", "--temperature", "2")
+    assert [row["candidates"] for row in short] == [row["candidates"] for row in explicit]
+    assert all(row["kept"] == 1 and len(row["candidates"]) == 5 for row in short)
+    assert (tmp_path / "short/captions").read_text() == (tmp_path / "explicit/captions").read_text()
+    header = short[0]["header"]
+    assert (header["best_of"], header["num_candidates"], header["keep"], header["sampling"]) == (5, 5, 1, True)
+
+
+def test_best_of_n_by_a_judge(model_file, feats, tmp_path, tiny_llama, monkeypatch):
+    from espnet2_secap.metric import judge
+    from espnet2_secap.metric.ranking import judge_matrices
+
+    monkeypatch.setattr(judge, "LEAST", 0.0)  # an untrained LM answers anything
+    cache = tmp_path / "judge.jsonl"
+    options = ["--best_of", "4", "--temperature", "2", "--judge", tiny_llama, "--judge_cache", str(cache)]
+    rows = decode(model_file, feats, tmp_path / "out", *options)
+    question = judge.closeness("zh")
+    for row in rows:
+        texts = [one["text"] for one in row["candidates"]]
+        (matrix,) = judge_matrices(judge.Judge(tiny_llama, cache), question, [(texts, texts)])
+        means = [sum(one) / len(one) for one in matrix]
+        assert [one["similarity"] for one in row["candidates"]] == pytest.approx(means, abs=1e-5)
+        assert means == sorted(means, reverse=True) and row["kept"] == 1
+    assert cache.read_text().count("\n") > 0
+
+
+def test_a_judge_that_answers_nothing_is_an_error(model_file, feats, tmp_path, tiny_llama, monkeypatch, capsys):
+    from espnet2_secap.metric import judge
+
+    monkeypatch.setattr(judge, "LEAST", 2.0)  # no probability is enough
+    with pytest.raises(SystemExit):
+        decode(model_file, feats, tmp_path / "out", "--best_of", "4", "--temperature", "2", "--judge", tiny_llama)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(lines) == 1 and f"--judge {tiny_llama}: gives no answer to" in lines[0]

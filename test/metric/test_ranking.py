@@ -5,7 +5,7 @@ import pytest
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.dice import ngrams, similarity
 from espnet2_secap.metric.judge import closeness
-from espnet2_secap.metric.ranking import Known, Ranking, judge_similarity, ngram_similarity, repeats
+from espnet2_secap.metric.ranking import Known, Ranking, judge_matrices, judge_similarity, ngram_similarity, repeats
 from espnet2_secap.metric.words import Categories
 
 WORDS = {
@@ -144,3 +144,11 @@ def test_a_real_language_model_as_the_judge(tiny_llama, monkeypatch):
     (row,) = judge_similarity(judge, closeness())([(["愤怒", "悲伤"], ["快乐", "愤怒"])])
     one, other = judge.closeness(closeness(), [("愤怒", "快乐"), ("快乐", "愤怒")])
     assert row[0] == pytest.approx((((one + other) / 2 - 1) / 4 + 1) / 2)
+
+
+def test_a_matrix_of_closeness_does_not_ask_about_what_says_nothing():
+    judge = FixedJudge({("a", "b"): 3, ("b", "a"): 5, ("A", "b"): 3})
+    texts = ["a", "b", "", "A"]
+    (found,) = judge_matrices(judge, closeness(), [(texts, texts)])
+    same = 0.75
+    assert found == [[1.0, same, 0.0, 1.0], [same, 1.0, 0.0, 0.5], [0.0, 0.0, 1.0, 0.0], [1.0, 0.5, 0.0, 1.0]]
