@@ -88,6 +88,7 @@ def test_by_default_one_caption_by_greedy_search():
         similarity_model=None, dtype=None, prompt=None, seed=0, device="cpu", beams=0, weights="equal", candidates=None,
         choose_from="candidates", posterior_temperature=1.0, posterior_per_token=False, posterior_prior=0,
         posterior_neighbours=0.0, best_of=0, judge=None, judge_prompt=None, judge_cache=None,
+        clues=None, clues_confidence=0.5, clues_neighbours=5,
         agreement=0.0, agreement_attributes="emotion emotion_quadrant", words="zh",
     )  # fmt: skip
 
