@@ -32,12 +32,13 @@ DECODING = dict(
     max_length=50,
 )
 KEEP = 5
-PARTS = ["features", "acoustic", "align", "caption", "published", "ours"]
+PARTS = ["features", "acoustic", "align", "caption", "prefer", "published", "ours"]
 TITLES = {
     "features": "stage 3, features",
     "acoustic": "stage 3, acoustic, one core",
     "align": "stage 5, a training step",
     "caption": "stage 6, a training step",
+    "prefer": "preference optimisation, a step",
     "published": "stage 7, decoding as published",
     "ours": "stage 7, decoding",
 }
@@ -136,7 +137,7 @@ def training(args, work: Path, speech: list) -> dict:
 
     torch.manual_seed(0)
     model = build_model(work, args.size, args.part, args.device).train()
-    dtype = language_model(model).dtype if args.part == "caption" else torch.float32
+    dtype = torch.float32 if args.part == "align" else language_model(model).dtype
     step = TrainingSteps(model, args.device, dtype)
     batches = [
         make_batch(args.size, [len(one) / 16000 for one in batch], args.device)
@@ -146,10 +147,13 @@ def training(args, work: Path, speech: list) -> dict:
     with Clock(args.device) as clock:
         for batch in batches:
             step(batch)
-    memory = peak_memory(args.device)  # before the bounds take some
+    memory = peak_memory(args.device)  # before the profiler and the bounds take some
+    step_memory = step.memory(batches[-1])
     share = len(speech) / len(batches[-1]["speech"])
     bound = share * step.product_seconds(counts, Bounds(args.device))
-    row = {"seconds": clock.seconds, "tokens": 20 * len(speech), "memory": memory}
+    captions = 2 if args.part == "prefer" else 1
+    row = {"seconds": clock.seconds, "tokens": 20 * captions * len(speech), "memory": memory}
+    row["step_memory"] = step_memory
     return row | {"bound": bound, "bound_by": "matrix products"}
 
 
@@ -242,6 +246,7 @@ def measure(args) -> dict:
         "acoustic": acoustic,
         "align": training,
         "caption": training,
+        "prefer": training,
         "published": published,
         "ours": ours,
     }
@@ -253,15 +258,16 @@ def measure(args) -> dict:
 
 def table(rows: dict[str, list[dict]], utterances: int) -> str:
     """Medians over the rounds, a line per part."""
-    lines = [f"{'':32}{'s':>8}{'utt/s':>9}{'RTF':>8}{'tokens/s':>10}{'peak GB':>9}  {'of its bound':>12}"]
+    lines = [f"{'':32}{'s':>8}{'utt/s':>9}{'RTF':>8}{'tokens/s':>10}{'peak GB':>9}{'step GB':>9}  {'of its bound':>12}"]
     for part, runs in rows.items():
         seconds = statistics.median(run["seconds"] for run in runs)
         one = runs[0]
         tokens = f"{one['tokens'] / seconds:.0f}" if "tokens" in one else "-"
         bound = f"{statistics.median(run['bound'] / run['seconds'] for run in runs):.0%}" if "bound" in one else "-"
+        step = f"{max(run['step_memory'] for run in runs) / 1e9:.2f}" if "step_memory" in one else "-"
         lines.append(
             f"{TITLES[part]:32}{seconds:8.1f}{utterances / seconds:9.2f}{seconds / one['audio_seconds']:8.3f}"
-            f"{tokens:>10}{max(run['memory'] for run in runs) / 1e9:9.2f}  {bound:>12}"
+            f"{tokens:>10}{max(run['memory'] for run in runs) / 1e9:9.2f}{step:>9}  {bound:>12}"
             + (f" ({one['bound_by']})" if "bound" in one else "")
         )
     return "\n".join(lines)

@@ -1,8 +1,10 @@
 """What the benchmarks measure with: a clock, and what the machine can do at most in the number format that is used."""
 
 import functools
+import itertools
 import resource
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -74,6 +76,25 @@ def reset_peak(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def memory_of(run: Callable[[], object], device: str) -> int:
+    """Bytes that are live at most while something runs, beyond those before it.
+
+    On a CPU by the profiler, exactly: what a process holds beside depends on how its memory is cut into pieces.
+    """
+    if device.startswith("cuda"):
+        reset_peak(device)
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = [one for one in profiler.profiler.kineto_results.events() if one.name() == "[memory]"]
+    live = itertools.accumulate(one.nbytes() for one in sorted(events, key=lambda one: one.start_ns()))
+    return max(live, default=0)
+
+
 class TrainingSteps:
     """Training steps of a model: forward, backward, AdamW; AMP in bfloat16 on a GPU.
 
@@ -98,6 +119,16 @@ class TrainingSteps:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
+
+    def memory(self, batch: dict) -> int:
+        """Bytes of forward and backward pass at most, beyond weights and optimizer: activations and gradients."""
+        self.optimizer.zero_grad()
+
+        def run():
+            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.cuda):
+                self.model(**batch)[0].backward()
+
+        return memory_of(run, self.device)
 
     def counted(self, batch: dict) -> tuple[int, int]:
         """One step; the operations of its matrix products, inside the frozen decoder and outside."""

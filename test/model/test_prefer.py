@@ -258,3 +258,23 @@ def test_it_decodes_and_saves_as_a_captioning_model(tiny_llama):
     given = {key: whole[key] for key in ("speech", "speech_lengths", "instruction", "instruction_lengths")}
     generate = partial(PreferModel.generate, options=DecodingOptions(max_length=5))
     assert generate(model, **given) == generate(caption, **given)
+
+
+def test_a_step_takes_the_memory_of_a_captioning_step(tiny_llama, repo, monkeypatch):
+    """Where the LM takes most of it; keeping both passes takes more than that."""
+    monkeypatch.syspath_prepend(str(repo / "tools"))
+    from benchmark_measure import memory_of
+
+    whole = caption_batch([(4, 3, 90)] * 8)
+    pairs = {key: value for key, value in whole.items() if not key.startswith("caption")}
+    for name in ("chosen", "rejected"):
+        pairs |= {name: whole["caption"], f"{name}_lengths": whole["caption_lengths"]}
+    pairs["pair_reference"] = torch.zeros(8, 2)
+
+    def memory(model, batch) -> int:
+        model.train()(**batch)[0].backward()  # the gradients are there
+        return memory_of(lambda: model(**batch)[0].backward(), "cpu")
+
+    captioning = memory(build(tiny_llama), whole)
+    shares = [memory(prefer(tiny_llama, recompute=one), pairs) / captioning for one in (True, False)]
+    assert shares[0] < 1.3 < shares[1], shares
