@@ -122,6 +122,8 @@ def test_without_curves_there_is_no_picture(folder):
         (["--output", "ref/RESULTS.md"], "ref"),
         (["--output", "page.html"], "must be the Markdown file"),
         (["--set", "test"], "can only be used with --compare"),
+        (["--judge", "lm"], "--judge: can only be used with --compare"),
+        (["--compare", "sec_x/decode", "random_caption", "--judge", "none/lm"], "none/lm"),
         (
             ["--compare", "sec_x/decode", "nobody"],
             "system 'nobody' has no scores; choose from: sec_x/decode, random_caption",
