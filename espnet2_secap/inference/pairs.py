@@ -21,6 +21,7 @@ from espnet2_secap.data.preferences import TYPES, Expected, Pair, essence, write
 from espnet2_secap.errors import SecError, few, listed
 from espnet2_secap.metric.caption_file import read_caption_file
 from espnet2_secap.metric.facts import ATTRIBUTES
+from espnet2_secap.metric.faithfulness import HumanCaptions
 from espnet2_secap.metric.language import language
 from espnet2_secap.metric.ranking import FACTS, Candidate, Known, Ranking, judge_similarity
 from espnet2_secap.metric.rule_pairs import Corpus, check_rules, rule_pairs
@@ -205,7 +206,11 @@ class PairMaker:
                 check_device(one.device)
                 judge = Judge(one.judge, one.judge_cache, one.device)
                 similar = judge_similarity(judge, closeness(one.lang, one.judge_prompt))
-            self._ranking = Ranking(self.words, one.facts, one.attributes.split(), one.lang, similar)
+            human = HumanCaptions(
+                (text for texts in self.captions.values() for text in texts),
+                (word for categories in self.words.values() for some in categories.values() for word in some),
+            )
+            self._ranking = Ranking(self.words, one.facts, one.attributes.split(), one.lang, human, similar)
             self.corpus = Corpus(self.captions, self.known, self._ranking)
         return self._ranking
 

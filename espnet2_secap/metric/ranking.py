@@ -19,6 +19,7 @@ from espnet2_secap.data.script import in_script
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.dice import ngrams, similarity
 from espnet2_secap.metric.facts import ATTRIBUTES, asked, caption_facts, known_facts
+from espnet2_secap.metric.faithfulness import HumanCaptions, faults
 from espnet2_secap.metric.judge import Judge, Question
 from espnet2_secap.metric.normalize import says_something
 from espnet2_secap.metric.words import Categories
@@ -52,8 +53,8 @@ class Candidate:
 
     Args:
         wrong: attribute -> wrong categories that the caption names.
-        unfaithful: whether it is not in the script of the language, repeats transcription or instruction, or names no
-            attribute at all.
+        unfaithful: whether it has a fault of metric/faithfulness.py (over-long, repeats itself, transcription or
+            instruction, ...), is not in the script of the language, or names no attribute at all.
         coverage: number of attributes that it names.
         similarity: 0 to 1.
         score: all of it in one number.
@@ -81,6 +82,7 @@ class Ranking:
             only; both: if it is neither the label's nor a reference's; none: captions are ranked by similarity alone.
         attributes: those of the words file that count.
         lang: of the captions; "": any script.
+        human: what captions of people look like, for the faults of metric/faithfulness.py.
         similar: the similarity; that of character n-grams, if none.
     """
 
@@ -90,10 +92,12 @@ class Ranking:
         facts: str = "both",
         attributes: Iterable[str] = ATTRIBUTES,
         lang: str = "",
+        human: HumanCaptions | None = None,
         similar: Similarity | None = None,
     ):
         assert facts in FACTS, facts
         self.words, self.facts, self.lang = words, facts, lang
+        self.human = human or HumanCaptions(())
         self.attributes = asked(words, attributes) if facts != "none" else []
         self.similar = similar or ngram_similarity
 
@@ -126,17 +130,10 @@ class Ranking:
         unfaithful = self.facts != "none" and (
             not in_script(text, self.lang)
             or (bool(self.attributes) and not facts.coverage)
-            or repeats(text, known.transcript)
-            or repeats(text, known.prompt)
+            or bool(faults(text, self.human, known.transcript or None, [known.prompt] if known.prompt else []))
         )
         score = -(facts.errors + unfaithful) + (facts.coverage + alike) / (len(self.attributes) + 1)
         return Candidate(text, facts.wrong, unfaithful, facts.coverage, alike, score)
-
-
-def repeats(text: str, other: str) -> bool:
-    """Whether at least half of a text is another one, word by word: a transcription, or an instruction."""
-    text, other = essence(text), essence(other)
-    return bool(other) and other in text and 2 * len(other) >= len(text)
 
 
 def _once(texts: Iterable[str]) -> dict[str, str]:

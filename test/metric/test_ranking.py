@@ -4,8 +4,9 @@ import pytest
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.dice import ngrams, similarity
+from espnet2_secap.metric.faithfulness import HumanCaptions
 from espnet2_secap.metric.judge import closeness
-from espnet2_secap.metric.ranking import Known, Ranking, judge_matrices, judge_similarity, ngram_similarity, repeats
+from espnet2_secap.metric.ranking import Known, Ranking, judge_matrices, judge_similarity, ngram_similarity
 from espnet2_secap.metric.words import Categories
 
 WORDS = {
@@ -75,16 +76,15 @@ def test_what_decides_whether_a_category_is_wrong(facts, first):
 
 
 def test_what_is_unfaithful():
-    known = Known(["愤怒，快"], TRUTH, "愤怒的小鸟飞快", "请描述愤怒")
-    texts = ["愤怒的小鸟飞快。", "请描述愤怒", "愤怒 he is very fast", "愤怒，快"]
-    found = Ranking(WORDS, lang="zh").rank([(texts, known)])[0]
-    assert {one.text for one in found if one.unfaithful} == set(texts[:3]) and found[0].text == texts[3]
+    known = Known(["愤怒，快"], TRUTH, "愤怒的小鸟飞快", "请描述愤怒的声音")
+    human = HumanCaptions(["愤怒，快", "他愤怒地说得快"])
+    long = "愤怒，快，说话的人站在门口一动不动地看着天空"
+    texts = ["愤怒的小鸟飞快。", "请描述愤怒的声音", "愤怒 he is very fast", long, "愤怒，快"]
+    found = Ranking(WORDS, lang="zh", human=human).rank([(texts, known)])[0]
+    assert {one.text for one in found if one.unfaithful} == set(texts[:4]) and found[0].text == texts[4]
     assert not any(one.unfaithful for one in Ranking(WORDS, facts="none", lang="zh").rank([(texts, known)])[0])
-
-
-def test_repeats():
-    assert repeats("他说今天下雨。", "今天下雨") and not repeats("他悲伤地说今天下雨了吗", "今天下雨")
-    assert not repeats("悲伤", "") and not repeats("悲伤", "，")
+    found = Ranking(WORDS, lang="zh").rank([(texts, known)])[0]  # how long captions are is not known
+    assert {one.text for one in found if one.unfaithful} == set(texts[:3])
 
 
 def test_what_says_nothing_is_no_candidate():
