@@ -119,6 +119,7 @@ read_condition() {
     [ "${missing_text}" = empty ] && empty_text=(--missing_text empty) || empty_text=()
 }
 hears() { [[ " ${lm_reads} " = *" queries "* ]]; }
+reads_clues() { [[ " ${lm_reads} " = *" clues "* ]]; }
 reads_text() { [[ " ${lm_reads} " = *" t"* ]]; } # transcript or text_queries
 # has_bridge [STAGE]: whether a bridge makes what is read; if not, and a stage is named, say that it is left out
 has_bridge() {

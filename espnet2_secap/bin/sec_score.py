@@ -9,6 +9,7 @@ from espnet2_secap.cli_types import Parser
 from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, cli
 from espnet2_secap.metric.abs_metric import ATTRIBUTES, Context, MetricUnavailable
+from espnet2_secap.metric.caption_file import clues_of_decoding
 from espnet2_secap.metric.faithfulness import KINDS
 from espnet2_secap.metric.hallucination import listed
 from espnet2_secap.metric.language import language
@@ -264,6 +265,7 @@ def main(argv: list[str] | None = None) -> None:
         "utterances": len(pairs.references),
         "candidates": len(pairs.candidates),
         "note": "; ".join(notes),
+        **({"clues": clues} if (clues := clues_of_decoding(args.hyp)) else {}),
         **({"zero_shot": args.zero_shot} if args.zero_shot else {}),
     }
     found = listed(context, pairs.references, pairs.candidates) if _about_hallucination(names) else None

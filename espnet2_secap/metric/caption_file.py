@@ -173,3 +173,20 @@ def _result_txt(content: str, system: bool) -> Iterator[tuple[int, str, Any]]:
 
 def _of_block(found: dict[int, str], system: bool) -> list[str]:
     return [found[key] for key in sorted(found) if (key > 0) == system]
+
+
+def clues_of_decoding(captions: str | Path) -> str | None:
+    """Where the clues came from that a model read when it wrote these captions (sec_inference --clues).
+
+    By the header of candidates.jsonl beside the file; None if there is no such file, or it names none.
+    """
+    path = Path(captions).with_name("candidates.jsonl")
+    if not path.is_file():
+        return None
+    with open(path, encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    try:
+        clues = json.loads(first)["header"]["clues"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return clues if isinstance(clues, str) else None

@@ -1,17 +1,20 @@
 """Finds scores, probes and captions below exp/."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.caption_file import read_caption_file
 from espnet2_secap.process.jobs import file_digest
+from espnet2_secap.report.table import Cell, Table
 
 BASELINES = ("random_caption", "frequent_caption")
 SHUFFLED = "_shuffled_audio"
 NEAREST = "_nearest_caption"
+ORACLE, ORACLE_MARK = "oracle", "(oracle clues)"
 MADE_FROM = ("ref", "hyp", "train_captions")  # files in score_meta.json whose digests are compared
 # Types in score_meta.json
 META = {
@@ -19,6 +22,7 @@ META = {
     "segment": str,
     "normalize": str,
     "note": str,
+    "clues": str,
     "ref": str,
     "hyp": str,
     "words": str,
@@ -48,6 +52,29 @@ class Score:
     metrics: dict[str, dict]
     meta: dict = field(default_factory=dict)
     folder: Path = Path()
+
+    @property
+    def oracle(self) -> bool:
+        """Whether its captions were made with clues of the references: an upper bound, no result."""
+        return self.meta.get("clues") == ORACLE
+
+    @property
+    def shown(self) -> str:
+        """The system's name, with a remark on such clues."""
+        return f"{self.system} {ORACLE_MARK}" if self.oracle else self.system
+
+
+def marked(table: Table, scores: Iterable[Score]) -> Table:
+    """A table with the remark beside each system whose clues come from the references."""
+    names = {score.system for score in scores if score.oracle}
+    if not names:
+        return table
+
+    def noted(cell: Cell) -> Cell:
+        return replace(cell, note=f"{cell.note} {ORACLE_MARK}".strip()) if cell.text in names else cell
+
+    header = [f"{name} {ORACLE_MARK}" if name in names else name for name in table.header]
+    return replace(table, header=header, rows=[[noted(cell) for cell in row] for row in table.rows])
 
 
 def is_sanity(system: str) -> bool:

@@ -173,7 +173,7 @@ def check_comparable(first: Score, second: Score, resampled: Resampled) -> tuple
 
 
 def _compare(first: Score, second: Score, metrics: list[str] | None, resampled: Resampled) -> Comparison:
-    names = (first.system, second.system)
+    names = (first.shown, second.shown)
     pair = check_comparable(first, second, resampled)
     notes, parts = [], {}
     for name in column_order(metrics or first.metrics.keys() & second.metrics.keys()):

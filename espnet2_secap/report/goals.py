@@ -26,7 +26,7 @@ import numpy as np
 from espnet2_secap.data.text_file import read_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.registry import find_metric
-from espnet2_secap.report.collect import BASELINES, NEAREST, SHUFFLED, Score, is_sanity
+from espnet2_secap.report.collect import BASELINES, NEAREST, SHUFFLED, Score, is_sanity, marked
 from espnet2_secap.report.compare import check_comparable
 from espnet2_secap.report.resample import Resampled, interval
 from espnet2_secap.report.table import Cell, Table
@@ -116,7 +116,7 @@ def goal_table(goals: list[Goal], scores: list[Score], resampled: Resampled | No
             tone = {"met": "good", "missed": "bad"}.get(verdict, "")
             row = [*cells, Cell(verdict, bold=verdict != "met", tone=tone)]
             rows.setdefault((goal.system, goal.dset, system, dset), []).append(row)
-    return Table(["system", "set", "metric", "reached", "goal", ""], sum(rows.values(), []), {3})
+    return marked(Table(["system", "set", "metric", "reached", "goal", ""], sum(rows.values(), []), {3}), scores)
 
 
 def is_row(row: str) -> bool:

@@ -9,7 +9,7 @@ from espnet2_secap.metric.abs_metric import ATTRIBUTES
 from espnet2_secap.metric.faithfulness import KINDS
 from espnet2_secap.metric.registry import HALLUCINATION
 from espnet2_secap.metric.score import HALLUCINATIONS
-from espnet2_secap.report.collect import Score
+from espnet2_secap.report.collect import Score, marked
 from espnet2_secap.report.resample import Resampled
 from espnet2_secap.report.table import Cell, Table
 from espnet2_secap.report.tables import between, label
@@ -64,7 +64,7 @@ def hallucination_table(scores: list[Score], resampled: Resampled) -> Table | No
         cells += [Cell(f"{faults[score.system].get(kind, 0):.1f}") for kind in kinds]
         rows.append([Cell(score.system, code=True), *cells])
     header = ["system", *(part for name in names for part in (label(name), "95%")), *(what for _, what in kinds)]
-    return Table(header, rows, set(range(1, len(header))))
+    return marked(Table(header, rows, set(range(1, len(header)))), scores)
 
 
 def _mean(score: Score, name: str) -> float | None:

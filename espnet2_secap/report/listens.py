@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import Metric
 from espnet2_secap.metric.registry import attribute_of, column_order, find_metric
-from espnet2_secap.report.collect import NEAREST, SHUFFLED, Score, is_sanity
+from espnet2_secap.report.collect import NEAREST, SHUFFLED, Score, is_sanity, marked
 from espnet2_secap.report.compare import Difference, compare
 from espnet2_secap.report.resample import Resampled, interval
 from espnet2_secap.report.table import Cell, Table
@@ -56,7 +56,7 @@ def listening(scores: list[Score], resampled: Resampled) -> Listening | None:
         return None
     header = ["system", "metric", "value", "95%", "shuffled_audio", "difference", "95%", "verdict"]
     header += ["nearest_caption", "difference", "95%"] if nearest else []
-    table = Table(header, rows, set(range(2, len(header))) - {7}) if rows else None
+    table = marked(Table(header, rows, set(range(2, len(header))) - {7}), scores) if rows else None
     return Listening(table, [*notes, *dict.fromkeys(remarks), *([LEGEND] if rows else [])])
 
 
@@ -138,4 +138,4 @@ def interval_table(scores: list[Score], resampled: Resampled) -> Table | None:
         [Cell(system, code=True), *(Cell(between(found[name]) if name in found else "-") for name in columns)]
         for system, found in spans.items()
     ]
-    return Table(["system", *map(label, columns)], rows, set(range(1, len(columns) + 1)))
+    return marked(Table(["system", *map(label, columns)], rows, set(range(1, len(columns) + 1))), scores)

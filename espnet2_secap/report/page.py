@@ -69,7 +69,7 @@ def _data(scores: list[Score], report: Report, players: Players) -> dict:
             for name, value in score.metrics.items()
             if value["mean"] is not None
         }
-        systems.append({"name": score.system, "kind": "sanity" if is_sanity(score.system) else "own", "values": values})
+        systems.append({"name": score.shown, "kind": "sanity" if is_sanity(score.system) else "own", "values": values})
     below = report.quoted.below(scores[0].dset) if report.quoted else {}
     for name, values in below.items():
         systems.append({"name": name, "kind": "quoted", "values": {key: [float(it)] for key, it in values.items()}})
@@ -101,7 +101,7 @@ def _captions(scores: list[Score], players: Players) -> dict:
         | ({"faults": [_shortened((own or {}).get(utt, [])) for own in faults]} if any(faults) else {})
         for utt in utts
     ]
-    return {"columns": [score.system for score, _ in shown], "utterances": rows}
+    return {"columns": [score.shown for score, _ in shown], "utterances": rows}
 
 
 def _shortened(faults: list[dict]) -> list[list]:

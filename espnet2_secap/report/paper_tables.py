@@ -7,7 +7,7 @@ import numpy as np
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import MetricUnavailable
-from espnet2_secap.report.collect import Score
+from espnet2_secap.report.collect import ORACLE_MARK, Score
 from espnet2_secap.report.compare import check_comparable
 from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Resampled, bootstrap, interval
 from espnet2_secap.report.table import Cell, Table
@@ -161,6 +161,8 @@ def paper_table(
         found = {name: seeds.values(row.system, name) for name in metrics}
         count = len(seeds.scores.get(row.system, {}))
         line = [Cell(text) for text in row.cells] + [Cell(str(count))]
+        if any(score.oracle for score in seeds.scores.get(row.system, {}).values()):
+            line[0] = Cell(row.cells[0], note=ORACLE_MARK)
         for name in metrics:
             quoted = f"[{row.quoted[name]}]" if name in row.quoted and seeds.ids is None else ""
             line.append(Cell(spread(found[name]), note=quoted))

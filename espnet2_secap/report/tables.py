@@ -2,7 +2,7 @@
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.registry import column_order, find_metric
-from espnet2_secap.report.collect import Score, differing_references, is_sanity, read_examples
+from espnet2_secap.report.collect import Score, differing_references, is_sanity, marked, read_examples
 from espnet2_secap.report.quoted import MARK, Quoted
 from espnet2_secap.report.table import Cell, Table
 
@@ -17,7 +17,7 @@ def score_table(scores: list[Score], quoted: Quoted | None = None) -> tuple[Tabl
     below = quoted.below(scores[0].dset) if quoted else {}
     others = differing_references(scores)
     columns = column_order(name for values in [*(s.metrics for s in scores), *below.values()] for name in values)
-    best = {name: _best(name, scores) for name in columns}
+    best = {name: _best(name, [score for score in scores if not score.oracle]) for name in columns}
     notes: list[str] = []
     rows = []
     for score in scores:
@@ -36,14 +36,14 @@ def score_table(scores: list[Score], quoted: Quoted | None = None) -> tuple[Tabl
             else:
                 shown = f"{value['mean']:.2f}"
                 spread = f" ±{value['std']:.2f}" if value.get("n", 1) > 1 and value.get("std") is not None else ""
-                row.append(Cell(shown + spread, bold=len(scores) > 1 and shown == best[column]))
+                row.append(Cell(shown + spread, bold=len(scores) > 1 and not score.oracle and shown == best[column]))
         rows.append(row)
     for system, values in below.items():
         rows.append([Cell(system, note=MARK), Cell("-"), *(Cell(values.get(column, "-")) for column in columns)])
     numeric = set(range(1, len(columns) + 2))
     table = Table(["system", "n", *map(label, columns)], rows, numeric, quoted=len(below))
     notes = [f"({at}) {note}" for at, note in enumerate(notes, 1)]
-    return table, [*notes, *([f"{MARK} {quoted.note}"] if below else [])]
+    return marked(table, scores), [*notes, *([f"{MARK} {quoted.note}"] if below else [])]
 
 
 def label(name: str) -> str:
@@ -65,7 +65,7 @@ def segmentation(scores: list[Score]) -> str:
     for score in scores:
         how = score.meta.get("segment", "unknown")
         how += ", captions in NFKC" if score.meta.get("normalize") == "nfkc" else ""
-        by_segment.setdefault(how, []).append(score.system)
+        by_segment.setdefault(how, []).append(score.shown)
     if len(by_segment) == 1:
         return next(iter(by_segment))
     return "; ".join(f"{segment} ({', '.join(systems)})" for segment, systems in by_segment.items())
@@ -81,7 +81,7 @@ def example_table(scores: list[Score], limit: int) -> Table | None:
     for utt in sorted(references)[:limit]:
         captions = [found[1].get(utt, ["-"])[0] for _, found in shown]
         rows.append([Cell(utt, code=True), Cell(references[utt][0]), *map(Cell, captions)])
-    return Table(["utterance", "a human caption", *(score.system for score, _ in shown)], rows)
+    return Table(["utterance", "a human caption", *(score.shown for score, _ in shown)], rows)
 
 
 def probe_table(probes: list[dict]) -> Table | None:

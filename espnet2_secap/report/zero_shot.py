@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from espnet2_secap.metric.registry import HALLUCINATION, attribute_of, column_order
-from espnet2_secap.report.collect import Score, is_sanity
+from espnet2_secap.report.collect import Score, is_sanity, marked
 from espnet2_secap.report.resample import Resampled
 from espnet2_secap.report.table import Cell, Table
 from espnet2_secap.report.tables import between, label
@@ -44,7 +44,7 @@ def zero_shot_table(scores: list[Score], resampled: Resampled) -> tuple[str, Tab
     trained = ", ".join(sorted({Path(score.meta.get("train_captions", "?/")).parent.name or "?" for score in others}))
     title = f"Zero-shot: trained on {trained}, tested on sets of other corpora without a step of training, per cent"
     header = ["system", "set", "data", "utterances", *map(label, columns)]
-    return title, Table(header, rows, set(range(3, len(header))))
+    return title, marked(Table(header, rows, set(range(3, len(header)))), scores)
 
 
 def _head(system: str, dset: str, source: str, size: int) -> list[Cell]:

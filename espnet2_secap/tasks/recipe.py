@@ -175,6 +175,11 @@ class Recipe:
         name = self.decoding_option("candidates")
         return [name] if isinstance(name, str) and name not in ("training", "none") else []
 
+    def clues(self) -> list[str]:
+        """The clues file that stage 7 reads, if one is given by --clues."""
+        name = self.decoding_option("clues")
+        return [name] if isinstance(name, str) and os.path.isfile(name) else []
+
     def agreed_words(self) -> list[str]:
         """The words file by which stage 7 chooses, if --agreement asks for it and it is a file."""
         weight = str(self.decoding_option("agreement") or 0)
@@ -227,7 +232,7 @@ class Recipe:
             }
         if stage == 7:
             model = [f"{self.sec_exp}/{self.inference_model}", self.inference_config]
-            model += self.candidates() + self.agreed_words()
+            model += self.candidates() + self.agreed_words() + self.clues()
             if reads_text(self.condition(trained=True)):
                 said = {d: [self.text_file or f"{raw}/{d}/text"] for d in self.tests}
                 return {

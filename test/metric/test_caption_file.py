@@ -3,7 +3,7 @@ import json
 import pytest
 
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.caption_file import read_caption_file
+from espnet2_secap.metric.caption_file import clues_of_decoding, read_caption_file
 
 RESULT = """file: tx_1.wav
 origin: 心里高兴
@@ -155,3 +155,18 @@ def test_kind_12_a_file_without_captions_is_refused(tmp_path, content):
     (tmp_path / "none.json").write_text(content)
     with pytest.raises(SecError, match="none.json: (holds no captions|is empty)"):
         read_caption_file(tmp_path / "none.json", system=True)
+
+
+def test_the_clues_of_a_decoding_come_from_its_header(tmp_path):
+    captions = tmp_path / "captions"
+    assert clues_of_decoding(captions) is None
+    for content, clues in [
+        ({"header": {"clues": "oracle"}, "id": "u"}, "oracle"),
+        ({"header": {"clues": None}}, None),
+        ({"header": {}}, None),
+        ([], None),
+    ]:
+        (tmp_path / "candidates.jsonl").write_text(json.dumps(content) + "\n{}\n")
+        assert clues_of_decoding(captions) == clues
+    (tmp_path / "candidates.jsonl").write_bytes(b"\xff\n")
+    assert clues_of_decoding(captions) is None

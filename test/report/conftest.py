@@ -96,3 +96,14 @@ def scored(tmp_path, chinese_words):
         return next(one for one in find_scores(tmp_path / "exp") if (one.system, one.dset) == (system, dset))
 
     return make
+
+
+@pytest.fixture
+def with_clues(exp):
+    """The same with two systems that read clues: of the references, and predicted ones."""
+    bound = {"cider": value(99.0), "bleu_1": value(99.0), "emotion_recall": value(100.0)}
+    meta = {"segment": "char", "ref": str(exp.parent / "ref"), "hyp": "captions", "utterances": 3}
+    folder = add(exp, "sec_x/decode_oracle", bound, clues="oracle", **meta)
+    (folder / "captions").write_text('u1 ["开心"]\nu2 ["难过"]\nu3 ["平静"]\n', encoding="utf-8")
+    add(exp, "sec_x/decode_predicted", bound | {"cider": value(1.0)}, clues="predicted", **meta)
+    return exp

@@ -5,6 +5,10 @@ import pytest
 from espnet2_secap.errors import SecError
 from espnet2_secap.process.jobs import file_digest
 from espnet2_secap.report.collect import find_probes, find_scores, is_sanity, read_examples, results, without_stale
+from espnet2_secap.report.goals import goal_table, read_goals
+from espnet2_secap.report.paper_tables import Row, Seeds, paper_table
+from espnet2_secap.report.tables import example_table, score_table
+from espnet2_secap.report.write import Report
 
 
 def test_own_systems_come_first_then_those_that_do_not_listen(exp):
@@ -123,3 +127,26 @@ def test_baselines_and_companions_are_no_systems_of_their_own():
         assert is_sanity(system), system
     for system in ("x/decode", "random_caption/decode", "x_random_caption", "nearest_caption_x"):
         assert not is_sanity(system), system
+
+
+def test_oracle_clues_are_named_in_every_table_and_never_the_best(with_clues):
+    """A system that read clues of the references is an upper bound."""
+    exp, scores = with_clues, [score for score in find_scores(with_clues) if score.dset == "test"]
+    assert [score.system for score in scores if score.oracle] == ["sec_x/decode_oracle"]
+    table, _ = score_table(scores)
+    rows = {row[0].text: [cell.markdown() for cell in row] for row in table.rows}
+    assert rows["sec_x/decode_oracle"][0] == "`sec_x/decode_oracle` (oracle clues)"
+    assert not any("**" in cell for cell in rows["sec_x/decode_oracle"])
+    assert "**100.00**" in rows["sec_x/decode_predicted"] and "(oracle" not in rows["sec_x/decode_predicted"][0]
+    report = Report(scores, "sec_report")
+    for text in (report.text(), report.markdown(), report.latex()):
+        lines = [line for line in text.splitlines() if "decode_oracle" in line.replace("\\_", "_")]
+        lines = [line for line in lines if not line.startswith("#")]  # commands
+        assert lines and all("(oracle clues)" in line for line in lines)
+    assert "decode_oracle (oracle clues)" in example_table(scores, 2).header[-2:][0]
+    (exp.parent / "goals.json").write_text('{"sec_x/decode_oracle": {"test": {"cider": [">=", 90]}}}')
+    goals = goal_table(read_goals(exp.parent / "goals.json"), scores)
+    assert goals.rows[0][0].plain() == "sec_x/decode_oracle (oracle clues)"
+    row = Row("sec_x/decode_oracle", ["clues"], {}, "")
+    paper, _ = paper_table(["what"], ["cider"], [row], Seeds({row.system: {0: scores[0]}}), row.system, "cider")
+    assert scores[0].oracle and paper.rows[0][0].plain() == "clues (oracle clues)"

@@ -193,6 +193,7 @@ if runs 7 "${skip_eval}"; then
             --output_dir "${decode_dir}/${dset}" --device "${device}" --words "${words:-${lang}}")
         ! "${shuffled_audio}" || decode+=(--shuffled_audio_dir "${decode_dir}_shuffled_audio/${dset}")
         ! reads_text || decode+=(--text_file "${text_file:-${dumpdir}/raw/${dset}/text}" "${empty_text[@]}")
+        ! reads_clues || decode+=(--references "${dumpdir}/raw/${dset}/captions") # for --clues oracle, and to refuse others that are
         split "${inference_args}"
         jobs "${jobs_cmd}" "$n" "${decode_dir}/${dset}/logs/decode.JOB.log" "${decode[@]}" "${parts[@]}" \
             --sec_model_file "${sec_exp}/${inference_model}" --job JOB
