@@ -20,15 +20,15 @@ from espnet2_secap.errors import SecError, few
 from espnet2_secap.inference.decode import ahead
 from espnet2_secap.model.caption import CaptionModel
 from espnet2_secap.model.prefer import sequence_log_probs
-from espnet2_secap.process.jobs import Journal, file_digest, fingerprint, gather, share, stamps
+from espnet2_secap.process.jobs import Journal, file_digest, gather, share
 from espnet2_secap.progress import progress
-from espnet2_secap.tasks import made_from, reference
+from espnet2_secap.tasks import reference
 from espnet2_secap.tasks.experiment import find_model
 from espnet2_secap.tasks.front_end import check_input
 from espnet2_secap.tasks.reference import SPLITS
 from espnet2_secap.tasks.sec import SECTask
 from espnet2_secap.text.clues import read_clues
-from espnet2_secap.text.roles import CLUES, condition_of, reads_text
+from espnet2_secap.text.roles import CLUES, QUERIES, condition_of, reads_text
 
 JOURNAL = "reference"  # batch number -> {id: rows of ReferencePair}
 STAGE = 10
@@ -107,12 +107,12 @@ class Job:
         Raises:
             SecError: no such file, or utterances that it lacks.
         """
-        condition, ids, found = condition_of(self.config.get("model_conf")), list(self.pairs_of), {}
-        if reads_text(condition):
+        ids, found = list(self.pairs_of), {}
+        if reads_text(self.condition):
             there = Path(self.data_dir) / "text"
             path = self.text_file or (str(there) if there.is_file() else None)
             found["text"] = path, read_transcripts(path, ids, self.missing_text, f"set {self.data_dir}")
-        if CLUES in condition:
+        if CLUES in self.condition:
             if self.clues_file is None:
                 raise SecError(
                     f"{self.model}: reads clues (model_conf condition); give --clues_file, as sec_clues makes it"
@@ -128,20 +128,24 @@ class Job:
     def record(self) -> dict:
         """What the log-probabilities are made from, by content."""
         dtype = self.dtype or (self.config.get("decoder_conf") or {}).get("dtype", "float32")
-        texts = {name: made_from.table_digest(path)[0] for name, (path, _) in self.texts.items() if path}
+        data = reference.of_data(self.files, self.pairs_of)
         chosen = {"pairs": reference.of_pairs(list(self.pairs)), "held_out": self.held_out, "seed": self.seed}
-        return reference.of_model(self.model, self.config) | chosen | texts | {"dtype": dtype}
+        return reference.of_model(self.model, self.config) | chosen | data | {"dtype": dtype}
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """What the model reads of the utterances: name -> file."""
+        speech = {"speech": str(scp_of(self.data_dir))} if QUERIES in self.condition else {}
+        return speech | {name: str(path) for name, (path, _) in self.texts.items() if path}
+
+    @cached_property
+    def condition(self) -> tuple[str, ...]:
+        """What the model reads of an utterance."""
+        return condition_of(self.config.get("model_conf"))
 
     def header(self) -> dict:
-        """The same for the journals, where the speech counts by the stamps of its files: these are cheap."""
-        sounds = {path if self.utterances.raw else path.rsplit(":", 1)[0] for path in self.utterances.paths.values()}
-        speech = fingerprint([stamps(sorted(sounds)), self.utterances.paths, self.utterances.lengths])
-        return {**self.record, "speech": speech, "batch_size": self.batch_size, "missing_text": self.missing_text}
-
-    def speech_digest(self) -> str:
-        """Digest of the speech of the whole data directory, as a training records it."""
-        digest = made_from.audio_digest if self.utterances.raw else made_from.features_digest
-        return digest(str(scp_of(self.data_dir)))[0]
+        """The same for the journals, with what batches depend on."""
+        return {**self.record, "batch_size": self.batch_size, "missing_text": self.missing_text}
 
     def is_done(self) -> bool:
         """Whether the output folder has all of this.
@@ -152,7 +156,7 @@ class Job:
         there = reference.read(self.output_dir)
         if there is None:
             return False
-        found = reference.differing(there["made_from"], {**self.record, "speech": self.speech_digest()})
+        found = reference.differing(there["made_from"], self.record)
         if found:
             raise SecError(
                 f"{self.output_dir}: holds reference log-probabilities made from {' and '.join(found)}"
@@ -277,7 +281,7 @@ def combine(job: Job) -> dict[str, int]:
         found = {utt: rows for batches in jobs.values() for batch in batches.values() for utt, rows in batch.items()}
         held_out = draw_held_out(sorted(found), job.held_out, job.seed)
         width = "" if job.utterances.raw else f",{job.utterances.read(job.utterances.ids[0]).shape[1]}"
-        files = {}
+        files, splits = {}, {}
         for split in SPLITS:
             ids = [utt for utt in sorted(found) if (utt in held_out) == (split == "valid")]
             paths = [make_dir(folder) / f"{name}.{split}" for name in ("pairs", "shape")]
@@ -288,7 +292,8 @@ def combine(job: Job) -> dict[str, int]:
             write_reference_pairs(paths[0], {utt: [ReferencePair(**row) for row in found[utt]] for utt in ids})
             write_kaldi(paths[1], {utt: f"{job.utterances.lengths[utt]}{width}" for utt in ids})
             files |= {path.name: file_digest(path) for path in paths}
-        reference.write(folder, {"made_from": job.record | {"speech": job.speech_digest()}, "files": files})
+            splits[split] = reference.of_data(job.files, ids)
+        reference.write(folder, {"made_from": job.record, "splits": splits, "files": files})
         shutil.rmtree(folder / ".jobs")
     counts = {}
     for split in SPLITS:

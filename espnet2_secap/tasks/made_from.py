@@ -285,7 +285,7 @@ def digest_of(path: str) -> tuple[str, int]:
             raise SecError(f"{path}: not a file of arrays ({shorten(str(err), 100)}); run stage 4 again") from err
         if not all(np.isfinite(value).all() for value in values.values()):
             raise SecError(f"{path}: statistics that are not finite; run stages 3 and 4 again")
-        return fingerprint({name: _array(value) for name, value in values.items()}), len(values)
+        return fingerprint({name: array_digest(value) for name, value in values.items()}), len(values)
     if path.endswith(".pth"):
         try:
             state = load_state(path)
@@ -293,11 +293,12 @@ def digest_of(path: str) -> tuple[str, int]:
             if "diverged" in str(err):
                 raise
             return file_digest(path), 1  # not one of ours
-        return fingerprint({name: _array(value.cpu().numpy()) for name, value in state.items()}), len(state)
+        return fingerprint({name: array_digest(value.cpu().numpy()) for name, value in state.items()}), len(state)
     return file_digest(path), 1
 
 
-def _array(value: np.ndarray) -> str:
+def array_digest(value: np.ndarray) -> str:
+    """Digest of an array's values, type and shape."""
     head = f"{value.dtype} {value.shape}".encode()
     return hashlib.sha256(head + np.ascontiguousarray(value).tobytes()).hexdigest()
 
@@ -313,7 +314,7 @@ def features_digest(path: str) -> tuple[str, int]:
     digests = {}
     for utt, entry in sorted(read_kaldi(path).items(), key=lambda item: item[1].rpartition(":")[0]):
         try:
-            digests[utt] = _array(read_matrix(entry))
+            digests[utt] = array_digest(read_matrix(entry))
         except (SecError, OSError) as err:
             raise SecError(f"{path}: {utt}: {entry}: {err}; run stage 3 again") from err
     return fingerprint(digests), len(digests)

@@ -5,18 +5,21 @@ FOLDER/reference.json beside the pairs of sec_reference: the same content always
 
 import argparse
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from espnet2_secap.data.io import write_json
-from espnet2_secap.errors import SecError
+from espnet2_secap.data.io import good_lines, read_kaldi, write_json
+from espnet2_secap.data.scp import read_matrix
+from espnet2_secap.errors import SecError, few
 from espnet2_secap.process.jobs import file_digest, fingerprint
 from espnet2_secap.tasks import made_from
 from espnet2_secap.tasks.parts import CHOICES
 from espnet2_secap.text.roles import condition_of
 
 NAME = "reference.json"
+LOOKED_AT = 100  # utterances whose speech is compared: another encoder changes that of all
 SPLITS = ("train", "valid")
 # Parts of a configuration whose files decide on a log-probability beside the trained tensors.
 PARTS = ("encoder_conf.", "normalize_conf.", "bridge_conf.", "decoder_conf.", "text_encoder_conf.")
@@ -56,6 +59,37 @@ def of_pairs(paths: list[str]) -> str:
     return fingerprint([file_digest(path) for path in paths])
 
 
+def of_data(files: Mapping[str, str], ids: Iterable[str]) -> dict[str, str]:
+    """Digests of what is read of utterances, in whatever set they are.
+
+    Args:
+        files: name of the data -> its file: speech (feats.scp or wav.scp), text, clues.
+        ids: of the utterances; of speech, LOOKED_AT of them count, spread over all.
+
+    Raises:
+        SecError: a file lacks one of them, or cannot be read.
+    """
+    ids, found = sorted(ids), {}
+    for name, path in files.items():
+        table = {utt: value for _, utt, value in good_lines(path, may_be_empty=True)}
+        if name != "speech":
+            found[name] = fingerprint({utt: table.get(utt, "").strip() for utt in ids})
+            continue
+        some = ids[:: math.ceil(len(ids) / LOOKED_AT)]
+        if absent := [utt for utt in some if utt not in table]:
+            raise SecError(f"{path}: has no line for {few(absent)}; give the speech of the utterances with pairs")
+        try:
+            digest = file_digest if Path(path).name == "wav.scp" else _matrix_digest
+            found[name] = fingerprint({utt: digest(table[utt]) for utt in some})
+        except (SecError, OSError) as err:
+            raise SecError(f"{path}: {err}; run stages 2 and 3 again") from err
+    return found
+
+
+def _matrix_digest(entry: str) -> str:
+    return made_from.array_digest(read_matrix(entry))
+
+
 def read(folder: str | Path) -> dict | None:
     """reference.json of a folder; None where there is none.
 
@@ -65,7 +99,7 @@ def read(folder: str | Path) -> dict | None:
     path = Path(folder) / NAME
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(record["made_from"], dict) and isinstance(record["files"], dict)
+        assert all(isinstance(record[name], dict) for name in ("made_from", "files", "splits"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AssertionError, RecursionError) as err:
@@ -135,9 +169,11 @@ def _check_file(args: argparse.Namespace, split: str, path: str) -> None:
     parts = {name: one["digest"] for name, one in files.items() if _is_part(name)}
     both = record["made_from"]["parts"].keys() & parts
     now["parts"] = record["made_from"]["parts"] | {name: parts[name] for name in both}
-    data = [name for name in ("speech", "text", "clues") if f"{split} {name}" in files]
-    now |= {name: files[f"{split} {name}"]["digest"] for name in data}
-    if found := differing(record["made_from"], now):
+    data = {name: path for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type")}
+    there = record["splits"].get(Path(path).suffix[1:], {})
+    ids = read_kaldi(path)
+    now |= of_data({name: data[name] for name in there if name in data}, ids)
+    if found := differing(record["made_from"] | there, now):
         raise SecError(
             f"{path}: its references are of {' and '.join(found)} than this training starts from"
             f" ({record['made_from'].get('model_file')}, and not {files['init_model']['path']}); run sec_reference with"

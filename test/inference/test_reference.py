@@ -113,7 +113,7 @@ def other_speech(folder):
     import kaldiio
 
     feats = dict(kaldiio.load_scp(str(folder / "feats.scp")))
-    feats["u7"] = feats["u7"] + 1
+    feats["u3"] = feats["u3"] + 1  # u7 has no pairs and does not count
     kaldiio.save_ark(str(folder / "feats.ark"), feats, scp=str(folder / "feats.scp"))
 
 

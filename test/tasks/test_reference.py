@@ -12,6 +12,7 @@ from tiny_pairs import command, curves, make_pairs, prefer_conf, prepare, refer
 from tiny_training import CAPTION, write
 
 from espnet2_secap.bin import sec_inference, sec_train
+from espnet2_secap.errors import SecError
 from espnet2_secap.tasks import reference
 
 
@@ -140,6 +141,30 @@ def test_references_behind_other_text_or_of_other_speech_are_refused(copied, tin
     kaldiio.save_ark(str(copied / "feats.ark"), feats, scp=str(copied / "feats.scp"))
     said = fails(capsys, command(copied, copied / "exp", conf_of(copied, tiny_llama)))
     assert "its references are of other speech features than" in said
+
+
+def test_a_set_that_has_the_utterances_with_pairs_alone_is_as_good(copied, tiny_llama):
+    """aligncap.sh trains on such a set."""
+    lines = (copied / "feats.scp").read_text().splitlines(keepends=True)
+    (copied / "feats.scp").write_text("".join(lines[:6]))
+    sec_train.main(command(copied, copied / "exp", conf_of(copied, tiny_llama)))
+    assert (copied / "exp/1epoch.pth").is_file()
+
+
+def test_what_utterances_are_read_as_counts_wherever_they_are(tmp_path):
+    files = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        files[name] = {"text": str(tmp_path / name / "text")}
+    (tmp_path / "one/text").write_text("u1 a\nu2\nu3 c\n")
+    (tmp_path / "two/text").write_text("u1 a\n")
+    assert reference.of_data(files["one"], ["u1", "u2"]) == reference.of_data(files["two"], ["u2", "u1"])
+    assert reference.of_data(files["one"], ["u1", "u3"]) != reference.of_data(files["two"], ["u1", "u3"])
+    (tmp_path / "feats.scp").write_text("u1 no.ark:3\n")
+    with pytest.raises(SecError, match="feats.scp: has no line for u2; give the speech of the utterances with pairs"):
+        reference.of_data({"speech": str(tmp_path / "feats.scp")}, ["u1", "u2"])
+    with pytest.raises(SecError, match="feats.scp: .*run stages 2 and 3 again"):
+        reference.of_data({"speech": str(tmp_path / "feats.scp")}, ["u1"])
 
 
 def test_a_changed_or_strange_file_of_pairs_is_refused(copied, tiny_llama, capsys):
