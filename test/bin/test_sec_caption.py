@@ -375,3 +375,22 @@ def test_transcriptions_that_nobody_reads_or_gives(model, folder, tiny_llama, tm
         reads(folder / "f.wav")
     with pytest.raises(SecError, match="must be 2 transcription"):
         reads([folder / "f.wav", folder / "e.wav"], text=["x"])
+
+
+@pytest.mark.slow(10)
+def test_a_model_that_reads_clues(model, tiny_llama, folder, tmp_path, capsys):
+    clued = make_experiment(tmp_path / "exp", tiny_llama, {"condition": ["queries", "clues"]})
+    files = [folder / "f.wav", folder / "e.wav"]
+    found = {}
+    for clues in ("none", "愤怒，语速快", " 愤怒 ; 语速快", "悲伤"):
+        assert caption("--model", clued, *files, "--clues", clues) == 0
+        found[clues] = capsys.readouterr().out
+    assert found["愤怒，语速快"] == found[" 愤怒 ; 语速快"] and len(set(found.values())) == 3
+    for name, value, message in [
+        (clued, "oracle", "--clues oracle: recordings have no references; give none, predicted, retrieved, or words"),
+        (clued, "predicted", "the model has no head that predicts them"),
+        (clued, str(folder / "f.wav"), "is a file; of recordings give their clues"),
+        (model, "愤怒", "--clues 愤怒: the model reads no clues (condition queries); leave it out"),
+    ]:
+        assert caption("--model", name, *files, "--clues", value) == 1
+        assert message in capsys.readouterr().err

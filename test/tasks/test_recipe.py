@@ -89,6 +89,14 @@ def test_the_words_by_which_decoding_chooses_are_read_too(tmp_path, monkeypatch)
         assert one.agreed_words() == found and set(found) <= set(one.folders(7)["exp/c/decode/test"][1])
 
 
+def test_a_clues_file_is_read_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "said").write_text("u []\n")
+    for name, found in (("said", ["said"]), ("predicted", []), ("none", [])):
+        one = recipe(inference_args=f"--clues{WORD_END}{name}")
+        assert one.clues() == found and set(found) <= set(one.folders(7)["exp/c/decode/test"][1])
+
+
 def test_the_weights_of_pretrained_parts_are_read_too(tmp_path, monkeypatch):
     """A new mini LM in the place of the one that a model was trained with makes the model out of date."""
     monkeypatch.chdir(tmp_path)

@@ -204,3 +204,13 @@ def test_the_name_of_a_training_set_with_distorted_copies(tmp_path, augment, exp
     body = SETS + "augment=${AUGMENT} train_set=train valid_set=valid test_sets=test; read_sets; echo ${fed_sets[*]}"
     status, lines, err = run(tmp_path, body, AUGMENT=augment)
     assert (status, err, lines) == (0, "", [f"{expected} valid test"])
+
+
+@pytest.mark.parametrize(
+    "reads, told", [("queries", "- - q"), ("queries clues", "- c q"), ("transcript clues", "t c -")]
+)
+def test_what_the_decoder_reads(tmp_path, reads, told):
+    body = (
+        f'lm_reads="{reads}"; reads_text && a=t || a=-; reads_clues && b=c || b=-; hears && c=q || c=-; echo $a $b $c'
+    )
+    assert run(tmp_path, body)[1] == [told]
