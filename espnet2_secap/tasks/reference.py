@@ -82,7 +82,8 @@ def of_data(files: Mapping[str, str], ids: Iterable[str]) -> dict[str, str]:
             digest = file_digest if Path(path).name == "wav.scp" else _matrix_digest
             found[name] = fingerprint({utt: digest(table[utt]) for utt in some})
         except (SecError, OSError) as err:
-            raise SecError(f"{path}: {err}; run stages 2 and 3 again") from err
+            what = f"{err.filename}: {err.strerror}" if isinstance(err, OSError) else err
+            raise SecError(f"{path}: {what}; run stages 2 and 3 again") from err
     return found
 
 
