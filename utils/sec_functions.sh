@@ -220,8 +220,10 @@ train() {
     local exp=$1 config=$2 args=$3 names=$4 data=() processes=() split dset name path threads; shift 4
     for split in train valid; do
         dset=${trained_set}; [ "${split}" = train ] || dset=${valid_set}
-        need "${sec_stats_dir}/${dset}/speech_shape" 4
-        data+=(--"${split}"_shape_file "${sec_stats_dir}/${dset}/speech_shape")
+        if [[ " ${args} " != *" --${split}_shape_file "* ]]; then # which may be that of some of the utterances
+            need "${sec_stats_dir}/${dset}/speech_shape" 4
+            data+=(--"${split}"_shape_file "${sec_stats_dir}/${dset}/speech_shape")
+        fi
         data+=(--"${split}"_data_path_and_name_and_type "${feats_dir}/${dset}/${feats_scp},speech,${feats_file_type}")
         for name in ${names}; do
             path=${dumpdir}/raw/${dset}/${name#*,}

@@ -2,14 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Annotated
 
 from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.caption_sets import choose_captioned, join_captions, write_caption_set
 from espnet2_secap.data.io import read_captions, read_kaldi
 from espnet2_secap.data.text_file import read_names
 from espnet2_secap.errors import SecError, cli, few
-from espnet2_secap.values import Range, Seed
+from espnet2_secap.metric.wrong_captions import wrong_captions
+from espnet2_secap.values import Seed, Share
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--caption_fraction",
-        type=of(Annotated[float, Range(above=0, most=1)]),
+        type=of(Share),
         default=1.0,
         help="of each category of utt2emo, the share of utterances that keep their captions (default: 1)",
     )
@@ -35,6 +35,14 @@ def get_parser() -> argparse.ArgumentParser:
         "--captions",
         help="captions of the others, such as a teacher's (`captions` of a decoding); without, they are left out",
     )
+    parser.add_argument(
+        "--wrong_captions",
+        type=of(Share),
+        default=0.0,
+        help="of their own captions, the share in which a word is swapped for a wrong one, as careless annotators would"
+        " do (default: 0)",
+    )
+    parser.add_argument("--words", default="zh", help="for --wrong_captions: zh, en, ja or a JSON file (default: zh)")
     parser.add_argument("--seed", type=of(Seed), default=0, help="of the draw (default: 0)")
     return parser
 
@@ -55,6 +63,11 @@ def main(argv: list[str] | None = None) -> None:
         classes = read_kaldi(first / "utt2emo") if (first / "utt2emo").is_file() else {}
         kept = choose_captioned(list(captions), classes, args.caption_fraction, args.seed)
     others = read_captions(args.captions) if args.captions else {}
+    if args.wrong_captions:
+        own = {utt: captions[utt] for utt in kept}
+        changed, count = wrong_captions(own, args.wrong_captions, args.words, args.seed)
+        captions |= changed
+        print(f"{count} of {sum(map(len, own.values()))} captions say something wrong now")
     found = join_captions(captions, set(kept), others)
     if not found:
         raise SecError(f"{first}: no utterance is left; give more captions")

@@ -20,7 +20,7 @@ def choose_captioned(ids: Sequence[str], classes: Mapping[str, str], fraction: f
     Args:
         ids: all utterances.
         classes: id -> category; ids that are not there are a category of their own.
-        fraction: above 0, at most 1.
+        fraction: 0 to 1; 0: none is kept.
         seed: of the draw.
     """
     members: dict[str, list[str]] = {}
@@ -29,7 +29,7 @@ def choose_captioned(ids: Sequence[str], classes: Mapping[str, str], fraction: f
     chosen = []
     for name, utts in members.items():
         random.Random(f"{seed} {name}").shuffle(utts)
-        chosen += utts[: max(1, round(fraction * len(utts)))]
+        chosen += utts[: max(1, round(fraction * len(utts)))] if fraction else []
     return sorted(chosen)
 
 

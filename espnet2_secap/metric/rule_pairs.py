@@ -14,7 +14,6 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from espnet2_secap.data.preferences import Pair, alike, essence
 from espnet2_secap.errors import SecError
@@ -25,9 +24,6 @@ from espnet2_secap.metric.words import Categories, named, occurrences
 SAMPLE = 5000  # captions whose words are counted
 TRIES = 100  # utterances that are looked at for one of another emotion
 EMOTION = "emotion"
-
-
-_ngrams = lru_cache(maxsize=1 << 16)(ngrams)  # of words
 
 
 class Corpus:
@@ -43,7 +39,6 @@ class Corpus:
         self.references, self.known, self.ranking = references, known, ranking
         self.ids = sorted(references)
         self._emotions: dict[str, set[str]] = {}
-        self._nearest: dict[tuple[str, str, str], list[str]] = {}
         self._in_use: dict[str, dict[str, list[str]]] = {}
 
     @property
@@ -65,16 +60,6 @@ class Corpus:
                 category: sorted(counts.get(category, words)) for category, words in self.words[attribute].items()
             }
         return self._in_use[attribute]
-
-    def nearest(self, attribute: str, word: str, category: str) -> list[str]:
-        """The words of a category in use that are most like a word: for 语速较快 语速较慢 rather than 缓慢."""
-        key = attribute, word, category
-        if key not in self._nearest:
-            own, words = _ngrams(word), self.in_use(attribute)[category]
-            alike = {one: round(similarity(own, _ngrams(one)), 9) for one in words}
-            best = max(alike.values(), default=0.0)
-            self._nearest[key] = [one for one in words if alike[one] == best]
-        return self._nearest[key]
 
     def emotions(self, utt: str) -> set[str]:
         """Emotions that are true of an utterance; empty if none is known."""
@@ -113,10 +98,12 @@ def _swapped(place: Place, attribute: str, true: set[str]) -> str | None:
         return None
     word, category = place.rng.choice(right)
     other = place.rng.choice(wrong)
-    words = place.corpus.nearest(attribute, word, other)
+    words = place.corpus.in_use(attribute)[other]
     if not words:
         return None
-    put = place.rng.choice(words)
+    nearest = {one: round(similarity(ngrams(word), ngrams(one)), 9) for one in words}
+    best = max(nearest.values())  # 语速较快 becomes 语速较慢 rather than 缓慢
+    put = place.rng.choice([one for one in words if nearest[one] == best])
     changed = _replaced(place.chosen, word, put)
     now = set(named(changed, categories))
     return changed if other in now and category not in now else None

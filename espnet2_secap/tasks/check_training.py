@@ -63,7 +63,8 @@ def _check_training(recipe: Recipe, stages: Sequence[int], stage: int, model: st
     tables = _tables(recipe, stages)
     if tables:
         for split, files in tables.items():
-            setattr(args, f"{split}_data_path_and_name_and_type", files)
+            further = getattr(args, f"{split}_data_path_and_name_and_type")  # of --caption_args: pairs, clues
+            setattr(args, f"{split}_data_path_and_name_and_type", files + further)
         with found.of(where):
             SECTask.check_data(args, model_class)
         train, valid = ({name: path for path, name, _ in files} for files in tables.values())
@@ -116,16 +117,19 @@ def _parsed(recipe: Recipe, config: str, model: str) -> argparse.Namespace:
     """The options of sec_train, as sec.sh gives them."""
     from espnet2_secap.tasks.sec import SECTask
 
-    words = ["--config", config, "--output_dir", "exp", "--model", model]
+    words = ["--config", config, "--output_dir", "exp", *(["--model", model] if model == "align" else [])]
     words += ["--train_shape_file", "train", "--valid_shape_file", "valid"]
     if model == "caption" and recipe.lm_prompts:
         words += ["--prompts", recipe.lm_prompts]
     try:
-        return SECTask.get_parser().parse_args([*words, *recipe.arguments(f"{model}_args")])
+        args = SECTask.get_parser().parse_args([*words, *recipe.arguments(f"{model}_args")])
     except yaml.YAMLError as err:
         raise SecError(f"not a YAML file: {' '.join(str(err).split())}; fix it") from err
     except SystemExit:
         raise SecError(f"--{model}_args: holds --help or --print_config; leave it out") from None
+    if model == "caption" and args.model == "align":
+        raise SecError("model: align is of the first stage; give a configuration of captioning")
+    return args
 
 
 def _tables(recipe: Recipe, stages: Sequence[int]) -> dict[str, list[tuple[str, str, str]]] | None:

@@ -23,17 +23,30 @@ SEEDED = ("align_args", "caption_args", "inference_args")
 # Sanity rows and probes are the recipe's own report's business.
 ALWAYS = {"shuffled_audio": "false", "nearest_caption": "false", "probe": "false"}
 MADE = ("data", "dump", "exp", "folds", "pretrained")  # what experiments make is not there before they have run
-CONFIGS = {5: "align_config", 6: "caption_config", 7: "inference_config"}
+CONFIGS = {
+    5: ["align_config"],
+    6: ["caption_config"],
+    7: ["inference_config"],
+    9: ["samples_config", "pairs_config"],
+    11: ["prefer_config"],
+}
+# Options of a system that another one, which starts from its model, has of its own.
+OF_START = (
+    "expdir", "lock", "sec_exp", "align_exp", "align_args", "caption_config", "caption_args", "inference_args"
+)  # fmt: skip
 DEFAULTS = {
     "align_config": "conf/align.yaml",
     "caption_config": "conf/caption.yaml",
     "inference_config": "conf/decode.yaml",
+    "samples_config": "conf/decode_samples.yaml",
+    "pairs_config": "conf/pairs.yaml",
+    "prefer_config": "conf/prefer.yaml",
 }
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A run of run.sh.
+    """A run of run.sh, or of run_aligncap.sh.
 
     Args:
         name: of its folder in exp/.
@@ -45,6 +58,7 @@ class Experiment:
         system, seed: of a system's experiment.
         folds: how many times stages 4 to 8 are run; 1 without folds.
         folder_of_run: the recipe folder that it runs in, as seen from the folder of the tables.
+        program: the script of the recipe.
         finds_align: whether an earlier experiment has trained the first stage by then, so that stage 5 takes no time.
     """
 
@@ -59,12 +73,13 @@ class Experiment:
     folds: int = 1
     folder_of_run: str = "."
     finds_align: bool = False
+    program: str = "./run.sh"
 
     def command(self) -> list[str]:
         """The command, to be run in the folder of the tables."""
         first, last = self.stages
         before = [] if self.folder_of_run == "." else ["env", "-C", self.folder_of_run]
-        words = [*before, "./run.sh", "--stage", str(first), "--stop_stage", str(last)]
+        words = [*before, self.program, "--stage", str(first), "--stop_stage", str(last)]
         for name, value in self.options.items():
             text = f" {value}" if value.startswith("--") and " " not in value else value
             words += [f"--{name}", text]
@@ -119,7 +134,7 @@ class Plan:
         compared = [one for name in tables for claim in file.claims[name] for one in (claim.better, claim.worse)]
         reference = [file.conf.reference] if file.conf.reference else []
         self.wanted = list(dict.fromkeys([*rows, *reference, *compared]))
-        self.left_out = {name: lacks for name in self.wanted if (lacks := file.lacks(name))}
+        self.left_out = {name: lacks for name in self.wanted if (lacks := self._lacks(name))}
         self.systems = [name for name in self.wanted if name not in self.left_out]
         if not self.systems:
             raise SecError(f"{file.path}: none of the systems of these tables can be run with this version")
@@ -129,6 +144,11 @@ class Plan:
         for seed in self.seeds:
             for name in self.systems:
                 self._add_system(name, seed)
+
+    def _lacks(self, name: str) -> list[str]:
+        """What a system needs and does not have here."""
+        preferred = self.file.systems[name].start
+        return [*self.file.lacks(name), *(["preference optimisation in folds"] if preferred and self.folds else [])]
 
     @property
     def scores(self) -> str:
@@ -179,6 +199,9 @@ class Plan:
 
     def _add_system(self, name: str, seed: int) -> None:
         step = self.file.systems[name]
+        if step.start:
+            self._add_preferred(name, step, seed)
+            return
         own = f"{name}_seed{seed}"
         options = self._options(own, self.file.steps_of(step), seed, step.feats)
         options |= {"sec_exp": f"{EXP}/{own}/sec_caption_{own}", "inference_tag": TAG}
@@ -202,6 +225,26 @@ class Plan:
         finds_align = first < 6 and options.get("align_exp", "").split("/")[-1] in there
         more = {"system": name, "seed": seed, "folds": self.folds or 1, "finds_align": finds_align}
         self._add(Experiment(own, title, (first, 8), options, (before, "data"), alone, **more))
+
+    def _add_preferred(self, name: str, step: Step, seed: int) -> None:
+        """Stages 9 to 12 of run_aligncap.sh, from another system's model."""
+        self._add_system(step.start, seed)
+        start, own = self.experiments[f"{step.start}_seed{seed}"], f"{name}_seed{seed}"
+        options = {key: value for key, value in start.options.items() if key not in OF_START}
+        options["lock"] = f"{EXP}/{own}/.lock"
+        words = [word for key, value in options.items() for word in (f"--{key}", value)]
+        mine = {key: text(value) for key, value in step.options.items()}
+        mine |= {
+            "expdir": f"{EXP}/{own}",
+            "distill_exp": start.options["sec_exp"],
+            "prefer_exp": f"{EXP}/{own}/sec_caption_{own}",
+            "align_exp": start.options.get("align_exp", ""),
+            "seed": str(seed),
+            "controls": "",
+            "options": quoted(words),
+        }
+        more = {"system": name, "seed": seed, "program": "./run_aligncap.sh"}
+        self._add(Experiment(own, f"{step.title or name}, seed {seed}", (9, 12), mine, (start.name, "data"), **more))
 
     def _options(self, name: str, steps: Sequence[Step], seed: int | None = None, feats: str = "") -> dict[str, str]:
         """The options of an experiment; those that hold options are joined in the order of the steps."""
@@ -232,7 +275,7 @@ class Plan:
             options = {key: value for key, value in one.options.items() if key not in free}
             words = {word.split("=")[-1] for value in options.values() for word in value.split()}
             files = sorted(word for word in words if os.path.isfile(word) and word.split("/")[0] not in MADE)
-            configs = [CONFIGS[stage] for stage in one.numbers if stage in CONFIGS]
+            configs = [name for stage in one.numbers for name in CONFIGS.get(stage, [])]
             for path in (options.get(name, DEFAULTS[name]) for name in configs):
                 if os.path.isfile(path):
                     read_extended(path, found=files)

@@ -33,6 +33,8 @@ class Step:
         parts: names in `parts` of the file: what stage 1 must also make.
         feats: of a system or a first stage: name in `feats`.
         align: of a system: name in `aligns`, or none.
+        start: of a system: the one that preference optimisation starts from, by run_aligncap.sh; features and first
+            stage are that one's.
     """
 
     title: str = ""
@@ -41,6 +43,7 @@ class Step:
     parts: Sequence[str] = ()
     feats: str = ""
     align: str = NONE
+    start: str = ""
 
     def missing(self) -> list[str]:
         """Those of `needs` that this version does not have."""
@@ -142,6 +145,7 @@ class TableFile:
             self.path += f" (extends {', '.join(files[1:])})"
         self.conf = Tables(**check_conf(self.path, Tables, conf))
         self.known = known = sec_options(sec_sh)
+        self.aligncap_sh = Path(sec_sh).with_name("aligncap.sh")
         self.feats = {name: self._step("feats", name, conf, known) for name, conf in self.conf.feats.items()}
         self.aligns = {name: self._step("aligns", name, conf, known) for name, conf in self.conf.aligns.items()}
         self.systems = {name: self._step("systems", name, conf, known) for name, conf in self.conf.systems.items()}
@@ -173,6 +177,8 @@ class TableFile:
 
     def steps_of(self, step: Step) -> list[Step]:
         """A system with its features and first stage, in the order in which their options are joined."""
+        if step.start:
+            return [*self.steps_of(self.systems[step.start]), step]
         before = [self.feats[step.feats]] if step.feats else []
         if step.align != NONE:
             before.append(self.aligns[step.align])
@@ -193,13 +199,18 @@ class TableFile:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", str(name)) or "_seed" in str(name):
             raise SecError(f"{where}: a name has letters, digits, _ . - only, and no _seed; rename it")
         step = Step(**check_conf(where, Step, conf or {}))
-        self._options(where, step.options, known)
+        self._options(where, step.options, sec_options(self.aligncap_sh) if step.start else known)
         for part in step.needs:
             if ":" not in str(part):
                 raise SecError(f"{where}: needs: {shorten(str(part))!r}: must be KIND:NAME, such as decoder:seq2seq")
         for part in step.parts:
             self._known(f"{where}: parts", part, self.conf.parts, "parts")
-        if section != "feats":
+        if step.start:
+            if section != "systems" or step.feats or step.align != NONE:
+                raise SecError(f"{where}: start: is of a system that has no feats and align of its own; leave them out")
+            others = [other for other in self.conf.systems if not (self.conf.systems[other] or {}).get("start")]
+            self._known(f"{where}: start", step.start, others, "systems without start")
+        elif section != "feats":
             self._known(f"{where}: feats", step.feats, self.conf.feats, "feats")
         if section == "systems" and step.align != NONE:
             self._known(f"{where}: align", step.align, self.conf.aligns, "aligns")

@@ -90,7 +90,7 @@ class SECPreprocessor(AbsPreprocessor):
         texts = data
         if "caption" in data and "caption" in self.encode:
             texts = data | {"caption": draw(self._captions(uid, data["caption"]))}
-        if self.clues is not None:
+        if self.clues is not None and (CLUES in data or "caption" in texts):
             texts = texts | {CLUES: self.clues.grammar.prompt_of(self._clues(uid, data.get(CLUES), texts))}
         for name, encode in self.encode.items():
             source = source_of(name)

@@ -38,10 +38,17 @@ def test_a_list_and_captions_of_the_others(train, tmp_path, capsys):
     assert "10 utterances, 2 with their own captions" in capsys.readouterr().out
 
 
+def test_wrong_captions(train, capsys):
+    (train / "captions").write_text("".join(f'{utt} ["语速较快，情绪愤怒", "无"]\n' for utt in IDS), encoding="utf-8")
+    found = made(train, "--wrong_captions", "1")
+    assert "10 of 20 captions say something wrong now" in capsys.readouterr().out
+    assert all(some[0] != "语速较快，情绪愤怒" and some[1] == "无" for some in found.values())
+
+
 @pytest.mark.parametrize(
     "argv, said",
     [
-        (["--caption_fraction", "0"], "--caption_fraction"),
+        (["--caption_fraction", "0"], "no utterance is left; give more captions"),
         (["--caption_fraction", "1.5"], "--caption_fraction"),
         (["--name", "a/b"], "must be the name of a set"),
         (["--name", "train"], "would be its own copy"),

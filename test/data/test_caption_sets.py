@@ -30,6 +30,7 @@ def test_the_draw_is_the_seeds():
 def test_each_category_keeps_one():
     assert len(choose_captioned(IDS, CLASSES, 0.001, 0)) == 3
     assert len(choose_captioned(IDS, {}, 0.001, 0)) == 1
+    assert choose_captioned(IDS, CLASSES, 0, 0) == []
 
 
 def test_others_take_the_place_of_what_is_not_kept():

@@ -28,7 +28,7 @@ def configs(repo, *kinds):
 
 def test_every_file_is_of_a_known_kind(repo):
     kinds = {path.stem.split("_")[0] for path in repo.glob("egs2/*/*/conf/*.yaml")}
-    assert kinds <= {"align", "caption", "decode", "distill", "prefer", "pretrain", "tables"}
+    assert kinds <= {"align", "caption", "decode", "distill", "pairs", "prefer", "pretrain", "sets", "tables"}
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def test_a_first_stage_is_trained_once_per_seed(file):
     assert plan.left_out == {"other": ["encoder:not_there"]}
     both, good, poor = (plan.experiments[name] for name in ("align_both_seed1", "good_seed1", "poor_seed1"))
     assert (both.stages, good.stages, poor.stages) == ((5, 5), (6, 8), (6, 8))
-    assert good.after == ("align_both_seed1",) and poor.after == both.after == ("feats_hubert",)
+    assert good.after == ("align_both_seed1", "data") and poor.after == both.after == ("feats_hubert", "data")
     shared = "exp/align_both_seed1/sec_align_both_seed1"
     assert good.options["align_exp"] == both.options["align_exp"] == shared
     assert good.options.items() >= SEEDED.items() and poor.options["caption_args"] == "--max_epoch 1 --seed 1"
@@ -176,3 +176,39 @@ def test_all_wait_for_a_corpus_that_is_made_again(file, folds):
     """A mini part may be another one although the features, which lie between, are done."""
     plan = Plan(file, ["2"], [0], folds=folds)
     assert all("data" in one.after for one in plan.experiments.values() if one.name != "data")
+
+
+@pytest.fixture
+def preferred(read, tmp_path):
+    """A system that preference optimisation makes of another one."""
+    (tmp_path / "aligncap.sh").write_text("prefer_args=\nbest_of=8\nhelp_message=\n")
+    more = {"po": {"title": "with PO", "start": "good", "options": {"prefer_args": "--max_epoch 2"}}}
+    rows = [{"system": "po", "cells": ["x"]}]
+    tables = {"2": {**CONF["tables"]["2"], "rows": [*CONF["tables"]["2"]["rows"], *rows]}}
+    return read({**CONF, "systems": {**CONF["systems"], **more}, "tables": tables})
+
+
+def test_preference_optimisation_starts_from_another_systems_model(preferred):
+    plan = Plan(preferred, ["2"], [0, 1])
+    one, start = plan.experiments["po_seed1"], plan.experiments["good_seed1"]
+    assert one.after == ("good_seed1", "data") and one.stages == (9, 12) and one.program == "./run_aligncap.sh"
+    assert one.options["distill_exp"] == start.options["sec_exp"] and one.options["seed"] == "1"
+    assert one.options["prefer_exp"] == "exp/po_seed1/sec_caption_po_seed1" and one.options["controls"] == ""
+    assert plan.score_name("po", 1) == "po_seed1/sec_caption_po_seed1/decode_tables"
+    command = one.command()
+    assert command[:5] == ["./run_aligncap.sh", "--stage", "9", "--stop_stage", "12"]
+    given = command[command.index("--options") + 1]
+    assert "--inference_tag tables" in given and "--lock exp/po_seed1/.lock" in given
+    assert not {"--sec_exp", "--expdir", "--caption_args", "--align_exp"} & set(given.split())
+
+
+def test_what_a_training_starts_from_is_part_of_what_it_is_made_from(preferred, read):
+    plan = Plan(preferred, ["2"], [0])
+    before = plan.prints["po_seed0"]
+    again = Plan(preferred, ["2"], [0], options={"caption_args": "--max_epoch 9"})
+    assert again.prints["good_seed0"] != plan.prints["good_seed0"] and again.prints["po_seed0"] != before
+
+
+def test_preference_optimisation_is_left_out_in_folds(preferred):
+    plan = Plan(preferred, ["2"], [0], folds=3)
+    assert plan.left_out["po"] == ["preference optimisation in folds"] and "po_seed0" not in plan.experiments

@@ -1,5 +1,7 @@
 """The file of systems: read, extended, and every typo one line with file and key."""
 
+import re
+
 import pytest
 import yaml
 from tiny_tables import CONF, reader
@@ -115,3 +117,20 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "a.yaml").write_text("extends: 1\n")
     with pytest.raises(SecError, match="extends: must be the path of a file"):
         read_extended(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "step, said",
+    [
+        ({"start": "none"}, "start 'none': there is no such name; systems without start: "),
+        ({"start": "good", "feats": "hubert"}, "has no feats and align of its own; leave them out"),
+        (
+            {"start": "good", "options": {"caption_args": "x"}},
+            "unknown key 'caption_args'; known: best_of, prefer_args",
+        ),
+    ],
+)
+def test_a_start_that_is_wrong(read, tmp_path, step, said):
+    (tmp_path / "aligncap.sh").write_text("prefer_args=\nbest_of=8\nhelp_message=\n")
+    with pytest.raises(SecError, match=re.escape(said)):
+        read({**CONF, "systems": {**CONF["systems"], "po": step}})

@@ -180,7 +180,7 @@ if runs 6 "${skip_train}"; then
         start=(--init_model "${pretrained_model}")
     fi
     train "${sec_exp}" "${caption_config}" "${caption_args}" "caption,captions text,text emotion,utt2emo" \
-        --model caption ${lm_prompts:+--prompts "${lm_prompts}"} "${start[@]}" "${empty_text[@]}"
+        ${lm_prompts:+--prompts "${lm_prompts}"} "${start[@]}" "${empty_text[@]}"
 fi
 
 if runs 7 "${skip_eval}"; then

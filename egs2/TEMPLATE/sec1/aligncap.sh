@@ -1,0 +1,199 @@
+#!/usr/bin/env bash
+# AlignCap, stage by stage (docs/aligncap.md): 1-5 as SECap, 6 captioning with KD-Regularization, 7 and 8 its captions and
+# scores, 9 preference pairs, 10 the reference's log-probabilities, 11 PO-Regularization, 12 captions, scores, controls.
+# Each stage is run.sh with other options; those of your own go into --options: --options "--ngpu 1 --zero_shot_sets DIR"
+set -euo pipefail
+
+# General
+stage=1              # first stage to run
+stop_stage=12        # last stage to run
+options=             # further options of run.sh, for all stages
+expdir=exp/aligncap  # models, pairs, captions, scores
+align_model=valid.loss.best.pth # model file of it
+align_exp=           # first stage; in expdir if empty. That of SECap, where it is trained on the same captions
+distill_exp=         # model of stage 6; in expdir if empty. Any captioning model, for stages 9 to 12
+prefer_exp=          # model of stage 11; in expdir if empty
+feats_tag=hubert     # name of the features in dump/
+model=valid.loss.best.pth # model file of each training that is gone on with
+train_set=train
+valid_set=valid
+test_sets="test"     # names, in one argument
+nj=2                 # parallel jobs in stages 9 and 10
+seed=0               # of training, decoding, and all that is drawn
+folds=               # all of it in so many folds of cross-validation, as run.sh --folds; the captions are scored together
+fold_jobs=2          # folds that run at the same time
+# Captions
+caption_fraction=1   # of each category, the share of training utterances whose captions are known
+captioned=           # file of their ids instead
+wrong_captions=0     # share of the known captions in which a word is swapped for a wrong one, to see what becomes of it
+taught=0             # captions that the LM writes of each other utterance, from transcription and labels; 0: it is left out
+# Training
+distill_config=conf/distill.yaml # KD-Regularization
+distill_args=                    # further options of sec_train
+# Preferences
+samples_config=conf/decode_samples.yaml # decoding of the training set, whose candidates are ranked
+samples_args=                    # further options of sec_inference
+pairs_config=conf/pairs.yaml     # options of sec_pairs make
+pairs_args=                      # further ones
+held_out=0.1                     # share of the utterances with pairs for validation
+prefer_config=conf/prefer.yaml   # PO-Regularization
+prefer_args=
+controls="ce best rejection"     # also: cross entropy for as many steps, best of n, cross entropy on the best of n
+control_args=                    # options of sec_train for the trained controls, such as "--max_epoch 4"
+best_of=8                        # n of the control best
+
+help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | sed -E 's/^([a-z_]+)=(.*)$/  --\1 \2/')
+[ -f ./path.sh ] || { echo "aligncap.sh: error: run it from a recipe's folder, such as egs2/mini_emospeech/sec1" >&2; exit 1; }
+{ # bash reads all of this before it runs any of it
+. ./path.sh
+arguments=("$@")
+. utils/parse_options.sh
+. ./cmd.sh
+. utils/sec_functions.sh
+set -f
+die() { echo "aligncap.sh: error: $*" >&2; exit 1; }
+[ $# -eq 0 ] || die "unexpected argument '$1'; options are --name value"
+split "${options}" --options
+given=("${parts[@]}")
+folders=("dump/raw/${train_set}" "dump/${feats_tag}/${train_set}")
+known_args=(--caption_fraction "${caption_fraction}" --wrong_captions "${wrong_captions}")
+[ -z "${captioned}" ] || known_args=(--utt_list "${captioned}" --wrong_captions "${wrong_captions}")
+set_tag=${train_set}_${expdir##*/} # sets that are made here
+known=${train_set} # the training set with the captions that are known
+[ "${caption_fraction} ${captioned} ${wrong_captions}" = "1  0" ] || known=${set_tag}_known
+learned=${known} # that of stage 6
+[ "${taught}" = 0 ] || learned=${set_tag}_taught
+[ -n "${align_exp}" ] || align_exp=${expdir}/sec_align
+distill_exp=${distill_exp:-${expdir}/sec_distill} prefer_exp=${prefer_exp:-${expdir}/sec_prefer} pairs_dir=${expdir}/pairs
+start=${distill_exp}/${model}
+# what stage 6 makes these models from, as later stages check it
+distilled=(--train_set "${learned}" --caption_config "${distill_config}" --pretrained_model "${align_exp}/${align_model}")
+preferred=(--train_set "${train_set}" --valid_set "${train_set}" --caption_config "${prefer_config}" --pretrained_model "${start}")
+
+runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ]; }
+# recipe FIRST LAST OPTION ...: run.sh from stage FIRST to stage LAST
+recipe() {
+    local first=$1 last=$2; shift 2
+    [ "${first}" -le "${last}" ] || return 0
+    ./run.sh --train_set "${known}" --valid_set "${valid_set}" --test_sets "${test_sets}" --feats_tag "${feats_tag}" \
+        --expdir "${expdir}" --align_exp "${align_exp}" --inference_model "${model}" "${given[@]}" "$@" \
+        --stage "${first}" --stop_stage "${last}"
+}
+program() { python3 -m "espnet2_secap.bin.$1" "${@:2}"; }
+# caption_set NAME OPTION ...: a training set of which some utterances have other captions, or are left out
+caption_set() {
+    program sec_caption_set --folders "${folders[@]}" --name "$1" --seed "${seed}" "${@:2}"
+    recipe 4 4 --train_set "$1"
+}
+# caption FIRST LAST EXP OPTION ...: a captioning model is trained (6), its captions (7) and their scores (8)
+caption() { recipe "$1" "$2" --sec_exp "$3" --inference_args "--seed ${seed}" "${@:4}"; }
+# sample EXP TAG CONFIG ARGS OPTION ...: several captions of each training utterance
+sample() {
+    caption 7 7 "$1" --test_sets "${train_set}" --inference_tag "$2" --inference_config "$3" \
+        --inference_args "--seed ${seed} $4" --shuffled_audio false "${@:5}"
+}
+# in_jobs CMD LOG COMMAND ...: COMMAND in --nj jobs, and once more to combine them
+in_jobs() {
+    local cmd=$1 log=$2; shift 2
+    jobs "${cmd}" "${nj}" "${log}" "$@" --nj "${nj}" --job JOB
+    "$@" --nj "${nj}" --combine true
+}
+
+# in_folds: this script in each fold, which is a recipe folder (utils/sec_folds.sh)
+in_folds() {
+    local logs=folds/${folds}/logs/aligncap_${expdir##*/}.JOB.log name k
+    folded() { ./run.sh --feats_tag "${feats_tag}" --inference_model "${model}" "${given[@]}" --folds "${folds}" "$@"; }
+    [ "${stage}" -gt 4 ] || folded --stage "${stage}" --stop_stage "$((last < 4 ? last : 4))"
+    [ "${last}" -ge 5 ] || return 0
+    # shellcheck disable=SC2016
+    if ! run.pl --max_jobs_run "${fold_jobs}" JOB=1:"${folds}" "${logs}" bash -c 'cd "$1" && ./run_aligncap.sh "${@:2}"' fold \
+        "folds/${folds}/JOB" "${arguments[@]}" --folds "" --nj 1 --stage "$((stage > 4 ? stage : 4))" --stop_stage "${last}"; then
+        for ((k = 1; k <= folds; k++)); do grep -hE ' error: ' "${logs/JOB/$k}" | tail -n 1 | sed "s/^/fold $k: /" >&2 || true; done
+        exit 1
+    fi
+    for name in sec_distill sec_prefer sec_ce sec_rejection; do
+        [ ! -e "folds/${folds}/1/${expdir}/${name}/${model}" ] || [ "${last}" -lt 8 ] ||
+            folded --stage 8 --stop_stage 8 --sec_exp "${expdir}/${name}"
+    done
+}
+
+first=${stage} last=${stop_stage}
+if [ -n "${folds}" ]; then in_folds; exit; fi
+recipe "${first}" "$((last < 3 ? last : 3))" --train_set "${train_set}"
+if runs 4; then
+    recipe 4 4 --train_set "${train_set}"
+    [ "${known}" = "${train_set}" ] || caption_set "${known}" "${known_args[@]}"
+fi
+! runs 5 || recipe 5 5 --align_args "--seed ${seed}"
+
+if runs 6; then
+    if [ "${taught}" != 0 ]; then
+        log "Stage 6: the LM writes captions of the utterances without any, from transcription and labels"
+        teacher=${expdir}/sec_teacher
+        mkdir -p "${teacher}"
+        program sec_clues --labels "dump/raw/${train_set}" --output "${teacher}/clues"
+        of_text=(--skip_align true --caption_args "--model_conf {} --model_conf condition=[transcript,clues]")
+        caption 6 6 "${teacher}" "${of_text[@]}"
+        sample "${teacher}" taught conf/decode_taught.yaml "--num_candidates ${taught} --clues ${teacher}/clues" "${of_text[@]}"
+        caption_set "${learned}" "${known_args[@]}" --captions "${teacher}/decode_taught/${train_set}/captions"
+    fi
+    caption 6 6 "${distill_exp}" "${distilled[@]}" --caption_args "--seed ${seed} ${distill_args}"
+fi
+! runs 7 || caption 7 7 "${distill_exp}" "${distilled[@]}"
+! runs 8 || caption 8 8 "${distill_exp}" "${distilled[@]}"
+
+if runs 9; then
+    log "Stage 9: preference pairs of ${train_set} -> ${pairs_dir}"
+    sample "${distill_exp}" samples "${samples_config}" "${samples_args}" "${distilled[@]}"
+    split "${valid_set} ${test_sets}"
+    others=("${parts[@]/#/dump/raw/}")
+    split "${pairs_args}" --pairs_args
+    in_jobs "${train_cmd}" "${pairs_dir}/logs/pairs.JOB.log" python3 -m espnet2_secap.bin.sec_pairs make \
+        --candidates "${distill_exp}/decode_samples/${train_set}" --data_dir "dump/raw/${train_set}" \
+        --captions "dump/raw/${known}/captions" --not_in "${others[@]}" --config "${pairs_config}" \
+        --seed "${seed}" --output_dir "${pairs_dir}" "${parts[@]}"
+    program sec_pairs report --pairs "${pairs_dir}/pairs.jsonl" --output "${pairs_dir}/PAIRS.md"
+fi
+
+if runs 10; then
+    need "${pairs_dir}/pairs.jsonl" 9
+    log "Stage 10: log-probabilities by ${start} -> ${pairs_dir}/reference"
+    in_jobs "${decode_cmd}" "${pairs_dir}/logs/reference.JOB.log" python3 -m espnet2_secap.bin.sec_reference --pairs "${pairs_dir}/pairs.jsonl" \
+        --data_dir "dump/${feats_tag}/${train_set}" --sec_model_file "${start}" \
+        --output_dir "${pairs_dir}/reference" --held_out "${held_out}" --seed "${seed}"
+fi
+
+if runs 11; then
+    need "${pairs_dir}/reference/pairs.train" 10
+    data=()
+    for part in train valid; do
+        data+=("--${part}_shape_file" "${pairs_dir}/reference/shape.${part}")
+        data+=("--${part}_data_path_and_name_and_type" "${pairs_dir}/reference/pairs.${part},pairs,text")
+    done
+    caption 6 6 "${prefer_exp}" "${preferred[@]}" --caption_args "--seed ${seed} ${data[*]} ${prefer_args}"
+fi
+
+if runs 12; then
+    caption 7 8 "${prefer_exp}" "${preferred[@]}"
+    for control in ${controls}; do
+        log "Stage 12: control ${control}"
+        case ${control} in
+            ce) set_of=${learned} ;;
+            rejection)
+                set_of=${set_tag}_best
+                caption_set "${set_of}" --caption_fraction 0 --captions "${pairs_dir}/captions"
+                ;;
+            best)
+                caption 7 8 "${distill_exp}" "${distilled[@]}" --inference_tag best --inference_config "${samples_config}" \
+                    --inference_args "--seed ${seed} --num_candidates ${best_of} --best_of ${best_of}"
+                continue
+                ;;
+            *) die "--controls: '${control}' is unknown; choose from: ce, best, rejection" ;;
+        esac
+        caption 6 8 "${expdir}/sec_${control}" --train_set "${set_of}" --pretrained_model "${start}" \
+            --caption_args "--seed ${seed} ${control_args}"
+    done
+fi
+log "Done: stages ${stage} to ${stop_stage}"
+exit
+}

@@ -1,0 +1,1 @@
+../../TEMPLATE/sec1/aligncap.sh

@@ -1,0 +1,77 @@
+"""run_aligncap.sh on the smallest useful corpus: all stages with few captions, some again, what is refused."""
+
+import json
+import subprocess
+
+import pytest
+import yaml
+from recipe import SMALL_CORPUS, recipe_folder, run
+
+pytestmark = [pytest.mark.recipe, pytest.mark.slow(200)]
+FEW = ["--caption_fraction", "0.5", "--taught", "2", "--wrong_captions", "0.3", "--prefer_args", "--max_epoch 2"]
+MORE = ["--samples_args", "--max_length 16 --num_candidates 4", "--best_of", "2", "--control_args", "--max_epoch 1"]
+OPTIONS = ["--options", "--train_threads 1 --inference_nj 1 --nearest_caption false --probe false"]
+
+
+def aligncap(folder, *words):
+    command = ["./run_aligncap.sh", *FEW, *MORE, *OPTIONS, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def made(repo, tmp_path_factory):
+    folder = recipe_folder(repo, "mini_emospeech", tmp_path_factory.mktemp("aligncap"))
+    for name in ("aligncap.sh", "run_aligncap.sh"):
+        (folder / name).symlink_to(repo / "egs2/mini_emospeech/sec1" / name)
+    for path in (folder / "conf").glob("decode_*.yaml"):
+        conf = yaml.safe_load(path.read_text()) | {"max_length": 16, "batch_size": 8}
+        path.unlink()
+        path.write_text(yaml.safe_dump(conf))
+    done = run(folder, "--stop_stage", "3", "--local_data_opts", SMALL_CORPUS)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    done = aligncap(folder, "--stage", "4", "--stop-stage", "12")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-3000:]
+    return folder, done
+
+
+def test_all_stages(made):
+    folder, done = made
+    exp = folder / "exp" / "aligncap"
+    results = json.loads((exp / "results.json").read_text())
+    systems = {name.split("/")[0] for name in results}
+    assert {"sec_distill", "sec_prefer", "sec_ce", "sec_rejection"} <= systems
+    config = yaml.safe_load((exp / "sec_distill" / "config.yaml").read_text())
+    assert config["model"] == "distill"
+    config = yaml.safe_load((exp / "sec_prefer" / "config.yaml").read_text())
+    assert config["model"] == "prefer"
+    assert (exp / "pairs" / "PAIRS.md").is_file() and "Done: stages 4 to 12" in done.stdout
+
+
+def test_half_of_the_utterances_are_taught(made):
+    folder, _ = made
+    sets = ("train", "train_aligncap_known", "train_aligncap_taught")
+    count = [len((folder / "dump/raw" / name / "captions").read_text().splitlines()) for name in sets]
+    assert count == [36, 18, 36]
+
+
+def test_a_stage_again(made):
+    folder, _ = made
+    for stage in ("9", "10", "11"):
+        done = aligncap(folder, "--stage", stage, "--stop-stage", stage)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--stage", "10", "--expdir", "exp/none"], "exp/none/pairs/pairs.jsonl is missing: run stage 9 first"),
+        (["--stage", "12", "--controls", "cf"], "'cf' is unknown; choose from: ce, best, rejection"),
+        (["--caption_fraction", "0", "--stage", "4"], "no utterance is left; give more captions"),
+        (["12"], "unexpected argument '12'"),
+    ],
+)
+def test_bad_input_is_one_line(made, words, said):
+    folder, _ = made
+    done = aligncap(folder, *words)
+    errors = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert done.returncode != 0 and len(errors) == 1 and said in errors[0], done.stderr
