@@ -43,6 +43,8 @@ def test_new_recipe(checkout):
         "sec.sh",
         "path.sh",
         "run_tables.sh",
+        "aligncap.sh",
+        "run_aligncap.sh",
         "utils",
         "cmd.sh",
         "run.sh",
@@ -54,6 +56,7 @@ def test_new_recipe(checkout):
         "sec.sh": "../../TEMPLATE/sec1/sec.sh",
         "path.sh": "../../TEMPLATE/sec1/path.sh",
         "run_tables.sh": "../../TEMPLATE/sec1/run_tables.sh",
+        "aligncap.sh": "../../TEMPLATE/sec1/aligncap.sh",
         "utils": "../../../utils",
     }
     assert all((recipe / name).exists() for name in links)

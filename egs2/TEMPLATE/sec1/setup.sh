@@ -50,7 +50,7 @@ mkdir "${build}" "${build}/local"
 # relative PATH [FOLDER]: PATH as seen from FOLDER, the recipe if none
 relative() { perl -MFile::Spec -e 'print File::Spec->abs2rel(@ARGV)' "$1" "${2:-${dest}}"; }
 to_template=$(relative "${template}")
-ln -s "${to_template}/sec.sh" "${to_template}/path.sh" "${to_template}/run_tables.sh" "${build}"
+ln -s "${to_template}/sec.sh" "${to_template}/path.sh" "${to_template}/run_tables.sh" "${to_template}/aligncap.sh" "${build}"
 ln -s "$(relative "${root}/utils")" "${build}/utils"
 cp "${template}/cmd.sh" "${build}"
 cp -RL "${template}/conf" "${build}/conf"
@@ -98,6 +98,14 @@ exec ./sec.sh \
     "$@"
 END
 
+cat > "${build}/run_aligncap.sh" <<'END'
+#!/usr/bin/env bash
+# AlignCap on this corpus, with the choices of run.sh; ./aligncap.sh --help tells all options.
+set -euo pipefail
+
+exec ./aligncap.sh --feats_tag hf_hubert_custom "$@"
+END
+
 cat > "${build}/local/data.sh" <<'END'
 #!/usr/bin/env bash
 # Stage 1: from the corpus, as its makers give it, to data/train, data/valid and data/test.
@@ -139,7 +147,7 @@ if "${mini_parts}"; then
 fi
 END
 
-chmod +x "${build}/run.sh" "${build}/local/data.sh"
+chmod +x "${build}/run.sh" "${build}/run_aligncap.sh" "${build}/local/data.sh"
 rmdir "${dest}"
 mv "${build}" "${dest}"
 echo "Made ${dest}. Now:
