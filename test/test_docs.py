@@ -32,6 +32,10 @@ PASSED_ON = {
     "inference_args": "sec_inference",
     "score_args": "sec_score",
 }
+# Scripts of recipes -> the one whose options they take.
+SCRIPTS = {"run.sh": "sec.sh", "run_aligncap.sh": "aligncap.sh"} | {
+    name: name for name in ("sec.sh", "aligncap.sh", "run_tables.sh")
+}
 # Where a path in a page may start, and what recipes make.
 ROOTS = [
     "",
@@ -86,8 +90,8 @@ def _logical_lines(block: str) -> list[str]:
 @cache
 def options_of(program: str) -> frozenset[str]:
     """Names of a program's options."""
-    if program == "sec.sh":
-        return frozenset(OPTION.findall(sec_help())) | {"help", "stop-stage"}
+    if program in SCRIPTS:
+        return frozenset(OPTION.findall(script_help(program))) | {"help", "stop-stage"}
     parser = importlib.import_module(f"espnet2_secap.bin.{program}").get_parser()
     return frozenset(option.lstrip("-") for action in _actions(parser) for option in action.option_strings)
 
@@ -102,12 +106,17 @@ def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 @cache
-def sec_help() -> str:
-    """What ./sec.sh --help prints."""
+def script_help(name: str = "sec.sh") -> str:
+    """What a script of a recipe prints with --help."""
     done = subprocess.run(
-        ["./sec.sh", "--help"], cwd=REPO / "egs2/mini_emospeech/sec1", capture_output=True, text=True, check=True
+        [f"./{name}", "--help"], cwd=REPO / "egs2/mini_emospeech/sec1", capture_output=True, text=True, check=True
     )
     return done.stdout
+
+
+def help_block(name: str) -> str:
+    """The same as a code block."""
+    return "```text\n" + "\n".join(line.rstrip() for line in script_help(name).strip("\n").splitlines()) + "\n```\n"
 
 
 @cache
@@ -123,8 +132,8 @@ def faults_of(words: list[str]) -> list[str]:
         folder = rest[rest.index("-C") + 1] if "-C" in rest else ""
         targets = [word for word in rest if re.fullmatch(r"[a-z][a-z_-]*", word) and word != folder]
         return [f"make {target}" for target in targets if target not in make_targets(folder)]
-    if program in ("run.sh", "sec.sh"):
-        program = "sec.sh"
+    if program in SCRIPTS:
+        program = SCRIPTS[program]
     elif not program.startswith("sec_"):
         return []
     elif program not in PROGRAMS:
@@ -148,10 +157,10 @@ def test_commands_have_programs_options_and_targets_that_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_programs_and_options_by_themselves_exist(page):
-    every = frozenset().union(*map(options_of, PROGRAMS | {"sec.sh"})) | tool_options()
+    every = frozenset().union(*map(options_of, PROGRAMS | set(SCRIPTS))) | tool_options()
     for code in inline_code(page):
         if re.fullmatch(r"sec_[a-z_]+", code) and not code.startswith(("sec_caption_", "sec_align_")):
-            assert code in PROGRAMS or f"--{code}" in sec_help() or code in {"sec_format"}, code
+            assert code in PROGRAMS or f"--{code}" in script_help() or code in {"sec_format"}, code
         if code.startswith("--"):
             for name in OPTION.findall(code):
                 assert name in every, code
@@ -195,7 +204,8 @@ def tables() -> dict[str, str]:
 
     shared = set(DecodingOptions.__dataclass_fields__)
     return {
-        "sec.sh": "```text\n" + "\n".join(line.rstrip() for line in sec_help().strip("\n").splitlines()) + "\n```\n",
+        "sec.sh": help_block("sec.sh"),
+        "aligncap.sh": help_block("aligncap.sh"),
         "format": table_of(FormatOptions),
         "task": table_of(TaskOptions),
         "decoding": table_of(DecodingOptions),

@@ -63,7 +63,7 @@ WHERE_WE_DIFFER = {
         test_promises.py::test_mini_parts_and_the_papers_sizes
     """,
     10: """
-        inference/test_consensus.py::test_similarity_by_hand
+        metric/test_dice.py::test_similarity_by_hand
         inference/test_consensus.py::test_what_most_agree_on_comes_first
         inference/test_decode.py::test_the_candidates_most_like_all_are_kept
         test_promises.py::test_decoding_of_the_recipes

@@ -340,11 +340,6 @@ def test_transcriptions_are_looked_at_where_the_decoder_reads_them(recipe):
         assert ("--missing_text empty" in given, "condition=[text_queries,queries]" in given) == (bool(options),) * 2
 
 
-def test_a_first_stages_configuration_is_none_of_captioning(recipe):
-    (problem,) = refused(recipe, "--stage", "6", "--stop-stage", "6", "--caption_config", "conf/align.yaml")
-    assert "stage 6, conf/align.yaml: model: align is of the first stage" in problem
-
-
 def test_the_first_stage_is_left_out_where_no_bridge_is_trained(recipe):
     condition = ("--caption_args", "--model_conf condition=[transcript]")
     done = run(recipe, "--stage", "5", "--stop-stage", "6", *condition)
@@ -352,6 +347,8 @@ def test_the_first_stage_is_left_out_where_no_bridge_is_trained(recipe):
     assert "Stage 5 is left out: the decoder reads the transcript alone" in done.stdout
     trained = (recipe / "trained").read_text()
     assert "--config conf/caption.yaml" in trained and "--model align" not in trained and "--init_model" not in trained
+    (problem,) = refused(recipe, "--stage", "6", "--stop-stage", "6", "--caption_config", "conf/align.yaml")
+    assert "stage 6, conf/align.yaml: model: align is of the first stage" in problem
     (problem,) = refused(recipe, "--stage", "5", "--stop-stage", "5", *condition)
     assert "nothing would be run, it is left out by model_conf condition [transcript]" in problem
 
