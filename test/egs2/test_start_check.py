@@ -347,7 +347,7 @@ def test_the_first_stage_is_left_out_where_no_bridge_is_trained(recipe):
     assert "Stage 5 is left out: the decoder reads the transcript alone" in done.stdout
     trained = (recipe / "trained").read_text()
     assert "--config conf/caption.yaml" in trained and "--model align" not in trained and "--init_model" not in trained
-    (problem,) = refused(recipe, "--stage", "6", "--stop-stage", "6", "--caption_config", "conf/align.yaml")
+    (problem,) = refused(recipe, "--stage", "5", "--stop-stage", "6", "--caption_config", "conf/align.yaml")
     assert "stage 6, conf/align.yaml: model: align is of the first stage" in problem
     (problem,) = refused(recipe, "--stage", "5", "--stop-stage", "5", *condition)
     assert "nothing would be run, it is left out by model_conf condition [transcript]" in problem
