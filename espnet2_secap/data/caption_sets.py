@@ -5,11 +5,12 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write
+from espnet2_secap.data.io import atomic_write, make_dir
 from espnet2_secap.data.subsets import read_data_dir
 from espnet2_secap.errors import SecError, few
 
 CONFIG = "config.json"  # of features
+MARK = ".caption_set"  # in the folders that are made here, and that may be made again
 
 
 def choose_captioned(ids: Sequence[str], classes: Mapping[str, str], fraction: float, seed: int) -> list[str]:
@@ -57,17 +58,21 @@ def write_caption_set(folder: str | Path, name: str, captions: Mapping[str, Sequ
         captions: of its utterances.
 
     Raises:
-        SecError: utterances are not in the folder; the name is the folder's own.
+        SecError: utterances are not in the folder; the name is the folder's own, or that of another set.
     """
     folder = Path(folder)
     if (output := folder.parent / name) == folder:
         raise SecError(f"{folder}: would be its own copy; give another --name")
+    if output.exists() and not (output / MARK).is_file():
+        raise SecError(f"{output}: is there, and is no set that was made like this; give another --name, or remove it")
     data = read_data_dir(folder)
     if missing := sorted(captions.keys() - set(data.ids())):
         raise SecError(f"{folder}: lacks {len(missing)} of the utterances ({few(missing)}); run stages 2 and 3 again")
     subset = data.subset(captions)
     if "captions" in subset.utterances:
         subset.utterances["captions"] = {utt: json.dumps(list(captions[utt]), ensure_ascii=False) for utt in captions}
+    with atomic_write(make_dir(output) / MARK) as stream:
+        stream.write(f"{folder}\n")
     subset.write(output)
     if (folder / CONFIG).is_file():
         with atomic_write(output / CONFIG) as stream:

@@ -65,6 +65,17 @@ def test_the_set_is_made_beside_the_folder(tmp_path):
     assert len(read_captions(tmp_path / "raw" / "train" / "captions")) == 30
 
 
+def test_a_set_may_be_made_again_and_no_other_is_overwritten(tmp_path):
+    for name in ("train", "valid"):
+        make(tmp_path / name, False)
+    for text in ("x", "y"):
+        write_caption_set(tmp_path / "train", "few", {"u01": [text]})
+    assert read_captions(tmp_path / "few" / "captions") == {"u01": ["y"]}
+    with pytest.raises(SecError, match="valid: is there, and is no set that was made like this; give another --name"):
+        write_caption_set(tmp_path / "train", "valid", {"u01": ["x"]})
+    assert len(read_captions(tmp_path / "valid" / "captions")) == 30
+
+
 def test_bad_sets(tmp_path):
     make(tmp_path / "train", False)
     with pytest.raises(SecError, match="would be its own copy; give another --name"):
