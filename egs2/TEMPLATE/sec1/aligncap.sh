@@ -38,8 +38,8 @@ pairs_args=                      # further ones
 held_out=0.1                     # share of the utterances with pairs for validation
 prefer_config=conf/prefer.yaml   # PO-Regularization
 prefer_args=
-controls="ce best rejection"     # also: cross entropy for as many steps, best of n, cross entropy on the best of n
-control_args=                    # options of sec_train for the trained controls, such as "--max_epoch 4"
+controls="ce best rejection"     # also: more cross entropy, best of n, cross entropy on the best of n
+control_args=                    # options of sec_train for the trained controls, for as many steps as stage 11 has: "--max_epoch 4"
 best_of=8                        # n of the control best
 
 help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | sed -E 's/^([a-z_]+)=(.*)$/  --\1 \2/')
@@ -79,10 +79,12 @@ recipe() {
         --expdir "${expdir}" --align_exp "${align_exp}" --inference_model "${model}" "${given[@]}" "$@" \
         --stage "${first}" --stop_stage "${last}"
 }
+words=() # that name emotions, ...
+[ ! -f conf/words.json ] || words=(--words conf/words.json)
 program() { python3 -m "espnet2_secap.bin.$1" "${@:2}"; }
 # caption_set NAME OPTION ...: a training set of which some utterances have other captions, or are left out
 caption_set() {
-    program sec_caption_set --folders "${folders[@]}" --name "$1" --seed "${seed}" "${@:2}"
+    program sec_caption_set --folders "${folders[@]}" --name "$1" --seed "${seed}" "${words[@]}" "${@:2}"
     recipe 4 4 --train_set "$1"
 }
 # caption FIRST LAST EXP OPTION ...: a captioning model is trained (6), its captions (7) and their scores (8)
@@ -131,7 +133,7 @@ if runs 6; then
         log "Stage 6: the LM writes captions of the utterances without any, from transcription and labels"
         teacher=${expdir}/sec_teacher
         mkdir -p "${teacher}"
-        program sec_clues --labels "dump/raw/${train_set}" --output "${teacher}/clues"
+        program sec_clues --labels "dump/raw/${train_set}" "${words[@]}" --output "${teacher}/clues"
         of_text=(--skip_align true --caption_args "--model_conf {} --model_conf condition=[transcript,clues]")
         caption 6 6 "${teacher}" "${of_text[@]}"
         sample "${teacher}" taught conf/decode_taught.yaml "--num_candidates ${taught} --clues ${teacher}/clues" "${of_text[@]}"
@@ -151,8 +153,8 @@ if runs 9; then
     in_jobs "${train_cmd}" "${pairs_dir}/logs/pairs.JOB.log" python3 -m espnet2_secap.bin.sec_pairs make \
         --candidates "${distill_exp}/decode_samples/${train_set}" --data_dir "dump/raw/${train_set}" \
         --captions "dump/raw/${known}/captions" --not_in "${others[@]}" --config "${pairs_config}" \
-        --seed "${seed}" --output_dir "${pairs_dir}" "${parts[@]}"
-    program sec_pairs report --pairs "${pairs_dir}/pairs.jsonl" --output "${pairs_dir}/PAIRS.md"
+        --seed "${seed}" --output_dir "${pairs_dir}" "${words[@]}" "${parts[@]}"
+    program sec_pairs report "${words[@]}" --pairs "${pairs_dir}/pairs.jsonl" --output "${pairs_dir}/PAIRS.md"
 fi
 
 if runs 10; then
