@@ -12,7 +12,16 @@ def test_all_parts_at_tiny_size(repo, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((tmp_path / "out.json").read_text())
-    assert list(report["parts"]) == ["features", "acoustic", "align", "caption", "prefer", "published", "ours"]
+    assert list(report["parts"]) == [
+        "features",
+        "acoustic",
+        "align",
+        "caption",
+        "distill",
+        "prefer",
+        "published",
+        "ours",
+    ]
     for runs in report["parts"].values():
         assert len(runs) == 1 and runs[0]["seconds"] > 0 and runs[0]["memory"] > 1e8
     assert report["parts"]["ours"][0]["tokens"] > 0

@@ -32,12 +32,13 @@ DECODING = dict(
     max_length=50,
 )
 KEEP = 5
-PARTS = ["features", "acoustic", "align", "caption", "prefer", "published", "ours"]
+PARTS = ["features", "acoustic", "align", "caption", "distill", "prefer", "published", "ours"]
 TITLES = {
     "features": "stage 3, features",
     "acoustic": "stage 3, acoustic, one core",
     "align": "stage 5, a training step",
     "caption": "stage 6, a training step",
+    "distill": "KD-Regularization, a step",
     "prefer": "preference optimisation, a step",
     "published": "stage 7, decoding as published",
     "ours": "stage 7, decoding",
@@ -246,6 +247,7 @@ def measure(args) -> dict:
         "acoustic": acoustic,
         "align": training,
         "caption": training,
+        "distill": training,
         "prefer": training,
         "published": published,
         "ours": ours,

@@ -160,7 +160,7 @@ def build_model(folder: Path, size: str, model: str, device: str, dtype: str | N
     Args:
         folder: of `make_parts` or `make_small_parts`.
         size: key of SIZES.
-        model: align, caption or prefer.
+        model: align, caption, distill or prefer.
         device: cpu, cuda or cuda:N.
         dtype: of the decoder's weights; as SIZES has it if none.
     """
@@ -201,14 +201,15 @@ def end_id(model) -> int:
 
 def make_batch(size: str, seconds: list[float], device: str, seed: int = 0) -> dict:
     """Random stored features (50 a second), captions of 20 tokens, texts of 15, instructions of 25, two emotions; pairs
-    of captions, with the same reference for all."""
+    of captions, with the same reference for all; what a teacher reads, 15 tokens of text and of clues."""
     import torch
 
     noise = torch.Generator().manual_seed(seed)
     frames = [max(int(50 * s), 1) for s in seconds]
     rows = [torch.randn(n, feats_width(size), generator=noise) for n in frames]
     data = {"speech": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), "speech_lengths": torch.tensor(frames)}
-    for name, length in (("caption", 20), ("text", 15), ("instruction", 25), ("chosen", 20), ("rejected", 20)):
+    lengths = {"caption": 20, "text": 15, "instruction": 25, "chosen": 20, "rejected": 20}
+    for name, length in (lengths | {"teacher_transcript": 15, "teacher_clues": 15}).items():
         data[name] = torch.randint(300, 20000, (len(rows), length), generator=noise)
         data[f"{name}_lengths"] = torch.full((len(rows),), length)
     data["emotion"] = torch.arange(len(rows)) % 2
