@@ -145,7 +145,7 @@ class TableFile:
             self.path += f" (extends {', '.join(files[1:])})"
         self.conf = Tables(**check_conf(self.path, Tables, conf))
         self.known = known = sec_options(sec_sh)
-        self.aligncap_sh = Path(sec_sh).with_name("aligncap.sh")
+        self.aligncap_sh = Path(sec_sh).resolve().with_name("aligncap.sh")  # a recipe may have no link to it
         self.feats = {name: self._step("feats", name, conf, known) for name, conf in self.conf.feats.items()}
         self.aligns = {name: self._step("aligns", name, conf, known) for name, conf in self.conf.aligns.items()}
         self.systems = {name: self._step("systems", name, conf, known) for name, conf in self.conf.systems.items()}
