@@ -21,7 +21,8 @@ check_recipe() {
     list_options
     env -u SEC_RUN python3 -m espnet2_secap.bin.sec_check "$@" "${recipe_options[@]}"
 }
-runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "$2"; }
+# runs STAGE [SKIP]: whether a stage is chosen, and not skipped
+runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && ! "${2:-false}"; }
 # stage_begins N TITLE: print it, and measure time and memory of stage N until the next one begins or this script ends.
 # However the script ends (kill -9 apart), it then prints a table of its stages. What its outputs are made from is noted.
 stage_begins() {
@@ -69,9 +70,9 @@ stages_end() {
 # unique NAME ...: each once, one per line
 unique() { printf '%s\n' "$@" | awk 'NF && !seen[$0]++'; }
 # read_sets: the names of the test sets -> array own_tests, with those of other corpora -> array tests, of which zero_shot
-# has the data directories; of all sets -> array sets, each once, whatever roles it has; the training set with its copies -> trained_set; the sets that get copies -> array copied_sets (with --folds all, since each
-# is trained on in some fold), and those that become features -> array fed_sets; and what can be wrong in options that
-# hold options
+# has the data directories; of all sets -> array sets, each once, whatever roles it has; the training set with its copies
+# -> trained_set; the sets that get copies -> array copied_sets (with --folds all, since each is trained on in some fold),
+# and those that become features -> array fed_sets; and what can be wrong in options that hold options
 read_sets() {
     local option word name
     # shellcheck disable=SC2206

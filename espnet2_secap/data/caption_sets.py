@@ -1,11 +1,10 @@
 """Training sets with fewer captions than utterances: for corpora of which few are captioned."""
 
-import json
 import random
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from espnet2_secap.data.io import atomic_write, make_dir
+from espnet2_secap.data.io import atomic_write, list_value, make_dir
 from espnet2_secap.data.subsets import read_data_dir
 from espnet2_secap.errors import SecError, few
 
@@ -70,7 +69,7 @@ def write_caption_set(folder: str | Path, name: str, captions: Mapping[str, Sequ
         raise SecError(f"{folder}: lacks {len(missing)} of the utterances ({few(missing)}); run stages 2 and 3 again")
     subset = data.subset(captions)
     if "captions" in subset.utterances:
-        subset.utterances["captions"] = {utt: json.dumps(list(captions[utt]), ensure_ascii=False) for utt in captions}
+        subset.utterances["captions"] = {utt: list_value(captions[utt]) for utt in captions}
     with atomic_write(make_dir(output) / MARK) as stream:
         stream.write(f"{folder}\n")
     subset.write(output)

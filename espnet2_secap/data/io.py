@@ -4,8 +4,10 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from espnet2_secap.data.conf import read_yaml
 from espnet2_secap.data.text_file import BOM, CONTROL, UTF8, UTF16, foreign_format, is_utf16
@@ -14,6 +16,7 @@ from espnet2_secap.process.files import atomic_write, make_dir, named_os_errors
 
 __all__ = ["atomic_write", "make_dir", "named_os_errors", "read_yaml"]  # of other files, from here too
 
+Value = TypeVar("Value")
 _NO_NAME = re.compile(r"[/\\]|^[-.]|%(?=[0-9A-F]{2})")  # in a file name; the last keeps `a%2Fb` apart from `a/b`
 # A list of captions, in JSON or as people and Python's repr write one; a sentence that begins with [laughter] is none.
 _LIST = re.compile(r"""(?:[\[［【]\s*){1,2}(?:["'“”‘’＂＇「『]|[\]］】]$)""")
@@ -217,6 +220,24 @@ def read_kaldi(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
     return {utt_id: value for _, utt_id, value in good_lines(path, may_be_empty)}
 
 
+def read_parsed(path: str | Path, parse: Callable[[str], Value]) -> dict[str, Value]:
+    """Read an `id value` file: id -> what `parse` makes of the value; ids in the file's order.
+
+    Args:
+        parse: raises a ValueError that says what is wrong with a value, and what to do.
+
+    Raises:
+        SecError: as `read_kaldi`, and where a value cannot be parsed.
+    """
+    found = {}
+    for number, utt_id, value in good_lines(path):
+        try:
+            found[utt_id] = parse(value)
+        except ValueError as err:
+            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {err}") from None
+    return found
+
+
 def read_captions(path: str | Path, may_be_empty: bool = False) -> dict[str, list[str]]:
     """Read a `captions` file: id -> its captions, at least one.
 
@@ -227,13 +248,7 @@ def read_captions(path: str | Path, may_be_empty: bool = False) -> dict[str, lis
     Raises:
         SecError: as `read_kaldi`, and where a line is not a JSON list of captions.
     """
-    captions = {}
-    for number, utt_id, value in good_lines(path):
-        try:
-            captions[utt_id] = parse_captions(value, may_be_empty)
-        except ValueError as err:
-            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {err}") from None
-    return captions
+    return read_parsed(path, partial(parse_captions, may_be_empty=may_be_empty))
 
 
 def read_lengths(path: str | Path) -> dict[str, int]:
@@ -242,13 +257,13 @@ def read_lengths(path: str | Path) -> dict[str, int]:
     Raises:
         SecError: as `read_kaldi`, and where a value is not a positive number.
     """
-    lengths = {}
-    for number, utt_id, value in good_lines(path):
+
+    def parse(value: str) -> int:
         if not (value.isascii() and value.isdigit() and len(value) < 16 and int(value) > 0):
-            what = f"{shorten(value)!r} is not a positive number; run the stage that makes this file again"
-            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {what}")
-        lengths[utt_id] = int(value)
-    return lengths
+            raise ValueError(f"{shorten(value)!r} is not a positive number; run the stage that makes this file again")
+        return int(value)
+
+    return read_parsed(path, parse)
 
 
 def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
@@ -257,13 +272,13 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     Raises:
         SecError: as `read_kaldi`, and where a value is not positive numbers separated by commas.
     """
-    shapes = {}
-    for number, utt_id, value in good_lines(path):
+
+    def parse(value: str) -> tuple[int, ...]:
         if not re.fullmatch(r"[1-9][0-9]{0,15}(,[1-9][0-9]{0,15})*", value):
-            what = f"{shorten(value)!r} is not `length` or `length,width`; run stage 4 again"
-            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {what}")
-        shapes[utt_id] = tuple(map(int, value.split(",")))
-    return shapes
+            raise ValueError(f"{shorten(value)!r} is not `length` or `length,width`; run stage 4 again")
+        return tuple(map(int, value.split(",")))
+
+    return read_parsed(path, parse)
 
 
 def write_kaldi(path: str | Path, mapping: Mapping[str, object], may_be_empty: bool = False) -> None:
@@ -287,6 +302,11 @@ def write_kaldi(path: str | Path, mapping: Mapping[str, object], may_be_empty: b
         stream.writelines(lines)
 
 
+def list_value(items: Iterable) -> str:
+    """A list as the value of a line: JSON, read by `is_list`, `parse_captions` and the like."""
+    return json.dumps(list(items), ensure_ascii=False)
+
+
 def write_captions(path: str | Path, captions: Mapping[str, list[str]], may_be_empty: bool = False) -> None:
     """Write a `captions` file (`id ["caption", ...]`), sorted by id, at once or not at all; see `read_captions`."""
     for utt_id, sentences in captions.items():
@@ -294,7 +314,7 @@ def write_captions(path: str | Path, captions: Mapping[str, list[str]], may_be_e
             check_captions(sentences, may_be_empty)
         except ValueError as err:
             raise SecError(f"{path}: {shorten(utt_id)}: {err}") from None
-    write_kaldi(path, {key: json.dumps(value, ensure_ascii=False) for key, value in captions.items()})
+    write_kaldi(path, {key: list_value(value) for key, value in captions.items()})
 
 
 def write_json(path: str | Path, content: object) -> None:

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from espnet2_secap.data.io import good_lines, is_visible, write_kaldi
-from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.data.io import is_visible, list_value, read_parsed, write_kaldi
+from espnet2_secap.errors import shorten
 
 MADE_BY = "make the file with sec_reference"
 
@@ -85,15 +85,9 @@ def read_reference_pairs(path: str | Path) -> dict[str, list[ReferencePair]]:
     Raises:
         SecError: as `read_kaldi`, and where a line is no list of pairs.
     """
-    found = {}
-    for number, utt, value in good_lines(path):
-        try:
-            found[utt] = parse_pairs(value)
-        except ValueError as err:
-            raise SecError(f"{path}:{number}: {shorten(utt)}: {err}") from None
-    return found
+    return read_parsed(path, parse_pairs)
 
 
 def write_reference_pairs(path: str | Path, pairs: Mapping[str, Sequence[ReferencePair]]) -> None:
     """Write such a file, sorted by id, at once or not at all."""
-    write_kaldi(path, {utt: json.dumps(list(map(asdict, some)), ensure_ascii=False) for utt, some in pairs.items()})
+    write_kaldi(path, {utt: list_value(map(asdict, some)) for utt, some in pairs.items()})

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_secap.data.io import good_lines
-from espnet2_secap.errors import SecError, shorten
+from espnet2_secap.data.io import read_parsed
+from espnet2_secap.errors import shorten
 
 TO_THE_END = -1.0
 
@@ -48,10 +48,4 @@ def read_segments(data_dir: str | Path) -> dict[str, Segment] | None:
     path = Path(data_dir) / "segments"
     if not path.is_file():
         return None
-    segments = {}
-    for number, utt_id, value in good_lines(path):
-        try:
-            segments[utt_id] = parse_segment(value)
-        except ValueError as err:
-            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {err}") from None
-    return segments
+    return read_parsed(path, parse_segment)

@@ -95,11 +95,6 @@ class CluePlan:
             return [file_digest(self.captions), self.speech.made_from()]
         return [self.table] if self.table else []
 
-    @property
-    def of_utterances(self) -> bool:
-        """Whether clues belong to an utterance, whatever is heard."""
-        return self.name in (ORACLE, "file", "words")
-
     def source(self, speech2caption, batch_size: int = 16) -> ClueSource | None:
         """The function that gives them.
 

@@ -104,7 +104,7 @@ def decode_set(job: Job, options: SetOptions) -> None:
     plan = job.clues(utterances.ids, options)
     header = {"fingerprint": made_from(job, options, utterances, sources, texts, plan)} | record(job, options)
     journal = Journal(job.output_dir, NAME, job.job, job.nj, header, numbers)
-    todo = [number for number in numbers if number not in journal.done]
+    todo = journal.todo
     print(
         f"job {job.job} of {job.nj}: {len(numbers)} batches of up to {options.batch_size} utterances, "
         f"{len(journal.done)} of them there already",

@@ -285,7 +285,7 @@ def make_pairs(maker: PairMaker, output_dir: str, job: int, nj: int) -> None:
     pieces = {at: maker.ids[at : at + PIECE] for at in range(0, len(maker.ids), PIECE)}
     mine = share({at: len(ids) for at, ids in pieces.items()}, nj, job)
     journal = Journal(output_dir, NAME, job, nj, maker.made_from(), mine)
-    todo = [at for at in mine if at not in journal.done]
+    todo = journal.todo
     print(
         f"job {job} of {nj}: {len(mine)} pieces of up to {PIECE} utterances, {len(mine) - len(todo)} of them there"
         " already",

@@ -19,6 +19,7 @@ from espnet2_secap.data.utterances import Utterances, scp_of
 from espnet2_secap.errors import SecError, few
 from espnet2_secap.inference.decode import ahead
 from espnet2_secap.model.caption import CaptionModel
+from espnet2_secap.model.condition import padded_ids
 from espnet2_secap.model.prefer import sequence_log_probs
 from espnet2_secap.process.jobs import Journal, file_digest, gather, share
 from espnet2_secap.progress import progress
@@ -210,7 +211,7 @@ class Scorer:
             some = rows[start : start + self.rows]
             at = torch.tensor([row for row, _ in some], device=self.device)
             ids = {name: [self._ids(pair, name) for _, pair in some] for name in ("instruction", "chosen", "rejected")}
-            part = {name: value[at] for name, value in whole.items() if name != "speech"} | self._padded(ids)
+            part = {name: value[at] for name, value in whole.items() if name != "speech"} | padded_ids(ids, self.device)
             own = {role: [one[at] for one in both] for role, both in embedding.items()}
             values = {name: sequence_log_probs(self.model, own, part, name) for name in ("chosen", "rejected")}
             for number, (_, pair) in enumerate(some):
@@ -224,14 +225,6 @@ class Scorer:
         if name == "instruction":
             return self.encoder.instruction(pair.prompt)
         return self.encoder.caption(getattr(pair, name))
-
-    def _padded(self, ids: Mapping[str, list[list[int]]]) -> dict[str, torch.Tensor]:
-        padded = {}
-        for name, some in ids.items():
-            tensors = [torch.tensor(one, dtype=torch.long) for one in some]
-            padded[name] = torch.nn.utils.rnn.pad_sequence(tensors, True, -1).to(self.device)
-            padded[f"{name}_lengths"] = torch.tensor([len(one) for one in some], device=self.device)
-        return padded
 
 
 def run_job(job: Job) -> None:
@@ -250,7 +243,7 @@ def run_job(job: Job) -> None:
     loads = {number: sum(len(job.pairs_of[utt]) for utt in batch) for number, batch in batches.items()}
     numbers = share(loads, job.nj, job.job)
     journal = Journal(job.output_dir, JOURNAL, job.job, job.nj, job.header(), numbers)
-    todo = [number for number in numbers if number not in journal.done]
+    todo = journal.todo
     print(
         f"job {job.job} of {job.nj}: {len(numbers)} batches, {len(numbers) - len(todo)} of them there", file=sys.stderr
     )

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import numbers
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.inference.clues import CluePlan
 from espnet2_secap.masks import masked_mean
+from espnet2_secap.model.condition import padded_ids
 from espnet2_secap.tasks.clues import clue_ids, clues_of
 from espnet2_secap.tasks.experiment import absolute, find_model
 from espnet2_secap.tasks.front_end import FrontEnd
@@ -270,7 +271,7 @@ class Speech2Caption:
             clues: those of each, or a function that makes them of the mean Q-Embedding (B, H), None of a model that
                 does not hear; as the constructor said if None.
         """
-        batch = (self._heard(speech) if self.hears else {}) | self._padded(self._read(texts, len(speech)))
+        batch = (self._heard(speech) if self.hears else {}) | padded_ids(self._read(texts, len(speech)), self.device)
         instruction = self.instruction.expand(len(speech), -1)
         lengths = torch.full((len(speech),), instruction.size(1), device=self.device)
         batch |= {"instruction": instruction, "instruction_lengths": lengths}
@@ -281,21 +282,15 @@ class Speech2Caption:
             return self.model.segments(**batch)
         embeddings = self.model.embeddings(batch)
         mean = masked_mean(*embeddings[QUERIES]) if self.hears else None
-        batch |= self._padded({CLUES: [self._clue_ids(one) for one in self._clues(clues, mean, len(speech))]})
+        batch |= padded_ids(
+            {CLUES: [self._clue_ids(one) for one in self._clues(clues, mean, len(speech))]}, self.device
+        )
         return self.model.segments(**batch, embeddings=embeddings)
 
     @torch.no_grad()
     def mean_embedding(self, speech: Sequence[np.ndarray | torch.Tensor]) -> torch.Tensor:
         """Mean Q-Embedding (B, H) of what the model itself takes, of a model that hears."""
         return masked_mean(*self.model.embeddings(self._heard(speech))[QUERIES])
-
-    def _padded(self, ids: Mapping[str, list[list[int]]]) -> dict[str, torch.Tensor]:
-        """Token ids of each utterance, by role -> (B, L) and lengths (B,)."""
-        batch = {}
-        for role, some in ids.items():
-            padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(one, dtype=torch.long) for one in some], True)
-            batch |= {role: padded, f"{role}_lengths": torch.tensor([len(one) for one in some])}
-        return {name: value.to(self.device) for name, value in batch.items()}
 
     def _clues(self, clues: Clued | None, mean: torch.Tensor | None, number: int) -> list[list[str]]:
         if clues is None and self._clue_source is not None:

@@ -11,6 +11,16 @@ from espnet2_secap.text.roles import QUERIES, TEXT_QUERIES, has_bridge
 from espnet2_secap.text.template import Segment
 
 
+def padded_ids(ids: Mapping[str, Sequence[Sequence[int]]], device: str | torch.device) -> dict[str, torch.Tensor]:
+    """Token ids of each utterance, by role -> (B, L), padded with -1 as in training, and `<role>_lengths` (B,)."""
+    batch = {}
+    for role, some in ids.items():
+        tensors = [torch.tensor(one, dtype=torch.long) for one in some]
+        batch[role] = torch.nn.utils.rnn.pad_sequence(tensors, True, -1).to(device)
+        batch[f"{role}_lengths"] = torch.tensor([len(one) for one in some], device=device)
+    return batch
+
+
 def ids_segment(ids: torch.Tensor, lengths: torch.Tensor) -> Segment:
     """Padded ids (B, L) with lengths (B,) -> a segment."""
     return Segment(ids.clamp(min=0), lengths_to_mask(lengths, ids.size(1)))

@@ -85,26 +85,32 @@ class Journal:
     Attributes:
         done: key -> result of the pieces that are finished.
         earlier: key -> result of pieces by the journals that were there, whatever their headers; for who looks itself.
+        keys: of the job's pieces.
     """
 
     def __init__(
         self, folder: str | Path, name: str, job: int, nj: int, header: Any, keys: Iterable[Key], resume: bool = True
     ):
         self.path = journal_file(folder, name, job, nj)
-        keys, self.done, self.earlier = list(keys), {}, {}
+        self.keys, self.done, self.earlier = list(keys), {}, {}
         journals = make_dir(self.path.parent).glob(f"{name}.*.jsonl")
         for path in sorted(journals, key=lambda path: path.stat().st_mtime_ns):
             found = _read(path)
             if not found:
                 continue
-            results = {key: found[2][key] for key in keys if key in found[2]}
+            results = {key: found[2][key] for key in self.keys if key in found[2]}
             self.earlier |= results
             if resume and found[0] == header:
                 self.done |= results
         with atomic_write(self.path) as file:
-            _write(file, {"header": header, "keys": keys})
+            _write(file, {"header": header, "keys": self.keys})
             for piece in self.done.items():
                 _write(file, piece)
+
+    @property
+    def todo(self) -> list[Key]:
+        """The job's pieces that are not finished, in their order."""
+        return [key for key in self.keys if key not in self.done]
 
     def add(self, key: Key, result: Any) -> None:
         """Keep the result of a piece, anything that JSON can hold."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from espnet2_secap.data.io import good_lines, write_kaldi
+from espnet2_secap.data.io import list_value, read_parsed, write_kaldi
 from espnet2_secap.data.text_file import plain_text, read_json
 from espnet2_secap.errors import SecError, shorten
 from espnet2_secap.text.taggers import TAGGERS
@@ -304,15 +304,9 @@ def read_clues(path: str | Path) -> dict[str, list[str]]:
     Raises:
         SecError: as `read_kaldi`, and where a line is not a JSON list of texts.
     """
-    clues = {}
-    for number, utt_id, value in good_lines(path):
-        try:
-            clues[utt_id] = parse_clues(value)
-        except ValueError as err:
-            raise SecError(f"{path}:{number}: {shorten(utt_id)}: {err}") from None
-    return clues
+    return read_parsed(path, parse_clues)
 
 
 def write_clues(path: str | Path, clues: Mapping[str, Sequence[str]]) -> None:
     """Write a clues file (`id ["clue", ...]`), sorted by id, at once or not at all."""
-    write_kaldi(path, {utt: json.dumps(list(own), ensure_ascii=False) for utt, own in clues.items()})
+    write_kaldi(path, {utt: list_value(own) for utt, own in clues.items()})

@@ -9,8 +9,8 @@ stage=1              # first stage to run
 stop_stage=12        # last stage to run
 options=             # further options of run.sh, for all stages
 expdir=exp/aligncap  # models, pairs, captions, scores
-align_model=valid.loss.best.pth # model file of it
 align_exp=           # first stage; in expdir if empty. That of SECap, where it is trained on the same captions
+align_model=valid.loss.best.pth # model file of it
 distill_exp=         # model of stage 6; in expdir if empty. Any captioning model, for stages 9 to 12
 prefer_exp=          # model of stage 11; in expdir if empty
 feats_tag=hubert     # name of the features in dump/
@@ -70,7 +70,6 @@ start=${distill_exp}/${model}
 distilled=(--train_set "${learned}" --caption_config "${distill_config}" --pretrained_model "${align_exp}/${align_model}")
 preferred=(--train_set "${train_set}" --valid_set "${train_set}" --caption_config "${prefer_config}" --pretrained_model "${start}")
 
-runs() { [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ]; }
 # recipe FIRST LAST OPTION ...: run.sh from stage FIRST to stage LAST
 recipe() {
     local first=$1 last=$2; shift 2
@@ -105,23 +104,22 @@ in_jobs() {
 in_folds() {
     local logs=folds/${folds}/logs/aligncap_${expdir##*/}.JOB.log name k
     folded() { ./run.sh --feats_tag "${feats_tag}" --inference_model "${model}" "${given[@]}" --folds "${folds}" "$@"; }
-    [ "${stage}" -gt 4 ] || folded --stage "${stage}" --stop_stage "$((last < 4 ? last : 4))"
-    [ "${last}" -ge 5 ] || return 0
+    [ "${stage}" -gt 4 ] || folded --stage "${stage}" --stop_stage "$((stop_stage < 4 ? stop_stage : 4))"
+    [ "${stop_stage}" -ge 5 ] || return 0
     # shellcheck disable=SC2016
     if ! run.pl --max_jobs_run "${fold_jobs}" JOB=1:"${folds}" "${logs}" bash -c 'cd "$1" && ./run_aligncap.sh "${@:2}"' fold \
-        "folds/${folds}/JOB" "${arguments[@]}" --folds "" --nj 1 --stage "$((stage > 4 ? stage : 4))" --stop_stage "${last}"; then
+        "folds/${folds}/JOB" "${arguments[@]}" --folds "" --nj 1 --stage "$((stage > 4 ? stage : 4))" --stop_stage "${stop_stage}"; then
         for ((k = 1; k <= folds; k++)); do grep -hE ' error: ' "${logs/JOB/$k}" | tail -n 1 | sed "s/^/fold $k: /" >&2 || true; done
         exit 1
     fi
     for name in sec_distill sec_prefer sec_ce sec_rejection; do
-        [ ! -e "folds/${folds}/1/${expdir}/${name}/${model}" ] || [ "${last}" -lt 8 ] ||
+        [ ! -e "folds/${folds}/1/${expdir}/${name}/${model}" ] || [ "${stop_stage}" -lt 8 ] ||
             folded --stage 8 --stop_stage 8 --sec_exp "${expdir}/${name}"
     done
 }
 
-first=${stage} last=${stop_stage}
 if [ -n "${folds}" ]; then in_folds; exit; fi
-recipe "${first}" "$((last < 3 ? last : 3))" --train_set "${train_set}"
+recipe "${stage}" "$((stop_stage < 3 ? stop_stage : 3))" --train_set "${train_set}"
 if runs 4; then
     recipe 4 4 --train_set "${train_set}"
     [ "${known}" = "${train_set}" ] || caption_set "${known}" "${known_args[@]}"
