@@ -1,11 +1,18 @@
-"""Extract the emotional clues of captions, or of labels, and show how often there are any."""
+"""Extract the emotional clues of captions, of labels, or of a decoding, and show how often there are any."""
 
 import argparse
 
 from espnet2_secap.cli_types import Parser, of
 from espnet2_secap.data.io import read_captions, write_json
 from espnet2_secap.errors import SecError, cli
-from espnet2_secap.tasks.clue_files import clues_of_captions, clues_of_labels, corpora_table, statistics, words_table
+from espnet2_secap.tasks.clue_files import (
+    clues_of_captions,
+    clues_of_decoding,
+    clues_of_labels,
+    corpora_table,
+    statistics,
+    words_table,
+)
 from espnet2_secap.tasks.clues import clues_by
 from espnet2_secap.text.clues import write_clues
 from espnet2_secap.values import Natural, Place
@@ -27,6 +34,11 @@ def get_parser() -> argparse.ArgumentParser:
         "--labels",
         metavar="DATA_DIR",
         help="data directory without captions: clues for its utt2emo, utt2rate, utt2volume, ...",
+    )
+    source.add_argument(
+        "--decoded",
+        metavar="FOLDER",
+        help="folder of sec_inference --clues: the clues that the model was given, for preference optimisation of it",
     )
     parser.add_argument(
         "--grammar",
@@ -70,6 +82,10 @@ def main(argv: list[str] | None = None) -> None:
         found[args.labels] = statistics(labelled.values())
         clues = {utt: [clue.text for clue in own] for utt, own in labelled.items()}
         shown[args.labels] = [(utt, "(labels)", own) for utt, own in clues.items()]
+    if args.decoded:
+        clues = clues_of_decoding(args.decoded)
+        found[args.decoded] = statistics(find(find.grammar.separator.join(own)) for own in clues.values())
+        shown[args.decoded] = [(utt, "(decoding)", own) for utt, own in clues.items()]
     for path in args.captions or ():
         captions = read_captions(path)
         clues = clues_of_captions(captions, find, args.which)

@@ -31,11 +31,13 @@ def forbidden_ids(folders: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Row:
-    """An utterance with its candidates, the instruction and the texts."""
+    """An utterance with its candidates: the instruction, the texts, and the clues that the model read (None: none were
+    asked for)."""
 
     id: str
     prompt: str
     texts: list[str]
+    clues: list[str] | None = None
 
 
 class CandidateFile:
@@ -77,12 +79,15 @@ class CandidateFile:
     def _row(self, line: bytes, number: int) -> Row:
         try:
             row = json.loads(line.decode("utf-8-sig"))
-            found = Row(row["id"], row["prompt"], [one["text"] for one in row["candidates"]])
+            found = Row(row["id"], row["prompt"], [one["text"] for one in row["candidates"]], row.get("clues"))
+            said = [found.id, found.prompt, *found.texts, *(found.clues or ())]
+            if not isinstance(found.clues, list | None):
+                raise TypeError
         except UnicodeDecodeError:
             raise SecError(f"{self.path}:{number}: {UTF8}") from None
         except (ValueError, KeyError, TypeError, RecursionError):
-            found = None
-        if found is None or not all(isinstance(one, str) for one in (found.id, found.prompt, *found.texts)):
+            said = [None]
+        if not all(isinstance(one, str) for one in said):
             raise SecError(
                 f"{self.path}:{number}: is not a line of candidates.jsonl (id, prompt, candidates with text);"
                 " decode the training set with sec_inference"

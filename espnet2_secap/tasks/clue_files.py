@@ -1,10 +1,11 @@
-"""Clues of whole corpora: of captions, or of labels where there are no captions; and what there is of them."""
+"""Clues of whole corpora: of captions, of labels where there are no captions, or of a decoding; how many there are."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from espnet2_secap.data.candidates import DECODED, CandidateFile
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.data.labels import EMOTIONS
 from espnet2_secap.errors import SecError, few, shorten
@@ -25,6 +26,23 @@ def clues_of_captions(captions: Mapping[str, Sequence[str]], find: Clues, which:
     """
     some = {utt: own[:1] if which == "first" else own for utt, own in captions.items()}
     return {utt: list(dict.fromkeys(clue for one in own for clue in find.texts(one))) for utt, own in some.items()}
+
+
+def clues_of_decoding(folder: str | Path) -> dict[str, list[str]]:
+    """Id -> the clues that a model was given when it wrote the captions of a folder of sec_inference.
+
+    Args:
+        folder: the folder, or its candidates.jsonl.
+
+    Raises:
+        SecError: no such file, or it was decoded without clues.
+    """
+    path = Path(folder)
+    found = CandidateFile(path / DECODED if path.is_dir() else path)
+    clues = {row.id: row.clues for row in found.rows(found.ids)}
+    if lost := [utt for utt, own in clues.items() if own is None]:
+        raise SecError(f"{found.path}: {few(lost)}: was decoded without clues; decode again with --clues")
+    return clues
 
 
 def clues_of_labels(folder: str | Path, find: Clues) -> tuple[dict[str, list[Clue]], list[str]]:

@@ -34,6 +34,8 @@ CONFIGS = {
 OF_START = (
     "expdir", "lock", "sec_exp", "align_exp", "align_args", "caption_config", "caption_args", "inference_args"
 )  # fmt: skip
+# Options that run_aligncap.sh has too, and what it calls them.
+OF_BOTH = {name: name for name in ("train_set", "valid_set", "test_sets", "feats_tag")} | {"inference_model": "model"}
 DEFAULTS = {
     "align_config": "conf/align.yaml",
     "caption_config": "conf/caption.yaml",
@@ -232,8 +234,9 @@ class Plan:
         start, own = self.experiments[f"{step.start}_seed{seed}"], f"{name}_seed{seed}"
         options = {key: value for key, value in start.options.items() if key not in OF_START}
         options["lock"] = f"{EXP}/{own}/.lock"
+        mine = {new: options.pop(old) for old, new in OF_BOTH.items() if old in options}
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
-        mine = {key: text(value) for key, value in step.options.items()}
+        mine |= {key: text(value) for key, value in step.options.items()}
         mine |= {
             "expdir": f"{EXP}/{own}",
             "distill_exp": start.options["sec_exp"],

@@ -42,6 +42,25 @@ def test_a_grammar_of_ones_own_and_labels(train, tmp_path, capsys):
     assert "u1 (labels)\n  -> Feeling angry." in out and "u2 (labels)\n  -> (none)" in out
 
 
+def test_clues_of_a_decoding(tmp_path, capsys):
+    rows = [
+        {"id": "u1", "prompt": "描述", "candidates": [{"text": "悲伤"}], "clues": ["愤怒", "语速快"]},
+        {"id": "u2", "prompt": "描述", "candidates": [{"text": "悲伤"}], "clues": []},
+    ]
+    path = tmp_path / "candidates.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for decoded in (tmp_path, path):
+        sec_clues.main(["--decoded", str(decoded), "--output", str(tmp_path / "clues")])
+        assert read_clues(tmp_path / "clues") == {"u1": ["愤怒", "语速快"], "u2": []}
+        out = capsys.readouterr().out
+        assert "u1 (decoding)\n  -> 情感线索：愤怒、语速快。\n" in out and "u2 (decoding)\n  -> (none)" in out
+    path.write_text(json.dumps(rows[0] | {"clues": None}), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        sec_clues.main(["--decoded", str(tmp_path)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{path}: u1: was decoded without clues; decode again with --clues" in line
+
+
 @pytest.mark.parametrize(
     "argv, message",
     [

@@ -15,10 +15,15 @@ def line(utt: str, *texts: str, **more) -> bytes:
 
 def test_rows_are_read_in_any_order(tmp_path):
     path = tmp_path / "candidates.jsonl"
-    path.write_bytes(line("u1", "愤怒", "悲伤", header={"seed": 0}) + b"\n" + line("u2") + line("u3", "快\u2028慢"))
+    path.write_bytes(
+        line("u1", "愤怒", "悲伤", header={"seed": 0}) + b"\n" + line("u2") + line("u3", "快\u2028慢", clues=["愤怒"])
+    )
     found = CandidateFile(path)
     assert found.ids == ["u1", "u2", "u3"]
-    assert list(found.rows(["u3", "u1"])) == [Row("u3", "描述", ["快\u2028慢"]), Row("u1", "描述", ["愤怒", "悲伤"])]
+    assert list(found.rows(["u3", "u1"])) == [
+        Row("u3", "描述", ["快\u2028慢"], ["愤怒"]),
+        Row("u1", "描述", ["愤怒", "悲伤"]),
+    ]
     assert list(found.rows(["u2"])) == [Row("u2", "描述", [])]
 
 
@@ -31,6 +36,8 @@ def test_rows_are_read_in_any_order(tmp_path):
         (line("u1") + line("u2", "愤怒")[:-20] + b"\xff\n", ":2: is not UTF-8"),
         (b'{"id": "u1", "candidates": []}\n', ":1: is not a line of candidates.jsonl"),
         (b'{"id": 1, "prompt": "x", "candidates": []}\n', ":1: is not a line of candidates.jsonl"),
+        (line("u1", clues="愤怒"), ":1: is not a line of candidates.jsonl"),
+        (line("u1", clues=[1]), ":1: is not a line of candidates.jsonl"),
         (b"[" * 4000, ":1: is not a line"),
         (b"u1 x\n", ":1: is not a line"),
     ],

@@ -1,4 +1,4 @@
-"""run_aligncap.sh on the smallest useful corpus: all stages with few captions, some again, what is refused."""
+"""run_aligncap.sh on the smallest useful corpus: all stages with few captions, again, in folds, what is refused."""
 
 import json
 import subprocess
@@ -7,14 +7,20 @@ import pytest
 import yaml
 from recipe import SMALL_CORPUS, recipe_folder, run
 
+from espnet2_secap.text.clues import read_clues
+
 pytestmark = [pytest.mark.recipe, pytest.mark.slow(200)]
 FEW = ["--caption_fraction", "0.5", "--taught", "2", "--wrong_captions", "0.3", "--prefer_args", "--max_epoch 2"]
 MORE = ["--samples_args", "--max_length 16 --num_candidates 4", "--best_of", "2", "--control_args", "--max_epoch 1"]
-OPTIONS = ["--options", "--train_threads 1 --inference_nj 1 --nearest_caption false --probe false"]
+METRICS = "--metrics emotion_recall hallucination_factuality"
+OPTIONS = "--train_threads 1 --inference_nj 1 --nearest_caption false --shuffled_audio false --probe false"
+OPTIONS = ["--options", f"{OPTIONS} --score_args '{METRICS}'"]
+CLUES = ["--clues", "predicted", "--model_args"]
+CLUES += ["--model_conf condition=[queries,clues] --model_conf attributes_weight=0.3 --max_epoch 1"]
 
 
-def aligncap(folder, *words):
-    command = ["./run_aligncap.sh", *FEW, *MORE, *OPTIONS, *words]
+def aligncap(folder, *words, few=FEW):
+    command = ["./run_aligncap.sh", *few, *MORE, *OPTIONS, *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
 
 
@@ -61,12 +67,31 @@ def test_a_stage_again(made):
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
+def test_in_folds_with_clues(made):
+    folder, _ = made
+    first = ["--align_model", "latest.pth", "--align_args", "--max_epoch 1"]
+    words = ["--folds", "2", "--expdir", "exp/clues", *first, *CLUES, "--controls", "best"]
+    done = aligncap(folder, *words, "--stage", "4", "--stop-stage", "12", few=[])
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-3000:]
+    results = json.loads((folder / "folds/2/exp/results.json").read_text())
+    decoded = ("sec_distill/decode", "sec_distill/decode_best", "sec_prefer/decode")
+    assert {name for name in results if "_caption" not in name} == {f"clues/{name}" for name in decoded}
+    for name in decoded:  # all recordings, each by the fold that tests it
+        assert len((folder / "folds/2/exp/clues" / name / "test/captions").read_text().splitlines()) == 60
+    exp = folder / "folds/2/1/exp/clues"
+    rows = (exp / "sec_distill/decode_samples/train/candidates.jsonl").read_text().splitlines()
+    clues = {row["id"]: row["clues"] for row in map(json.loads, rows)}
+    assert clues == read_clues(exp / "pairs/clues") and any(clues.values())
+    assert "clues" in json.loads((exp / "pairs/reference/reference.json").read_text())["files"]
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
         (["--stage", "10", "--expdir", "exp/none"], "exp/none/pairs/pairs.jsonl is missing: run stage 9 first"),
         (["--stage", "12", "--controls", "cf"], "'cf' is unknown; choose from: ce, best, rejection"),
         (["--caption_fraction", "0", "--stage", "4"], "no utterance is left; give more captions"),
+        (["--options", "--nj 1 --align-args '--max_epoch 1'"], "--options: --align-args is set by aligncap.sh; choose"),
         (["12"], "unexpected argument '12'"),
     ],
 )

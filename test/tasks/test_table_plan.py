@@ -1,5 +1,7 @@
 """The plan: what is shared, what is done, options and times."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from espnet2_secap.data.io import make_dir, write_json
 from espnet2_secap.errors import SecError
 from espnet2_secap.process.stages import append
 from espnet2_secap.tasks.table_plan import RECORDS, Clock, Plan, gigaflops, stage_seconds
+from espnet2_secap.tasks.tables import sec_options
 
 SEEDED = {"align_args": "--seed 1", "caption_args": "--seed 1", "inference_args": "--seed 1"}
 
@@ -200,6 +203,17 @@ def test_preference_optimisation_starts_from_another_systems_model(preferred):
     given = command[command.index("--options") + 1]
     assert "--inference_tag tables" in given and "--lock exp/po_seed1/.lock" in given
     assert not {"--sec_exp", "--expdir", "--caption_args", "--align_exp"} & set(given.split())
+
+
+def test_what_run_aligncap_has_of_its_own_is_not_among_its_options(preferred, repo):
+    text = (repo / "egs2/TEMPLATE/sec1/aligncap.sh").read_text()
+    own = set(re.search(r'\nown="([^"]*)"', text)[1].split())
+    assert own < sec_options(repo / "egs2/TEMPLATE/sec1/sec.sh")
+    further = {"feats_tag": "x", "test_sets": "a b", "inference_model": "latest.pth", "inference_nj": "2"}
+    one = Plan(preferred, ["2"], [0], options=further).experiments["po_seed0"]
+    assert [one.options[name] for name in ("feats_tag", "test_sets", "model")] == ["x", "a b", "latest.pth"]
+    words = shlex.split(one.options["options"])
+    assert "--inference_nj" in words and not {f"--{name}" for name in own} & set(words)
 
 
 def test_what_a_training_starts_from_is_part_of_what_it_is_made_from(preferred, read):

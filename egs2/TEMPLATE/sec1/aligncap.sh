@@ -27,7 +27,11 @@ caption_fraction=1   # of each category, the share of training utterances whose 
 captioned=           # file of their ids instead
 wrong_captions=0     # share of the known captions in which a word is swapped for a wrong one, to see what becomes of it
 taught=0             # captions that the LM writes of each other utterance, from transcription and labels; 0: it is left out
-# Training
+# Training and decoding
+align_args=          # options of sec_train for the first stage
+model_args=          # for all trainings after it: "--model_conf condition=[queries,clues] --model_conf attributes_weight=0.3"
+clues=               # of models that read clues, what they are given when they write captions: predicted, retrieved, none, ...
+inference_args=      # options of sec_inference for captions that are scored
 distill_config=conf/distill.yaml # KD-Regularization
 distill_args=                    # further options of sec_train
 # Preferences
@@ -55,6 +59,13 @@ die() { echo "aligncap.sh: error: $*" >&2; exit 1; }
 [ $# -eq 0 ] || die "unexpected argument '$1'; options are --name value"
 split "${options}" --options
 given=("${parts[@]}")
+own=" stage stop_stage folds expdir align_exp sec_exp train_set valid_set test_sets feats_tag inference_model pretrained_model
+    align_args caption_config caption_args inference_args "
+for word in "${given[@]}"; do
+    name=${word#--}
+    [[ ${word} != --* || ! ${own} =~ [[:space:]]${name//-/_}[[:space:]] ]] ||
+        die "--options: ${word} is set by aligncap.sh; choose one of its own options (--help)"
+done
 folders=("dump/raw/${train_set}" "dump/${feats_tag}/${train_set}")
 known_args=(--caption_fraction "${caption_fraction}" --wrong_captions "${wrong_captions}")
 [ -z "${captioned}" ] || known_args=(--utt_list "${captioned}" --wrong_captions "${wrong_captions}")
@@ -66,9 +77,18 @@ learned=${known} # that of stage 6
 [ -n "${align_exp}" ] || align_exp=${expdir}/sec_align
 distill_exp=${distill_exp:-${expdir}/sec_distill} prefer_exp=${prefer_exp:-${expdir}/sec_prefer} pairs_dir=${expdir}/pairs
 start=${distill_exp}/${model}
+read_clues=${clues:+ --clues ${clues}}
 # what stage 6 makes these models from, as later stages check it
-distilled=(--train_set "${learned}" --caption_config "${distill_config}" --pretrained_model "${align_exp}/${align_model}")
-preferred=(--train_set "${train_set}" --valid_set "${train_set}" --caption_config "${prefer_config}" --pretrained_model "${start}")
+distilled=(--train_set "${learned}" --caption_config "${distill_config}" --pretrained_model "${align_exp}/${align_model}"
+    --caption_args "--seed ${seed} ${model_args} ${distill_args}")
+data=()
+for part in train valid; do
+    data+=("--${part}_shape_file" "${pairs_dir}/reference/shape.${part}")
+    data+=("--${part}_data_path_and_name_and_type" "${pairs_dir}/reference/pairs.${part},pairs,text")
+    [ -z "${clues}" ] || data+=("--${part}_data_path_and_name_and_type" "${pairs_dir}/clues,clues,text")
+done
+preferred=(--train_set "${train_set}" --valid_set "${train_set}" --caption_config "${prefer_config}" --pretrained_model "${start}"
+    --caption_args "--seed ${seed} ${data[*]} ${model_args} ${prefer_args}")
 
 # recipe FIRST LAST OPTION ...: run.sh from stage FIRST to stage LAST
 recipe() {
@@ -87,7 +107,9 @@ caption_set() {
     recipe 4 4 --train_set "$1"
 }
 # caption FIRST LAST EXP OPTION ...: a captioning model is trained (6), its captions (7) and their scores (8)
-caption() { recipe "$1" "$2" --sec_exp "$3" --inference_args "--seed ${seed}" "${@:4}"; }
+caption() { recipe "$1" "$2" --sec_exp "$3" --inference_args "--seed ${seed}${read_clues} ${inference_args}" "${@:4}"; }
+best=(--inference_tag best --inference_config "${samples_config}"
+    --inference_args "--seed ${seed} --num_candidates ${best_of} --best_of ${best_of}${read_clues}")
 # sample EXP TAG CONFIG ARGS OPTION ...: several captions of each training utterance
 sample() {
     caption 7 7 "$1" --test_sets "${train_set}" --inference_tag "$2" --inference_config "$3" \
@@ -112,10 +134,12 @@ in_folds() {
         for ((k = 1; k <= folds; k++)); do grep -hE ' error: ' "${logs/JOB/$k}" | tail -n 1 | sed "s/^/fold $k: /" >&2 || true; done
         exit 1
     fi
-    for name in sec_distill sec_prefer sec_ce sec_rejection; do
-        [ ! -e "folds/${folds}/1/${expdir}/${name}/${model}" ] || [ "${stop_stage}" -lt 8 ] ||
-            folded --stage 8 --stop_stage 8 --sec_exp "${expdir}/${name}"
+    [ "${stop_stage}" -ge 8 ] || return 0
+    for name in "${distill_exp}" "${prefer_exp}" "${expdir}/sec_ce" "${expdir}/sec_rejection"; do
+        [ ! -e "folds/${folds}/1/${name}/decode" ] || folded --stage 8 --stop_stage 8 --sec_exp "${name}"
     done
+    [ ! -e "folds/${folds}/1/${distill_exp}/decode_best" ] ||
+        folded --stage 8 --stop_stage 8 --sec_exp "${distill_exp}" "${best[@]}"
 }
 
 if [ -n "${folds}" ]; then in_folds; exit; fi
@@ -124,7 +148,7 @@ if runs 4; then
     recipe 4 4 --train_set "${train_set}"
     [ "${known}" = "${train_set}" ] || caption_set "${known}" "${known_args[@]}"
 fi
-! runs 5 || recipe 5 5 --align_args "--seed ${seed}"
+! runs 5 || recipe 5 5 --align_args "--seed ${seed} ${align_args}"
 
 if runs 6; then
     if [ "${taught}" != 0 ]; then
@@ -133,18 +157,20 @@ if runs 6; then
         mkdir -p "${teacher}"
         program sec_clues --labels "dump/raw/${train_set}" "${words[@]}" --output "${teacher}/clues"
         of_text=(--skip_align true --caption_args "--model_conf {} --model_conf condition=[transcript,clues]")
-        caption 6 6 "${teacher}" "${of_text[@]}"
+        caption 6 6 "${teacher}" "${of_text[@]}" --inference_args ""
         sample "${teacher}" taught conf/decode_taught.yaml "--num_candidates ${taught} --clues ${teacher}/clues" "${of_text[@]}"
         caption_set "${learned}" "${known_args[@]}" --captions "${teacher}/decode_taught/${train_set}/captions"
     fi
-    caption 6 6 "${distill_exp}" "${distilled[@]}" --caption_args "--seed ${seed} ${distill_args}"
+    caption 6 6 "${distill_exp}" "${distilled[@]}"
 fi
 ! runs 7 || caption 7 7 "${distill_exp}" "${distilled[@]}"
 ! runs 8 || caption 8 8 "${distill_exp}" "${distilled[@]}"
 
 if runs 9; then
     log "Stage 9: preference pairs of ${train_set} -> ${pairs_dir}"
-    sample "${distill_exp}" samples "${samples_config}" "${samples_args}" "${distilled[@]}"
+    sample "${distill_exp}" samples "${samples_config}" "${samples_args}${read_clues}" "${distilled[@]}"
+    mkdir -p "${pairs_dir}"
+    [ -z "${clues}" ] || program sec_clues --decoded "${distill_exp}/decode_samples/${train_set}" --output "${pairs_dir}/clues"
     split "${valid_set} ${test_sets}"
     others=("${parts[@]/#/dump/raw/}")
     split "${pairs_args}" --pairs_args
@@ -160,17 +186,13 @@ if runs 10; then
     log "Stage 10: log-probabilities by ${start} -> ${pairs_dir}/reference"
     in_jobs "${decode_cmd}" "${pairs_dir}/logs/reference.JOB.log" python3 -m espnet2_secap.bin.sec_reference --pairs "${pairs_dir}/pairs.jsonl" \
         --data_dir "dump/${feats_tag}/${train_set}" --sec_model_file "${start}" \
-        --output_dir "${pairs_dir}/reference" --held_out "${held_out}" --seed "${seed}"
+        --output_dir "${pairs_dir}/reference" --held_out "${held_out}" --seed "${seed}" \
+        ${clues:+--clues_file "${pairs_dir}/clues"}
 fi
 
 if runs 11; then
     need "${pairs_dir}/reference/pairs.train" 10
-    data=()
-    for part in train valid; do
-        data+=("--${part}_shape_file" "${pairs_dir}/reference/shape.${part}")
-        data+=("--${part}_data_path_and_name_and_type" "${pairs_dir}/reference/pairs.${part},pairs,text")
-    done
-    caption 6 6 "${prefer_exp}" "${preferred[@]}" --caption_args "--seed ${seed} ${data[*]} ${prefer_args}"
+    caption 6 6 "${prefer_exp}" "${preferred[@]}"
 fi
 
 if runs 12; then
@@ -184,14 +206,13 @@ if runs 12; then
                 caption_set "${set_of}" --caption_fraction 0 --captions "${pairs_dir}/captions"
                 ;;
             best)
-                caption 7 8 "${distill_exp}" "${distilled[@]}" --inference_tag best --inference_config "${samples_config}" \
-                    --inference_args "--seed ${seed} --num_candidates ${best_of} --best_of ${best_of}"
+                caption 7 8 "${distill_exp}" "${distilled[@]}" "${best[@]}"
                 continue
                 ;;
             *) die "--controls: '${control}' is unknown; choose from: ce, best, rejection" ;;
         esac
         caption 6 8 "${expdir}/sec_${control}" --train_set "${set_of}" --pretrained_model "${start}" \
-            --caption_args "--seed ${seed} ${control_args}"
+            --caption_args "--seed ${seed} ${model_args} ${control_args}"
     done
 fi
 log "Done: stages ${stage} to ${stop_stage}"
