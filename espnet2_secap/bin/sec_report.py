@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from espnet2_secap.cli_types import Parser, of
+from espnet2_secap.cli_types import Parser, of, str2bool
 from espnet2_secap.data.io import atomic_write, make_dir, write_json
 from espnet2_secap.devices import check_device
 from espnet2_secap.errors import SecError, cli
@@ -19,9 +19,11 @@ from espnet2_secap.report.goals import FORM, goal_table, read_goals
 from espnet2_secap.report.page import page
 from espnet2_secap.report.quoted import quotable, read_quoted
 from espnet2_secap.report.resample import Resampled
+from espnet2_secap.report.seeds import HOW as OVER_SEEDS
+from espnet2_secap.report.seeds import compare_seeds
 from espnet2_secap.report.wins import HOW as WINS
 from espnet2_secap.report.write import Report, code
-from espnet2_secap.values import Amount, Natural
+from espnet2_secap.values import Amount, Natural, Seed
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -44,7 +46,8 @@ Is the difference between two systems significant?
   sec_report --compare sec_caption_a/decode sec_caption_b/decode
 prints difference, 95% interval and p for every metric and set that both have (names of systems as in the result
 table), and how often the caption of A is better than that of B (win rate), and writes EXPDIR/compare.md and
-EXPDIR/compare.json; the report is not changed.""",
+EXPDIR/compare.json; the report is not changed. Of trainings with several seeds, and of several sets as one:
+  sec_report --compare "kd_seed{seed}/decode" "ce_seed{seed}/decode" --seeds 0 1 2 --set male noisy --together true""",
     )
     parser.add_argument("--expdir", default="exp", help="folder of the experiments (default: exp)")
     parser.add_argument(
@@ -81,6 +84,12 @@ EXPDIR/compare.json; the report is not changed.""",
     group = parser.add_argument_group("comparison of two systems")
     group.add_argument("--compare", nargs=2, metavar=("A", "B"), action="append", help="two systems; may be repeated")
     group.add_argument("--set", nargs="+", metavar="NAME", help="sets to compare on (default: all that both have)")
+    group.add_argument(
+        "--seeds", nargs="+", type=of(Seed), default=[], help="seeds of training, for {seed} in the names of A and B"
+    )
+    group.add_argument(
+        "--together", type=str2bool, default=False, metavar="true|false", help="take the sets as one (default: false)"
+    )
     group.add_argument("--metrics", nargs="+", metavar="NAME", help="metrics to compare (default: all that both have)")
     group.add_argument(
         "--judge",
@@ -101,6 +110,10 @@ def main(argv: list[str] | None = None) -> None:
         raise SecError(
             "--set, --metrics: can only be used with --compare A B; the report contains all sets and metrics"
         )
+    if (args.seeds or args.together) and not args.compare:
+        raise SecError("--seeds, --together: can only be used with --compare A B")
+    if args.judge and (args.seeds or args.together):
+        raise SecError("--judge: compares the captions of one seed and one set; leave --seeds and --together out")
     if args.judge and not args.compare:
         raise SecError("--judge: can only be used with --compare A B; for one system see sec_score --judge")
     output = Path(args.output or Path(args.expdir) / ("compare.md" if args.compare else "RESULTS.md"))
@@ -119,23 +132,26 @@ def main(argv: list[str] | None = None) -> None:
 def write_comparison(scores: list[Score], args: argparse.Namespace, command: str, output: Path) -> None:
     """Compare each pair of systems; print it, write Markdown and JSON."""
     check_device(args.device)
-    judge = Judge(args.judge, args.judge_cache, args.device) if args.judge else None
-    chosen = {"wins": True, "judge": judge, "resampled": Resampled()}
-    comparisons = [
-        one for pair in args.compare for one in compare(scores, tuple(pair), args.set, args.metrics, **chosen)
-    ]
+    resampled, how = Resampled(), f"{HOW} {WINS}"
+    if args.seeds or args.together:
+        chosen, how = (args.seeds, args.set, args.metrics, args.together, resampled), OVER_SEEDS
+        comparisons = [one for pair in args.compare for one in compare_seeds(scores, tuple(pair), *chosen)]
+    else:
+        judge = Judge(args.judge, args.judge_cache, args.device) if args.judge else None
+        chosen = (args.set, args.metrics, resampled, True, judge)
+        comparisons = [one for pair in args.compare for one in compare(scores, tuple(pair), *chosen)]
     numbers = output.with_suffix(".json")
     make_dir(output.parent)
     with atomic_write(output) as stream:
         parts = [
             f"# Comparison\n\nWritten by {code(command)}.\n",
             *(one.markdown() for one in comparisons),
-            f"{HOW} {WINS}\n",
+            f"{how}\n",
         ]
         stream.write("\n".join(parts))
     write_json(numbers, [one.numbers() for one in comparisons])
     print("\n".join(one.text() for one in comparisons))
-    print(f"{HOW} {WINS}\nComparison: {output}\nNumbers: {numbers}")
+    print(f"{how}\nComparison: {output}\nNumbers: {numbers}")
 
 
 def write_report(scores: list[Score], args: argparse.Namespace, command: str, output: Path) -> None:

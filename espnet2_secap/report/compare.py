@@ -1,10 +1,11 @@
 """Paired bootstrap between two systems: difference, 95% interval, p."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from espnet2_secap.errors import SecError, few
+from espnet2_secap.errors import SecError, few, listed
 from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.metric.judge import Judge
 from espnet2_secap.metric.registry import HALLUCINATION, column_order, find_metric
@@ -120,25 +121,37 @@ def compare(
         SecError: unknown system, set or metric; the systems differ in utterances or settings; a requested metric
             cannot be resampled.
     """
+    found, chosen = choose_sets(scores, systems, dsets)
+    first, second = (found[system] for system in systems)
+    for name in metrics or []:
+        find_metric(name)
+    known = resampled or Resampled()
+    compared = [_compare(first[dset], second[dset], metrics, known) for dset in chosen]
+    return [_with_wins(one, first[one.dset], second[one.dset], known, judge) for one in compared] if wins else compared
+
+
+def choose_sets(
+    scores: Sequence[Score], systems: Sequence[str], dsets: Sequence[str] | None = None
+) -> tuple[dict[str, dict[str, Score]], list[str]]:
+    """System -> set -> score, and the sets that all systems have, or those of them that are named.
+
+    Raises:
+        SecError: unknown system or set.
+    """
     known = list(dict.fromkeys(score.system for score in scores))
     for system in systems:
         if system not in known:
             raise SecError(f"--compare: system {system!r} has no scores; choose from: {', '.join(known)}")
-    first, second = ({score.dset: score for score in scores if score.system == system} for system in systems)
-    common = [dset for dset in first if dset in second]
+    found = {name: {score.dset: score for score in scores if score.system == name} for name in systems}
+    common = [dset for dset in found[systems[0]] if all(dset in own for own in found.values())]
+    which, named = "both" if len(systems) == 2 else "all", listed(systems, between=" and ")
     for dset in dsets or []:
         if dset not in common:
             shown = ", ".join(common) or "none"
-            raise SecError(f"--set {dset}: not scored for both {' and '.join(systems)}; choose from: {shown}")
+            raise SecError(f"--set {dset}: not scored for {which} {named}; choose from: {shown}")
     if not common:
-        raise SecError(
-            f"--compare: {' and '.join(systems)} have no set in common; decode and score both on the same set"
-        )
-    for name in metrics or []:
-        find_metric(name)
-    known = resampled or Resampled()
-    compared = [_compare(first[dset], second[dset], metrics, known) for dset in dsets or common]
-    return [_with_wins(one, first[one.dset], second[one.dset], known, judge) for one in compared] if wins else compared
+        raise SecError(f"--compare: {named} have no set in common; decode and score {which} on the same set")
+    return found, list(dsets or common)
 
 
 def check_comparable(first: Score, second: Score, resampled: Resampled) -> tuple[Utterances, Utterances]:
@@ -178,7 +191,7 @@ def _compare(first: Score, second: Score, metrics: list[str] | None, resampled: 
     notes, parts = [], {}
     for name in column_order(metrics or first.metrics.keys() & second.metrics.keys()):
         try:
-            parts[name] = _parts(pair, name)
+            parts[name] = parts_of(pair, name)
         except MetricUnavailable as err:
             if metrics:
                 raise SecError(f"--metrics {name}: cannot be compared on {first.dset}: it {err}") from None
@@ -211,7 +224,12 @@ def _with_wins(one: Comparison, first: Score, second: Score, resampled: Resample
     return replace(one, wins=wins, notes=[*one.notes, *filter(None, notes)])
 
 
-def _parts(pair: tuple[Utterances, Utterances], name: str) -> tuple[Addends, Addends]:
+def parts_of(pair: tuple[Utterances, Utterances], name: str) -> tuple[Addends, Addends]:
+    """One metric of two systems on one set, to be resampled.
+
+    Raises:
+        MetricUnavailable: they were scored by other models or about other attributes, or see `Utterances.addends`.
+    """
     models = [each.score.meta.get("models", {}).get(name) for each in pair]
     if models[0] != models[1]:
         raise MetricUnavailable(f"was computed by different models ({models[0]}, {models[1]})")

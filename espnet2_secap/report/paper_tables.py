@@ -9,9 +9,9 @@ from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import MetricUnavailable
 from espnet2_secap.report.collect import ORACLE_MARK, Score
 from espnet2_secap.report.compare import check_comparable
-from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Resampled, bootstrap, interval
+from espnet2_secap.report.resample import RESAMPLES, Addends, Resampled, bootstrap, interval, over_seeds
 from espnet2_secap.report.table import Cell, Table
-from espnet2_secap.report.tables import between, label
+from espnet2_secap.report.tables import between, label, spread
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 HOW = (
@@ -117,11 +117,7 @@ class Seeds:
                 drawn.append(first - second)
         except (MetricUnavailable, SecError) as err:
             return Verdict(reason=f"{label(metric)}: {err}")
-        spread = np.stack(drawn)  # (seeds, resamples)
-        if len(common) > 1:
-            chosen = np.random.default_rng(SEED).integers(len(common), size=spread.shape)
-            spread = np.take_along_axis(spread, chosen, axis=0)
-        low, high = interval(np.round(spread.mean(axis=0), 9))
+        low, high = interval(over_seeds(drawn))
         return Verdict(round(float(np.mean(observed)), 9), low, high, len(common))
 
     def _addends(self, score: Score, metric: str) -> Addends:
@@ -178,13 +174,6 @@ def paper_table(
     header = [*columns, "seeds", *map(label, metrics), f"{label(metric)}: difference to {reference} (95%)"]
     numeric = set(range(len(columns), len(header)))
     return Table(header, lines, numeric), notes
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean, and standard deviation (n - 1) of two values or more: "71.95 ±0.40"; "-" of none."""
-    if not values:
-        return "-"
-    return f"{np.mean(values):.2f}" + (f" ±{np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
 
 
 def claim_table(claims: Sequence[Claim], seeds: Seeds, metric: str) -> Table:

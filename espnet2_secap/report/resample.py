@@ -182,6 +182,15 @@ def bootstrap(parts: Sequence[Addends], resamples: int = RESAMPLES) -> np.ndarra
     return values
 
 
+def over_seeds(drawn: Sequence[np.ndarray]) -> np.ndarray:
+    """Means over seeds (resamples,) of resampled values, an array of each seed; each resample draws among the seeds."""
+    values = np.stack(drawn)
+    if len(values) > 1:
+        chosen = np.random.default_rng(SEED).integers(len(values), size=values.shape)
+        values = np.take_along_axis(values, chosen, axis=0)
+    return np.round(values.mean(axis=0), 9)  # rounding errors are not a difference
+
+
 def interval(values: np.ndarray) -> tuple[float, float]:
     """The percentiles 2.5 and 97.5; resamples without a value (NaN) are ignored."""
     low, high = np.nanpercentile(values, [2.5, 97.5])

@@ -1,5 +1,8 @@
 """The tables of the report: scores of a set, example captions, probes."""
 
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.registry import column_order, find_metric
 from espnet2_secap.report.collect import Score, differing_references, is_sanity, marked, read_examples
@@ -52,6 +55,13 @@ def label(name: str) -> str:
         return find_metric(name).label
     except SecError:
         return name
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean, and standard deviation (n - 1) of two values or more: "71.95 ±0.40"; "-" of none."""
+    if not values:
+        return "-"
+    return f"{fmean(values):.2f}" + (f" ±{stdev(values):.2f}" if len(values) > 1 else "")
 
 
 def between(span: tuple[float, float], sign: str = "") -> str:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -104,6 +105,18 @@ def test_comparison(folder):
     assert done.returncode == 0 and list(json.loads((folder / "a/b.json").read_text())[0]["metrics"]) == ["rouge_l"]
 
 
+def test_comparison_over_seeds(folder):
+    for seed in "01":
+        shutil.copytree(folder / "exp" / "sec_x", folder / "exp" / f"x_s{seed}")
+    done = run(folder, "report", "--compare", "x_s{seed}/decode", "x_s{seed}/decode", "--seeds", "0", "1")
+    assert done.returncode == 0 and "seeds 0 1: A = x_s{seed}/decode" in done.stdout, done.stderr
+    (one,) = json.loads((folder / "exp" / "compare.json").read_text())
+    assert one["seeds"] == [0, 1] and one["metrics"]["rouge_l"]["difference"] == 0 and "rouge_l" in one["metrics"]
+    assert "each resample also draws seeds" in (folder / "exp" / "compare.md").read_text(encoding="utf-8")
+    done = run(folder, "report", "--compare", "sec_x/decode", "random_caption", "--together", "true")
+    assert done.returncode == 0 and "Sets together are one set" in done.stdout
+
+
 def test_without_curves_there_is_no_picture(folder):
     (folder / "exp" / "sec_x" / "curves.tsv").unlink()
     done = run(folder, "report")
@@ -123,6 +136,8 @@ def test_without_curves_there_is_no_picture(folder):
         (["--output", "page.html"], "must be the Markdown file"),
         (["--set", "test"], "can only be used with --compare"),
         (["--judge", "lm"], "--judge: can only be used with --compare"),
+        (["--seeds", "0"], "--seeds, --together: can only be used with --compare"),
+        (["--compare", "a", "b", "--together", "true", "--judge", "lm"], "leave --seeds and --together out"),
         (["--compare", "sec_x/decode", "random_caption", "--judge", "none/lm"], "none/lm"),
         (
             ["--compare", "sec_x/decode", "nobody"],

@@ -1,6 +1,6 @@
 from espnet2_secap.report.collect import Score, find_probes, find_scores
 from espnet2_secap.report.quoted import read_quoted
-from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation
+from espnet2_secap.report.tables import example_table, probe_table, score_table, segmentation, spread
 
 
 def of_set(exp, dset="test"):
@@ -79,3 +79,7 @@ def test_neither_a_high_nor_a_low_share_of_copies_is_the_best():
     for metric, bold in [("copies", [False, False]), ("cider", [False, True]), ("x_hallucination", [True, False])]:
         table, _ = score_table(scores(metric))
         assert [row[2].bold for row in table.rows] == bold
+
+
+def test_values_over_seeds():
+    assert spread([1.0, 3.0]) == "2.00 ±1.41" and spread([2.0]) == "2.00" and spread([]) == "-"
