@@ -43,7 +43,8 @@ held_out=0.1                     # share of the utterances with pairs for valida
 prefer_config=conf/prefer.yaml   # PO-Regularization
 prefer_args=
 controls="ce best rejection"     # also: more cross entropy, best of n, cross entropy on the best of n
-control_args=                    # options of sec_train for the trained controls, for as many steps as stage 11 has: "--max_epoch 4"
+control_config=conf/caption_further.yaml # of the trained controls: as many steps as stage 11
+control_args=
 best_of=8                        # n of the control best
 
 help_message=$(sed -n '/^# General/,/^help_message/{/^help_message/d;p}' "$0" | sed -E 's/^([a-z_]+)=(.*)$/  --\1 \2/')
@@ -211,8 +212,8 @@ if runs 12; then
                 ;;
             *) die "--controls: '${control}' is unknown; choose from: ce, best, rejection" ;;
         esac
-        caption 6 8 "${expdir}/sec_${control}" --train_set "${set_of}" --pretrained_model "${start}" \
-            --caption_args "--seed ${seed} ${model_args} ${control_args}"
+        caption 6 8 "${expdir}/sec_${control}" --train_set "${set_of}" --caption_config "${control_config}" \
+            --pretrained_model "${start}" --caption_args "--seed ${seed} ${model_args} ${control_args}"
     done
 fi
 log "Done: stages ${stage} to ${stop_stage}"
