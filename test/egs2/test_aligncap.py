@@ -14,13 +14,14 @@ FEW = ["--caption_fraction", "0.5", "--taught", "2", "--wrong_captions", "0.3", 
 MORE = ["--samples_args", "--max_length 16 --num_candidates 4", "--best_of", "2", "--control_args", "--max_epoch 1"]
 METRICS = "--metrics emotion_recall hallucination_factuality"
 OPTIONS = "--train_threads 1 --inference_nj 1 --nearest_caption false --shuffled_audio false --probe false"
-OPTIONS = ["--options", f"{OPTIONS} --score_args '{METRICS}'"]
+OPTIONS = f"{OPTIONS} --score_args '{METRICS}'"
+ZERO_SHOT = "--zero_shot_sets other=data/valid"
 CLUES = ["--clues", "predicted", "--model_args"]
 CLUES += ["--model_conf condition=[queries,clues] --model_conf attributes_weight=0.3 --max_epoch 1"]
 
 
-def aligncap(folder, *words, few=FEW):
-    command = ["./run_aligncap.sh", *few, *MORE, *OPTIONS, *words]
+def aligncap(folder, *words, few=FEW, options=f"{OPTIONS} {ZERO_SHOT}"):
+    command = ["./run_aligncap.sh", *few, *MORE, "--options", options, *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
 
 
@@ -33,7 +34,7 @@ def made(repo, tmp_path_factory):
         conf = yaml.safe_load(path.read_text()) | {"max_length": 16, "batch_size": 8}
         path.unlink()
         path.write_text(yaml.safe_dump(conf))
-    done = run(folder, "--stop_stage", "3", "--local_data_opts", SMALL_CORPUS)
+    done = run(folder, "--stop_stage", "3", "--local_data_opts", SMALL_CORPUS, *ZERO_SHOT.split())
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     done = aligncap(folder, "--stage", "4", "--stop-stage", "12")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-3000:]
@@ -50,6 +51,10 @@ def test_all_stages(made):
     assert config["model"] == "distill"
     config = yaml.safe_load((exp / "sec_prefer" / "config.yaml").read_text())
     assert config["model"] == "prefer"
+    for system in ("sec_distill/decode", "sec_distill/decode_best", "sec_prefer/decode"):
+        assert (exp / system / "other/score.json").is_file(), system
+    for system in ("sec_teacher/decode_taught", "sec_distill/decode_samples"):
+        assert [path.name for path in (exp / system).iterdir() if path.name != "logs"] == ["train"], system
     assert (exp / "pairs" / "PAIRS.md").is_file() and "Done: stages 4 to 12" in done.stdout
 
 
@@ -71,7 +76,7 @@ def test_in_folds_with_clues(made):
     folder, _ = made
     first = ["--align_model", "latest.pth", "--align_args", "--max_epoch 1"]
     words = ["--folds", "2", "--expdir", "exp/clues", *first, *CLUES, "--controls", "best"]
-    done = aligncap(folder, *words, "--stage", "4", "--stop-stage", "12", few=[])
+    done = aligncap(folder, *words, "--stage", "4", "--stop-stage", "12", few=[], options=OPTIONS)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-3000:]
     results = json.loads((folder / "folds/2/exp/results.json").read_text())
     decoded = ("sec_distill/decode", "sec_distill/decode_best", "sec_prefer/decode")

@@ -111,9 +111,9 @@ caption_set() {
 caption() { recipe "$1" "$2" --sec_exp "$3" --inference_args "--seed ${seed}${read_clues} ${inference_args}" "${@:4}"; }
 best=(--inference_tag best --inference_config "${samples_config}"
     --inference_args "--seed ${seed} --num_candidates ${best_of} --best_of ${best_of}${read_clues}")
-# sample EXP TAG CONFIG ARGS OPTION ...: several captions of each training utterance
+# sample EXP TAG CONFIG ARGS OPTION ...: several captions of each training utterance, and of no other
 sample() {
-    caption 7 7 "$1" --test_sets "${train_set}" --inference_tag "$2" --inference_config "$3" \
+    caption 7 7 "$1" --test_sets "${train_set}" --zero_shot_sets "" --inference_tag "$2" --inference_config "$3" \
         --inference_args "--seed ${seed} $4" --shuffled_audio false "${@:5}"
 }
 # in_jobs CMD LOG COMMAND ...: COMMAND in --nj jobs, and once more to combine them
