@@ -135,12 +135,15 @@ in_folds() {
         for ((k = 1; k <= folds; k++)); do grep -hE ' error: ' "${logs/JOB/$k}" | tail -n 1 | sed "s/^/fold $k: /" >&2 || true; done
         exit 1
     fi
-    [ "${stop_stage}" -ge 8 ] || return 0
-    for name in "${distill_exp}" "${prefer_exp}" "${expdir}/sec_ce" "${expdir}/sec_rejection"; do
-        [ ! -e "folds/${folds}/1/${name}/decode" ] || folded --stage 8 --stop_stage 8 --sec_exp "${name}"
+    ! runs 8 || folded --stage 8 --stop_stage 8 --sec_exp "${distill_exp}"
+    runs 12 || return 0
+    folded --stage 8 --stop_stage 8 --sec_exp "${prefer_exp}"
+    for name in ${controls}; do
+        case ${name} in
+            best) folded --stage 8 --stop_stage 8 --sec_exp "${distill_exp}" "${best[@]}" ;;
+            *) folded --stage 8 --stop_stage 8 --sec_exp "${expdir}/sec_${name}" ;;
+        esac
     done
-    [ ! -e "folds/${folds}/1/${distill_exp}/decode_best" ] ||
-        folded --stage 8 --stop_stage 8 --sec_exp "${distill_exp}" "${best[@]}"
 }
 
 if [ -n "${folds}" ]; then in_folds; exit; fi
