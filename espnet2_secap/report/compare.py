@@ -1,7 +1,8 @@
 """Paired bootstrap between two systems: difference, 95% interval, p."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from espnet2_secap.metric.registry import HALLUCINATION, column_order, find_metr
 from espnet2_secap.report.collect import Score, differing_references
 from espnet2_secap.report.resample import RESAMPLES, SEED, Addends, Resampled, Utterances, interval, p_value
 from espnet2_secap.report.table import Cell, Table, one_line
-from espnet2_secap.report.tables import label
+from espnet2_secap.report.tables import between, label, p_cell
 from espnet2_secap.report.wins import Wins, wins_by_judge, wins_by_truth, wins_table
 
 SAME_SETTINGS = ("segment", "normalize", "words", "truth")  # settings of sec_score that must be equal for both systems
@@ -64,12 +65,7 @@ class Comparison:
 
     def table(self) -> Table:
         """One row per metric: values, difference, interval and p."""
-        rows = []
-        for one in self.differences:
-            numbers = [f"{one.a:.2f}", f"{one.b:.2f}", f"{one.difference:+.2f}", f"{one.low:+.2f} to {one.high:+.2f}"]
-            p = f"{one.p:.4f}" if one.p >= 0.001 else "< 0.001"
-            rows.append([Cell(label(one.metric)), *map(Cell, numbers), Cell(p, bold=one.p < 0.05)])
-        return Table(["metric", "A", "B", "A - B", "95%", "p"], rows, set(range(1, 6)))
+        return difference_table(self.differences, "{:.2f}".format)
 
     def title(self) -> str:
         """The heading of the comparison."""
@@ -130,6 +126,37 @@ def compare(
     return [_with_wins(one, first[one.dset], second[one.dset], known, judge) for one in compared] if wins else compared
 
 
+def difference_table(differences: Sequence, shown: Callable) -> Table:
+    """One row per metric: values of A and B as `shown` writes them, difference, interval and p."""
+    rows = []
+    for one in differences:
+        numbers = [shown(one.a), shown(one.b), f"{one.difference:+.2f}", between((one.low, one.high), "+")]
+        rows.append([Cell(label(one.metric)), *map(Cell, numbers), p_cell(one.p)])
+    return Table(["metric", "A", "B", "A - B", "95%", "p"], rows, set(range(1, 6)))
+
+
+def by_metric(
+    of: Callable[[str], Any], asked: Sequence[str] | None, shared: Collection[str], systems: Sequence[str], where: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Metric -> what `of` gives, of those that are asked for, or else of all that are shared; and notes on those that
+    are left out, since they cannot be resampled.
+
+    Raises:
+        SecError: one that is asked for cannot; or none is left.
+    """
+    found, notes = {}, []
+    for name in column_order(asked or shared):
+        try:
+            found[name] = of(name)
+        except MetricUnavailable as err:
+            if asked:
+                raise SecError(f"--metrics {name}: cannot be compared on {where}: it {err}") from None
+            notes.append(f"{label(name)} is omitted: it {err}")
+    if not found:
+        raise SecError(f"--compare: {' and '.join(systems)} have no metric in common on {where} to compare")
+    return found, notes
+
+
 def choose_sets(
     scores: Sequence[Score], systems: Sequence[str], dsets: Sequence[str] | None = None
 ) -> tuple[dict[str, dict[str, Score]], list[str]]:
@@ -188,16 +215,8 @@ def check_comparable(first: Score, second: Score, resampled: Resampled) -> tuple
 def _compare(first: Score, second: Score, metrics: list[str] | None, resampled: Resampled) -> Comparison:
     names = (first.shown, second.shown)
     pair = check_comparable(first, second, resampled)
-    notes, parts = [], {}
-    for name in column_order(metrics or first.metrics.keys() & second.metrics.keys()):
-        try:
-            parts[name] = parts_of(pair, name)
-        except MetricUnavailable as err:
-            if metrics:
-                raise SecError(f"--metrics {name}: cannot be compared on {first.dset}: it {err}") from None
-            notes.append(f"{label(name)} is omitted: it {err}")
-    if not parts:
-        raise SecError(f"--compare: {' and '.join(names)} have no metric in common on {first.dset} to compare")
+    shared = first.metrics.keys() & second.metrics.keys()
+    parts, notes = by_metric(lambda name: parts_of(pair, name), metrics, shared, names, first.dset)
     differences = []
     for name, both in parts.items():
         # rounding errors, which depend on the order of summation, are not a difference

@@ -7,9 +7,9 @@ import numpy as np
 
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.abs_metric import MetricUnavailable
-from espnet2_secap.metric.registry import column_order, find_metric
+from espnet2_secap.metric.registry import find_metric
 from espnet2_secap.report.collect import Score
-from espnet2_secap.report.compare import check_comparable, choose_sets, parts_of
+from espnet2_secap.report.compare import by_metric, check_comparable, choose_sets, difference_table, parts_of
 from espnet2_secap.report.resample import (
     RESAMPLES,
     SEED,
@@ -21,7 +21,7 @@ from espnet2_secap.report.resample import (
     p_value,
 )
 from espnet2_secap.report.table import Cell, Table, one_line
-from espnet2_secap.report.tables import label, spread
+from espnet2_secap.report.tables import spread
 
 SLOT = "{seed}"
 HOW = (
@@ -83,12 +83,7 @@ class SeedComparison:
 
     def table(self) -> Table:
         """One row per metric."""
-        rows = []
-        for one in self.differences:
-            numbers = [spread(one.a), spread(one.b), f"{one.difference:+.2f}", f"{one.low:+.2f} to {one.high:+.2f}"]
-            p = f"{one.p:.4f}" if one.p >= 0.001 else "< 0.001"
-            rows.append([Cell(label(one.metric)), *map(Cell, numbers), Cell(p, bold=one.p < 0.05)])
-        return Table(["metric", "A", "B", "A - B", "95%", "p"], rows, set(range(1, 6)))
+        return difference_table(self.differences, spread)
 
     def text(self) -> str:
         """Plain text for the terminal."""
@@ -151,29 +146,21 @@ def _compare(systems, named, seeds, found, dsets, metrics, resampled) -> SeedCom
     pairs = [[(found[a][dset], found[b][dset]) for dset in dsets] for a, b in zip(*named, strict=True)]
     utterances = [[check_comparable(*pair, resampled) for pair in of_seed] for of_seed in pairs]
     shared = set.intersection(*(set(one.metrics) for of_seed in pairs for pair in of_seed for one in pair))
-    differences, notes = [], []
-    for name in column_order(metrics or shared):
-        try:
-            differences.append(_difference(name, utterances))
-        except MetricUnavailable as err:
-            if metrics:
-                raise SecError(f"--metrics {name}: cannot be compared on {', '.join(dsets)}: it {err}") from None
-            notes.append(f"{label(name)} is omitted: it {err}")
-    if not differences:
-        raise SecError(f"--compare: {' and '.join(systems)} have no metric in common to compare")
+
+    def addends(name: str) -> list[tuple[Addends, ...]]:
+        """Of A and B, of each seed."""
+        both = [[parts_of(pair, name) for pair in of_seed] for of_seed in utterances]
+        return [tuple(map(together, zip(*of_seed, strict=True))) for of_seed in both]
+
+    parts, notes = by_metric(addends, metrics, shared, systems, ", ".join(dsets))
+    drawn = iter(bootstrap([part for of_seeds in parts.values() for both in of_seeds for part in both]))
+    differences = [_difference(name, both, [next(drawn) - next(drawn) for _ in both]) for name, both in parts.items()]
     number = sum(len(pair[0].ids) for pair in utterances[0])
     return SeedComparison(systems, dsets, list(seeds), number, differences, notes)
 
 
-def _difference(name: str, utterances) -> SeedDifference:
-    values: tuple[list[float], list[float]] = ([], [])
-    drawn = []
-    for of_seed in utterances:
-        both = [together(parts) for parts in zip(*(parts_of(pair, name) for pair in of_seed), strict=True)]
-        for value, part in zip(values, both, strict=True):
-            value.append(part.observed())
-        first, second = bootstrap(both)
-        drawn.append(first - second)
+def _difference(name: str, parts: Sequence[tuple[Addends, ...]], drawn: Sequence[np.ndarray]) -> SeedDifference:
+    """Of the parts of A and B, and their resampled differences, of each seed."""
+    a, b = ([part.observed() for part in of_system] for of_system in zip(*parts, strict=True))
     mean = over_seeds(drawn)
-    difference = round(float(np.mean(values[0]) - np.mean(values[1])), 9)
-    return SeedDifference(name, *values, difference, *interval(mean), p_value(mean))
+    return SeedDifference(name, a, b, round(float(np.mean(a) - np.mean(b)), 9), *interval(mean), p_value(mean))

@@ -64,6 +64,11 @@ def spread(values: Sequence[float]) -> str:
     return f"{fmean(values):.2f}" + (f" ±{stdev(values):.2f}" if len(values) > 1 else "")
 
 
+def p_cell(p: float) -> Cell:
+    """A p value, bold below 0.05."""
+    return Cell(f"{p:.4f}" if p >= 0.001 else "< 0.001", bold=p < 0.05)
+
+
 def between(span: tuple[float, float], sign: str = "") -> str:
     """An interval: "12.00 to 15.50", with signs "+1.00 to +2.00"."""
     return f"{span[0]:{sign}.2f} to {span[1]:{sign}.2f}"

@@ -17,6 +17,7 @@ from espnet2_secap.metric.normalize import compared, normalizer, spoken
 from espnet2_secap.report.collect import Score, read_examples
 from espnet2_secap.report.resample import Addends, Utterances, bootstrap, interval, p_value
 from espnet2_secap.report.table import Cell, Table
+from espnet2_secap.report.tables import p_cell
 
 SIMILARITY = ("cider", "rouge_l", "bertscore", "sim1", "sim2", "sbert_sim")  # the first that both systems have
 HOW = (
@@ -58,7 +59,7 @@ def wins_table(wins: list[Wins]) -> Table:
     rows = []
     for one in wins:
         numbers = [f"{value:.2f}" for value in (one.win, one.tie, one.loss, one.rate)]
-        p = Cell(f"{one.p:.4f}" if one.p >= 0.001 else "< 0.001", bold=one.p < 0.05)
+        p = p_cell(one.p)
         rows.append([Cell(one.by), *map(Cell, [*numbers, f"{one.low:.2f} to {one.high:.2f}"]), p])
     return Table(["by", "A wins", "ties", "B wins", "win rate of A", "95%", "p"], rows, set(range(1, 7)))
 
