@@ -13,6 +13,12 @@ from espnet2_secap.errors import SecError, shorten
 DECODED = "candidates.jsonl"
 
 
+def decoded_file(path: str | Path) -> Path:
+    """candidates.jsonl in a folder of sec_inference, or the file itself."""
+    path = Path(path)
+    return path / DECODED if path.is_dir() else path
+
+
 def ids_of(folder: str | Path) -> list[str]:
     """The utterances of a data directory, of features or audio; of a file the first field of each line.
 

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from espnet2_secap import __version__
 from espnet2_secap.cli_types import check_fields, option
-from espnet2_secap.data.candidates import DECODED, CandidateFile, Row, forbidden_ids, ids_of
+from espnet2_secap.data.candidates import CandidateFile, Row, decoded_file, forbidden_ids, ids_of
 from espnet2_secap.data.io import make_dir, read_kaldi, write_captions, write_json
 from espnet2_secap.data.preferences import TYPES, Expected, Pair, essence, write_pairs
 from espnet2_secap.errors import SecError, few, listed
@@ -113,8 +113,7 @@ class PairFiles:
     @property
     def candidates_file(self) -> Path | None:
         """The file itself."""
-        path = Path(self.candidates) if self.candidates else None
-        return path / DECODED if path and path.is_dir() else path
+        return decoded_file(self.candidates) if self.candidates else None
 
     @property
     def captions_file(self) -> Path | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from espnet2_secap.data.candidates import DECODED, CandidateFile
+from espnet2_secap.data.candidates import CandidateFile, decoded_file
 from espnet2_secap.data.io import read_kaldi
 from espnet2_secap.data.labels import EMOTIONS
 from espnet2_secap.errors import SecError, few, shorten
@@ -37,8 +37,7 @@ def clues_of_decoding(folder: str | Path) -> dict[str, list[str]]:
     Raises:
         SecError: no such file, or it was decoded without clues.
     """
-    path = Path(folder)
-    found = CandidateFile(path / DECODED if path.is_dir() else path)
+    found = CandidateFile(decoded_file(folder))
     clues = {row.id: row.clues for row in found.rows(found.ids)}
     if lost := [utt for utt, own in clues.items() if own is None]:
         raise SecError(f"{found.path}: {few(lost)}: was decoded without clues; decode again with --clues")
