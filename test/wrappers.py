@@ -96,6 +96,9 @@ def wait_until(condition, seconds=15.0):
     return False
 
 
+PATIENCE = 180  # seconds in which a call must end; on a busy machine Slurm loses and finds its nodes meanwhile
+
+
 class SlurmCalls:
     """Calls of slurm.pl in one folder with a conf/slurm.conf."""
 
@@ -117,11 +120,11 @@ class SlurmCalls:
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
 
-    def run(self, *args, seconds=60, **env):
+    def run(self, *args, seconds=PATIENCE, **env):
         """Wait for the end of a call -> (exit status, stderr)."""
         return self.end(self.start(*args, **env), seconds)
 
-    def end(self, wrapper: subprocess.Popen, seconds=60):
+    def end(self, wrapper: subprocess.Popen, seconds=PATIENCE):
         try:
             _, err = wrapper.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -146,8 +149,18 @@ class SlurmCalls:
         lines = path.read_text().splitlines()
         return [line.split()[-1] for line in lines if line.startswith("# Running on ")][-1]
 
+    def job(self, base: str = "x") -> str:
+        """Wait until the call with log/<base>.log has a job -> the job's id."""
+        path = self.folder / f"log/q/{base}.jobid"
+        assert wait_until(lambda: path.exists() and path.read_text().strip())
+        return path.read_text().strip()
+
+    def states(self, job: str) -> list[str]:
+        """The state of a job, or those of an array's tasks (one for all that never started)."""
+        return [state for task, state in self.queue().items() if task.split("_")[0] == job]
+
     def queue(self) -> dict[str, str]:
-        """Job's or task's id -> state, for all that Slurm knows."""
+        """Job's or task's id -> state, for all that Slurm knows: the jobs of other calls are among them."""
         lines = self.cluster.call(["squeue", "-h", "-r", "-t", "all", "-o", "%i %T"]).splitlines()
         return dict(line.split() for line in lines)
 

@@ -268,10 +268,11 @@ sub look_at_files {
     my $files = own_files();
     for my $number (keys %task) {
         my $file = $files->{$number}{status} // next;
-        next if defined $task{$number}{code};
         open my $in, '<', $file or next;
         my ($code, $start) = (<$in> // '') =~ /^(\d+) (\d+)$/a or next;
-        next if $start < ($task{$number}{start} // 0);
+        my $known = $task{$number}{start} // 0;
+        # A code that is known gives way to that of a later start, whose waiting for a node no query has seen.
+        next if $start < $known || (defined $task{$number}{code} && $start == $known);
         if ($code == 0) { end_task($number); next }
         $task{$number}{code} = $code;
         $task{$number}{since} = time;
@@ -286,7 +287,7 @@ sub judge {
     my $task = $task{$number};
     my $why = $reason =~ /^(?:None|NonZeroExitCode|)$/ ? '' : ": $reason";
     my $is_over = !$ALIVE{$state} || $state eq 'COMPLETING';
-    my $age = time - ($task->{since} //= time);
+    my $age = $asked - ($task->{since} //= time);    # a slow answer tells what was
     if (defined $task->{code} && $state eq 'PENDING' && $task->{since} < $asked) {
         delete $task->{code};    # it had ended before squeue ran: Slurm ended it and starts it again
         $task->{start}++;

@@ -4,6 +4,7 @@ Each test that measures stands for the promise of 15 s: see SlurmCalls.noticed.
 """
 
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -60,9 +61,7 @@ def test_scancel_of_one_task(calls):
 
 def test_scancel_while_waiting(calls):
     wrapper = calls.start("--begin", "now+1hour", "log/x.log", "true")
-    assert wait_until(lambda: any((calls.folder / "log/q").glob("x.jobid")))
-    assert wait_until(lambda: (calls.folder / "log/q/x.jobid").read_text())
-    calls.cluster.call(["scancel", (calls.folder / "log/q/x.jobid").read_text().strip()])
+    calls.cluster.call(["scancel", calls.job()])
     status, err = calls.noticed(wrapper)
     assert status == 1 and err.startswith("slurm.pl: 1 / 1 failed, log is in log/x.log (CANCELLED")
     assert calls.left() == []
@@ -106,7 +105,7 @@ def test_node_drained(calls):
     call = calls.cluster.call
     call(["scontrol", "update", "nodename=n1,n2", "state=drain", "reason=test"])
     wrapper = calls.start("log/x.log", "echo", "hello")
-    assert wait_until(lambda: "PENDING" in calls.queue().values())
+    assert calls.states(calls.job()) == ["PENDING"]
     time.sleep(4)
     assert wrapper.poll() is None, "waiting is no failure"
     call(["scontrol", "update", "nodename=n1,n2", "state=resume"])
@@ -122,22 +121,20 @@ def test_node_drained(calls):
 )
 def test_a_job_that_can_never_start(calls, options, change, reason):
     wrapper = calls.start(*options, "JOB=1:2", "log/x.JOB.log", "true")
-    assert wait_until(lambda: any(p.stat().st_size for p in (calls.folder / "log/q").glob("*.jobid")))
+    job = calls.job("x.JOB")
     if change:
-        job = (calls.folder / "log/q/x.JOB.jobid").read_text().strip()
         calls.cluster.call(["scontrol", "update", f"jobid={job}", "priority=0"])
     status, err = calls.noticed(wrapper)
     assert status == 1 and "slurm.pl: 2 / 2 failed" in err
     assert f"JOB: 1 can never start: {reason}; cancelled; 2 can never start" in err
-    assert "PENDING" not in calls.queue().values() and calls.left() == []
+    assert set(calls.states(job)) == {"CANCELLED"} and calls.left() == []
 
 
 def test_held_by_the_user_is_no_failure(calls):
     wrapper = calls.start("--hold", "yes", "log/x.log", "true")
-    assert wait_until(lambda: "PENDING" in calls.queue().values())
+    job = calls.job()
     time.sleep(5)
-    assert wrapper.poll() is None
-    job = next(job for job, state in calls.queue().items() if state == "PENDING")
+    assert wrapper.poll() is None and calls.states(job) == ["PENDING"]
     calls.cluster.call(["scontrol", "release", job])
     assert calls.end(wrapper) == (0, "")
 
@@ -182,6 +179,7 @@ def test_a_signal_cancels_the_jobs(calls, name):
 EARLY_STATUS = """
 if [ "${SLURM_RESTART_COUNT:-0}" = 0 ]; then
     echo 143 0 > log/q/x.1.status
+    sleep 2 # slurm.pl looks at least once a second, and asks more often from then on
     scontrol requeue ${SLURM_JOB_ID}
     sleep 300
 fi
@@ -193,6 +191,23 @@ def test_the_end_of_a_start_that_slurm_repeats_is_not_the_job_s(calls):
     """The command can be dead of Slurm's TERM before the script hears that it is to be queued again."""
     status, err = calls.run("log/x.log", "bash", "-c", EARLY_STATUS)
     assert status == 0 and re.fullmatch(r"slurm.pl: job \d+ is requeued.* and will continue\n", err), err
+    assert calls.said("log/x.log").endswith("begun 1\n")
+
+
+SLOW_SQUEUE = """#!/usr/bin/env bash
+while answer=$({squeue} "$@"); [[ ${{answer}} = *\\|PENDING\\|* ]]; do sleep 0.1; done
+printf '%s\\n' "${{answer}}"
+"""
+
+
+def test_a_second_start_that_no_query_sees_waiting(calls):
+    """The code of the first start is not the job's all the same."""
+    squeue = calls.folder / "bin/squeue"
+    squeue.parent.mkdir()
+    squeue.write_text(SLOW_SQUEUE.format(squeue=shutil.which("squeue")))
+    squeue.chmod(0o755)
+    path = f"{squeue.parent}:{calls.cluster.env['PATH']}"
+    assert calls.run("log/x.log", "bash", "-c", EARLY_STATUS, PATH=path) == (0, "")
     assert calls.said("log/x.log").endswith("begun 1\n")
 
 
