@@ -6,7 +6,7 @@ run again and takes over the audio files that are finished. Joining refuses to g
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from espnet2_secap.progress import progress
 
 NAMED = 3  # ids named in a message; the list has all
 NAME = "format"  # of the journals
+FOLDER_UTTS = 1000  # audio files in one folder
 PART = re.compile(r"\.tmp\.\d+$")  # of atomic_write
 
 
@@ -101,9 +102,13 @@ class FormatOptions:
         limits = [self.min_wav_duration, self.max_wav_duration]
         return fingerprint([task.content(), self.role, self.fs, self.audio_format, *limits, self.missing_text])
 
-    def audio(self, job: int, utt_id: str) -> str:
-        """Where a job writes an utterance."""
-        return str(Path(self.output_dir) / "data" / f"format.{job}" / f"{file_name(utt_id)}.{self.audio_format}")
+    def places(self, task: Task) -> dict[str, str]:
+        """id -> where its audio is written: the same for any number of jobs, since features are made from these."""
+        data = Path(self.output_dir) / "data"
+        return {
+            utt_id: str(data / f"format.{number // FOLDER_UTTS + 1}" / f"{file_name(utt_id)}.{self.audio_format}")
+            for number, utt_id in enumerate(task.sources)
+        }
 
 
 def format_job(options: FormatOptions, job: int) -> None:
@@ -114,14 +119,13 @@ def format_job(options: FormatOptions, job: int) -> None:
         OSError: no space, no permission.
     """
     task = options.task()
-    ids = part_of(list(task.sources), options.nj, job)
-    audio_dir = make_dir(Path(options.output_dir) / "data" / f"format.{job}")
+    ids, places = part_of(list(task.sources), options.nj, job), options.places(task)
     # Nothing is taken over: `format_utterance` knows finished audio, and unusable recordings may have been replaced.
     journal = Journal(options.output_dir, NAME, job, options.nj, options.made_from(task), ids, resume=False)
-    _remove_parts(audio_dir)
+    _prepare_folders([Path(places[utt_id]) for utt_id in ids])
     recordings = Recordings(options.fs, options.pipe_seconds)
     for utt_id in progress(ids, len(ids), f"format {options.data_dir} {job}/{options.nj}"):
-        source, target = task.sources[utt_id], Path(options.audio(job, utt_id))
+        source, target = task.sources[utt_id], Path(places[utt_id])
         try:
             earlier = journal.earlier.get(utt_id, {}).get("notes", ())
             if utt_id in task.wordless and options.missing_text == "skip" and options.role != "test":
@@ -235,7 +239,7 @@ def combine(options: FormatOptions) -> str:
     _, jobs = gather(output_dir, NAME, options.nj, 2, options.made_from(task))
     results = {utt_id: result for of_job in jobs.values() for utt_id, result in of_job.items()}
     bad = {utt_id: result["bad"] for utt_id, result in results.items() if "bad" in result}
-    scp = {utt: options.audio(job, utt) for job, of_job in jobs.items() for utt in of_job if utt not in bad}
+    scp = {utt: path for utt, path in options.places(task).items() if utt not in bad}
     lost = {
         job: path for job, ids in jobs.items() for utt in ids if utt in scp and not os.path.isfile(path := scp[utt])
     }
@@ -294,15 +298,19 @@ def _write_bad(path: Path, bad: dict[str, str]) -> None:
         stream.writelines(f"{utt_id}\t{' '.join(bad[utt_id].split())}\n" for utt_id in sorted(bad))
 
 
-def _remove_parts(folder: Path) -> None:
-    """Remove incomplete files of a killed run."""
-    for path in folder.iterdir():
-        if PART.search(path.name):
-            path.unlink(missing_ok=True)
+def _prepare_folders(files: Sequence[Path]) -> None:
+    """Make the folders of these files, and remove what a killed run left of them; other jobs write there, too."""
+    mine: dict[Path, set[str]] = defaultdict(set)
+    for path in files:
+        mine[path.parent].add(path.name)
+    for folder, names in mine.items():
+        for path in make_dir(folder).iterdir():
+            if PART.search(path.name) and PART.sub("", path.name) in names:
+                path.unlink(missing_ok=True)
 
 
 def _remove_orphans(output_dir: Path, used: Iterable[str]) -> None:
-    """Remove audio of earlier runs (with another nj or format) that wav.scp does not name."""
+    """Remove audio of earlier runs (of another list or format) that wav.scp does not name."""
     keep = {Path(path).parts[-2:] for path in used}
     for path in (output_dir / "data").glob("format.*/*"):
         if path.parent.is_symlink():  # what lies beyond is not of this dump

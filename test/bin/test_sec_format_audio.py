@@ -65,7 +65,7 @@ def test_jobs_then_combine(place, capsys):
         main(args("--nj", "2", "--job", job))
     main(args("--nj", "2", "--combine", "true"))
     assert capsys.readouterr().out == "dump: 4 utterances, 0.00 h at 16000 Hz\n"
-    assert (place / "dump" / "wav.scp").read_text().splitlines()[2] == "u02 dump/data/format.2/u02.wav"
+    assert (place / "dump" / "wav.scp").read_text().splitlines()[2] == "u02 dump/data/format.1/u02.wav"
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,36 @@ def test_another_rate_or_number_of_jobs_leaves_nothing_old(tmp_path, options):
     assert all(sf.info(path).samplerate == 8000 for path in audio)
 
 
+def test_another_number_of_jobs_changes_nothing(tmp_path, options, monkeypatch):
+    """Features are made from these files, models from those: neither may be out of date because of --nj."""
+    monkeypatch.setattr("espnet2_secap.data.format.FOLDER_UTTS", 2)
+    make_data(tmp_path / "data", list("abcde"))
+    dump, found = tmp_path / "dump", []
+    for options.nj in (2, 1, 4):
+        run(options)
+        paths = read_kaldi(dump / "wav.scp")
+        stats = [os.stat(path) for path in paths.values()]
+        found.append([(dump / "wav.scp").read_bytes(), *((one.st_ino, one.st_mtime_ns) for one in stats)])
+    assert found[0] == found[1] == found[2]
+    assert [os.path.relpath(path, dump / "data") for path in paths.values()] == [
+        *("format.1/a.wav", "format.1/b.wav", "format.2/c.wav", "format.2/d.wav", "format.3/e.wav")
+    ]
+
+
+def test_a_job_leaves_what_another_is_writing(tmp_path, options):
+    make_data(tmp_path / "data", list("ab"))
+    options.nj = 2
+    folder = tmp_path / "dump/data/format.1"
+    folder.mkdir(parents=True)
+    for name in "ab":
+        (folder / f"{name}.wav.tmp.123").write_bytes(b"RIFF")
+    format_job(options, 1)
+    assert {path.name for path in folder.iterdir()} == {"a.wav", "b.wav.tmp.123"}
+    format_job(options, 2)
+    combine(options)
+    assert {path.name for path in folder.iterdir()} == {"a.wav", "b.wav"}
+
+
 def test_tables_that_the_data_directory_lost_are_lost_here_too(tmp_path, options):
     make_data(tmp_path / "data", list("ab"))
     run(options)
