@@ -1,7 +1,7 @@
 # Two commands: `make demo` and `make test`. Each installs what it needs on a fresh machine.
 #
 #   make demo     from synthetic speech to captions and a report: the recipe egs2/mini_emospeech, 8 minutes on two cores
-#   make test     lint and all tests, both recipes through every stage included, 13 to 15 minutes on two cores.
+#   make test     lint and all tests, the recipes through every stage included, 30 to 40 minutes on two cores.
 #                 With Maven it first installs SPICE's parser (380 MB); without, SPICE's tests are skipped.
 #                 SLURM=1 make test, as root on Debian and the like, installs Slurm's packages (40 MB, no service is
 #                 started) for the tests of slurm.pl, which are skipped where Slurm is not installed. Continuous

@@ -3,9 +3,7 @@
 # this file after stage 3. A fold is a recipe folder, where the ordinary sec.sh runs; see docs/stages.md.
 # shellcheck disable=SC2154 # options of sec.sh
 
-fold_dir=folds/${folds}
-[ "${fold_by}" = recording ] || fold_dir+=_${fold_by}
-[ "${fold_seed}" = 0 ] || fold_dir+=_seed${fold_seed}
+name_folds # -> fold_dir
 fold_log=${fold_dir}/logs/fold.JOB.log
 fold_wrapper=(run.pl --max_jobs_run "${fold_jobs}" --kill_wait 60) # the jobs of a fold go where cmd.sh says
 if [ "${cmd_backend}" != slurm ]; then

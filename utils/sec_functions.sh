@@ -104,6 +104,12 @@ read_sets() {
         split "${!option}" "--${option}"
     done
 }
+# name_folds: the folder of --folds, --fold_by and --fold_seed -> fold_dir
+name_folds() {
+    fold_dir=folds/${folds}
+    [ "${fold_by}" = recording ] || fold_dir+=_${fold_by}
+    [ "${fold_seed}" = 0 ] || fold_dir+=_seed${fold_seed}
+}
 # set_normalize: the options of sec_train for --feats_normalize -> array normalize
 set_normalize() {
     case ${feats_normalize} in

@@ -51,6 +51,12 @@ def get_parser() -> argparse.ArgumentParser:
         type=of(Place | None),
         help="words file whose categories are clues: zh, en, ja, none or a JSON file (default: that of the grammar)",
     )
+    parser.add_argument(
+        "--like",
+        metavar="FILE",
+        help="for --labels: captions, of the model's training set; a label becomes the word that they say most often"
+        " for it, which the model has learned to read (default: the first word of the words file)",
+    )
     parser.add_argument("--output", type=of(Place | None), help="clues file to write, of one corpus")
     parser.add_argument(
         "--which",
@@ -74,7 +80,12 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     if args.output and args.captions and len(args.captions) > 1:
         raise SecError(f"--output {args.output}: takes the clues of one captions file, not of {len(args.captions)}")
+    if args.like and not args.labels:
+        raise SecError(f"--like {args.like}: is for --labels; leave it out")
     find, found, shown = clues_by(args.grammar, args.words), {}, {}
+    if args.like:
+        captions = read_captions(args.like).values()
+        find = clues_by(args.grammar, args.words, find.usual_words(one for some in captions for one in some))
     if args.labels:
         labelled, notes = clues_of_labels(args.labels, find)
         for note in notes:

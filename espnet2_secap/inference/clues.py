@@ -63,11 +63,12 @@ class CluePlan:
         if options.clues is None:
             return
         self.said, self.train_config = f"--clues {shorten(options.clues)}", Path(train_config)
-        conf = vars(read_config(train_config, {})).get("model_conf") or {}
+        trained = vars(read_config(train_config, {}))
+        conf = trained.get("model_conf") or {}
         condition = condition_of(conf)
         if not reads_clues(condition):
             raise SecError(f"{self.said}: the model reads no clues (condition {', '.join(condition)}); leave it out")
-        self.conf, self.find = conf, clues_of(conf)
+        self.conf, self.find = conf, clues_of(conf, trained.get("clue_words"))
         given = "file" if ids is not None else "words"
         self.name = options.clues if options.clues in (PREDICTED, RETRIEVED, ORACLE) else given
         if self.name in (PREDICTED, RETRIEVED) and QUERIES not in condition:
@@ -161,7 +162,7 @@ def check_not_references(
     """Refuse clues that come from the references of what is decoded.
 
     They do where they are, in whatever order, the clues of one of an utterance's references or of all of these, or hold
-    a whole reference, for nearly all utterances that have any.
+    a whole reference, for nearly all utterances that have any. Fewer, which may be chance, are told in a note.
 
     Raises:
         SecError: they do.
@@ -173,6 +174,9 @@ def check_not_references(
             f"--clues {path}: holds the clues of the references in {where} ({few(leaked)}; {len(leaked)} of"
             f" {len(given)} utterances), which no system may read; give --clues {ORACLE} for an upper bound"
         )
+    if leaked:
+        who = f"{len(leaked)} of {len(given)} utterances ({few(leaked)})"
+        print(f"note: --clues {path}: {who} have just the clues of {where}")
 
 
 def _is_of(clues: set[str], references: Sequence[str], find: Clues) -> bool:
@@ -182,18 +186,19 @@ def _is_of(clues: set[str], references: Sequence[str], find: Clues) -> bool:
 
 
 class Predicted:
-    """Clues for the categories that the model's head predicts: of each the first word of the words file.
+    """Clues for the categories that the model's head predicts: of each the word that training captions say most often.
 
     Args:
         head: `AttributeHead` of the model.
-        find: clues of the model, whose grammar may name another clue for a category.
+        find: clues of the model, with their usual words.
         words: words file of the head's categories. Coarser ones ("_groups") give no clue of their own.
         confidence: least probability.
     """
 
     def __init__(self, head, find: Clues, words: str, confidence: float):
         self.head, self.confidence = head, confidence
-        self.find = Clues(find.grammar, {name: one for name, one in load_words(words).items() if not one.parent})
+        attributes = {name: one for name, one in load_words(words).items() if not one.parent}
+        self.find = Clues(find.grammar, attributes, find.usual)
 
     def __call__(self, utts: Sequence[str], audio: Sequence[str], embedding: "torch.Tensor") -> list[list[str]]:
         """See `ClueSource`."""

@@ -88,6 +88,10 @@ class AbsSECModel(AbsESPnetModel):
         """Groups for the optimiser: parameters, and options of their own where they differ from optim_conf."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
+    def remark(self, stats: Mapping[str, float]) -> str:
+        """What a user should be told of an epoch's statistics in validation, once in a training; "" if nothing."""
+        return ""
+
     def set_reference(self, reference: "AbsSECModel") -> None:
         """Keep a frozen model to compare with; it is not part of checkpoints.
 

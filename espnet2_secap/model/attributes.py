@@ -20,7 +20,7 @@ class AttributeHead(torch.nn.Module):
     Multi-task learning (Caruana, Machine Learning 1997): the bridge must keep what tells the categories apart.
 
     Args:
-        counts: attribute -> category -> how many training utterances name it, fractions included.
+        counts: attribute -> category -> how many training utterances name it, fractions included; 0: none.
         input_size: H, width of the Q-Embedding.
         balanced: weight the categories of an attribute inversely to their counts, with mean 1 over the training set.
         prompt_size: width of the decoder's embeddings, for `prompt`; no such vectors if none.
@@ -35,8 +35,9 @@ class AttributeHead(torch.nn.Module):
         self.linear = torch.nn.Linear(input_size, sum(self.sizes))
         weights = []
         for attribute, categories in names:
-            total = sum(counts[attribute].values())
-            weights += [total / len(categories) / counts[attribute][one] if balanced else 1.0 for one in categories]
+            count = counts[attribute]
+            mean = sum(count.values()) / len(categories)
+            weights += [mean / count[one] if balanced and count[one] else 1.0 for one in categories]
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
         self.embeddings = None
         if prompt_size is not None:

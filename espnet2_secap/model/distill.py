@@ -89,6 +89,17 @@ class DistillModel(CaptionModel):
         texts = super().texts_of(conf)
         return {name: part for name, part in texts.items() if name in taught or not name.startswith(TEACHER)}
 
+    def remark(self, stats: Mapping[str, float]) -> str:
+        """A teacher that predicts captions no better than its student has nothing to teach."""
+        teacher, student = stats.get("teacher_loss", 0.0), stats["loss"]
+        if teacher < student:
+            return ""
+        return (
+            f"the teacher's loss of {teacher:.3g} nats per token in validation is not below the student's,"
+            f" {student:.3g}: it has nothing to teach; set model_conf kd_weight: 0, or take"
+            " an LM that has learned to answer to text"
+        )
+
     def _to_minimise(self, embedding: Vectors, batch: Mapping[str, torch.Tensor]):
         """See CaptionModel; `kd_loss` is the mean divergence of a token, `teacher_loss` the teacher's own cross entropy
         on the captions."""

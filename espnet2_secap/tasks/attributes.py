@@ -9,6 +9,7 @@ import numpy as np
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.words import Categories, load_words, named
+from espnet2_secap.tasks.experiment import start_config
 
 DEFAULT_WORDS = "zh"  # of model_conf attributes_words
 
@@ -56,6 +57,38 @@ def count_attributes(captions_file: str, words: str, only: Sequence[str] = ()) -
     left_out = [attribute for attribute in attributes if attribute not in counts]
     if left_out:
         logging.info(f"attributes that the training captions do not tell apart are left out: {', '.join(left_out)}")
+    return counts
+
+
+def as_in_start(counts: dict[str, dict[str, float]], sources: Sequence[str], words: str) -> dict[str, dict[str, float]]:
+    """The categories of a model that the training starts from, in its order, with the counts of this training set.
+
+    Another set may name fewer categories, or others: what the head has learned is of those of its own set.
+
+    Args:
+        counts: of this training set, see `count_attributes`.
+        sources: of --init_model; the last one with such a head counts.
+        words: see `load_words`.
+
+    Returns:
+        `counts` where no source has a head.
+
+    Raises:
+        SecError: the words do not have a category of the start's head.
+    """
+    known = load_words(words)
+    for source in reversed(sources):
+        if there := (start_config(source, "attributes") or {}).get("attributes"):
+            lost = [f"{name}: {one}" for name in there for one in there[name] if one not in known.get(name, ())]
+            if lost:
+                raise SecError(
+                    f"--init_model {source}: its head tells {lost[0]}, which the words {words} do not have; give"
+                    " model_conf attributes_words as there, or the parts to start from without attributes"
+                )
+            new = [f"{name}: {one}" for name in counts for one in counts[name] if one not in there.get(name, ())]
+            if new:
+                logging.warning(f"{source}: its head does not tell, and will not learn: {', '.join(new)}")
+            return {name: {one: counts.get(name, {}).get(one, 0.0) for one in there[name]} for name in there}
     return counts
 
 

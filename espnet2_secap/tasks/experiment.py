@@ -150,3 +150,22 @@ def find_model(path: str | Path) -> tuple[Path, Path]:
         if (path / name).is_file():
             return path / "config.yaml", path / name
     raise SecError(f"{path}: has no model file (valid.loss.ave.pth, valid.loss.best.pth or latest.pth); train it first")
+
+
+def start_config(source: str, *taken: str) -> dict | None:
+    """The config.yaml beside a model file that a training starts from.
+
+    Args:
+        source: of --init_model.
+        taken: names of parts.
+
+    Returns:
+        None where none of these parts is taken from it, or it has no config.yaml.
+    """
+    from espnet2_secap.model.checkpoint import split_source  # imports torch
+
+    path, parts = split_source(source)
+    config = Path(path).parent / "config.yaml"
+    if (parts is not None and not set(taken) & set(parts)) or not config.is_file():
+        return None
+    return located(read_yaml(config), config.parent)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet2_secap.data.io import good_lines, read_shapes, read_yaml
+from espnet2_secap.data.io import good_lines, read_shapes
 from espnet2_secap.data.text_file import read_json
 from espnet2_secap.data.utterances import Utterances, scp_of
 from espnet2_secap.errors import SecError
 from espnet2_secap.feats.extract import encode
 from espnet2_secap.model.checkpoint import split_source
-from espnet2_secap.tasks.experiment import located
+from espnet2_secap.tasks.experiment import located, start_config
 from espnet2_secap.tasks.parts import CHOICES, kinds_of, nested_parts
 
 LOOKED_AT = 1000  # recordings of a set whose sampling rate is looked at, spread over it
@@ -185,11 +185,9 @@ def check_start(source: str, front_end: dict) -> None:
     Raises:
         SecError: in which keys the front-ends differ.
     """
-    path, parts = split_source(source)
-    config = Path(path).parent / "config.yaml"
-    if parts is not None and not {"bridge", "encoder"} & set(parts) or not front_end or not config.is_file():
+    if not front_end or (config := start_config(source, "bridge", "encoder")) is None:
         return
-    there = located(read_yaml(config), config.parent).get("front_end") or {}
+    there = config.get("front_end") or {}
     if "encoder_conf" in front_end and there.get("encoder_conf", {}).get("freeze", True):
         # A pretrained encoder that is trained from now on begins with the features of the frozen one.
         conf = {key: value for key, value in front_end["encoder_conf"].items() if key != "freeze"}
@@ -199,7 +197,7 @@ def check_start(source: str, front_end: dict) -> None:
             raise SecError(
                 f"--init_model {source}: was trained on features with {key} {there[key]}, these have {front_end[key]};"
                 " start from a model of the same features, or give the parts to start from, such as"
-                f" {path}:projection"
+                f" {split_source(source)[0]}:projection"
             )
 
 
@@ -213,11 +211,8 @@ def check_text_start(source: str, args: argparse.Namespace) -> None:
     Raises:
         SecError: in which key they differ.
     """
-    path, parts = split_source(source)
-    config = Path(path).parent / "config.yaml"
-    if "text_encoder" not in kinds_of(args) or (parts and "bridge" not in parts) or not config.is_file():
+    if "text_encoder" not in kinds_of(args) or (there := start_config(source, "bridge")) is None:
         return
-    there = located(read_yaml(config), config.parent)
     model = CHOICES["model"].targets.get(there.get("model")) and CHOICES["model"].get_class(there["model"])
     if not model or "text_encoder" not in model.parts_of(there.get("model_conf") or {}):
         return

@@ -38,7 +38,7 @@ FREE = frozenset(
 )
 FREE_PREFIXES = ("dist_", "wandb_")
 # By the task, in config.yaml.
-FILLED = ("emotions", "attributes", "front_end", "template_conf", "encoder_conf.input_size", KEY)
+FILLED = ("emotions", "attributes", "clue_words", "front_end", "template_conf", "encoder_conf.input_size", KEY)
 DATA = (
     "train_data_path_and_name_and_type",
     "valid_data_path_and_name_and_type",

@@ -198,7 +198,7 @@ class Recipe:
             return [f"{folder}/{scp}", f"{folder}/{lengths}", *shards]
 
         def training() -> list[str]:
-            both = (self.trained, self.valid_set)
+            both = dict.fromkeys((self.trained, self.valid_set))
             shapes = [f"{self.sec_stats_dir}/{dset}/speech_shape" for dset in both]
             said = self.train_text_file
             files = [said if said and t == "text" else f"{raw}/{d}/{t}" for d in both for t in tables]

@@ -26,7 +26,7 @@ from espnet2_secap.safe_load import tensors_only
 from espnet2_secap.sampler.iter_factory import NKIterFactory
 from espnet2_secap.sampler.nk import NKSampler
 from espnet2_secap.tasks import made_from, reference
-from espnet2_secap.tasks.attributes import DEFAULT_WORDS, attribute_targets, count_attributes
+from espnet2_secap.tasks.attributes import DEFAULT_WORDS, as_in_start, attribute_targets, count_attributes
 from espnet2_secap.tasks.clues import check_clues, clues_of
 from espnet2_secap.tasks.experiment import portable, read_config
 from espnet2_secap.tasks.front_end import check_start, check_text_start, describe, set_input_size
@@ -289,12 +289,13 @@ class SECTask(AbsTask):
                 )
             if split == "train" and "emotion" in paths and "emotion" in needs:
                 args.emotions = sorted(set(read_classes(paths["emotion"], classes_of(args)).values()))
-            if split == "train" and "caption" in paths and reads_clues(model_class.texts_of(args.model_conf)):
-                check_clues(args.model_conf, paths)
+            told = paths.keys() & {"caption", "clues"}
+            if split == "train" and told and reads_clues(model_class.texts_of(args.model_conf)):
+                args.clue_words = check_clues(args.model_conf, paths)
             if split == "train" and "caption" in paths and args.model_conf.get("attributes_weight"):
                 words = args.model_conf.get("attributes_words", DEFAULT_WORDS)
                 only = args.model_conf.get("attributes_only", ())
-                args.attributes = count_attributes(paths["caption"], words, only)
+                args.attributes = as_in_start(count_attributes(paths["caption"], words, only), args.init_model, words)
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model) -> list:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ EXP, RECORDS = "exp", "exp/.tables"
 TAG = "tables"  # of the decoding
 SEEDED = ("align_args", "caption_args", "inference_args")
 # Sanity rows and probes are the recipe's own report's business.
-ALWAYS = {"shuffled_audio": "false", "nearest_caption": "false", "probe": "false"}
+ALWAYS = {"shuffled_audio": "false", "nearest_caption": "false", "baselines": "false", "probe": "false"}
 MADE = ("data", "dump", "exp", "folds", "pretrained")  # what experiments make is not there before they have run
 CONFIGS = {
     5: ["align_config"],
@@ -35,7 +36,8 @@ OF_START = (
     "expdir", "lock", "sec_exp", "align_exp", "align_args", "caption_config", "caption_args", "inference_args"
 )  # fmt: skip
 # Options that run_aligncap.sh has too, and what it calls them.
-OF_BOTH = {name: name for name in ("train_set", "valid_set", "test_sets", "feats_tag")} | {"inference_model": "model"}
+SAME = ("train_set", "valid_set", "test_sets", "feats_tag", "align_model", "folds", "fold_jobs")
+OF_BOTH = {name: name for name in SAME} | {"inference_model": "model"}
 DEFAULTS = {
     "align_config": "conf/align.yaml",
     "caption_config": "conf/caption.yaml",
@@ -136,7 +138,7 @@ class Plan:
         compared = [one for name in tables for claim in file.claims[name] for one in (claim.better, claim.worse)]
         reference = [file.conf.reference] if file.conf.reference else []
         self.wanted = list(dict.fromkeys([*rows, *reference, *compared]))
-        self.left_out = {name: lacks for name in self.wanted if (lacks := self._lacks(name))}
+        self.left_out = {name: lacks for name in self.wanted if (lacks := self.file.lacks(name))}
         self.systems = [name for name in self.wanted if name not in self.left_out]
         if not self.systems:
             raise SecError(f"{file.path}: none of the systems of these tables can be run with this version")
@@ -146,11 +148,6 @@ class Plan:
         for seed in self.seeds:
             for name in self.systems:
                 self._add_system(name, seed)
-
-    def _lacks(self, name: str) -> list[str]:
-        """What a system needs and does not have here."""
-        preferred = self.file.systems[name].start
-        return [*self.file.lacks(name), *(["preference optimisation in folds"] if preferred and self.folds else [])]
 
     @property
     def scores(self) -> str:
@@ -221,33 +218,43 @@ class Plan:
         if self.folds:
             options |= {"folds": str(self.folds), "fold_jobs": str(self.jobs)}
             first = 4
-        title = f"{step.title or name}, seed {seed}"
-        alone = self.scores if self.folds else ""
         there = [one.options.get("align_exp", "").split("/")[-1] for one in self.experiments.values() if one.system]
         finds_align = first < 6 and options.get("align_exp", "").split("/")[-1] in there
-        more = {"system": name, "seed": seed, "folds": self.folds or 1, "finds_align": finds_align}
-        self._add(Experiment(own, title, (first, 8), options, (before, "data"), alone, **more))
+        self._add_run(name, seed, (first, 8), options, before, finds_align=finds_align)
+
+    def _add_run(
+        self, name: str, seed: int, stages: tuple[int, int], options: Mapping[str, str], before: str, **more: Any
+    ) -> None:
+        """The experiment of a system. In folds one runs at a time, since all share the folders of the folds."""
+        title, alone = f"{self.file.systems[name].title or name}, seed {seed}", self.scores if self.folds else ""
+        more |= {"system": name, "seed": seed, "folds": self.folds or 1}
+        self._add(Experiment(f"{name}_seed{seed}", title, stages, options, (before, "data"), alone, **more))
 
     def _add_preferred(self, name: str, step: Step, seed: int) -> None:
         """Stages 9 to 12 of run_aligncap.sh, from another system's model."""
         self._add_system(step.start, seed)
         start, own = self.experiments[f"{step.start}_seed{seed}"], f"{name}_seed{seed}"
         options = {key: value for key, value in start.options.items() if key not in OF_START}
-        options["lock"] = f"{EXP}/{own}/.lock"
+
+        def place(path: str) -> str:  # within each fold's exp/, where run.sh of a fold has it
+            return f"{EXP}/{os.path.basename(path)}" if self.folds and path else path
+
+        options["sec_stats_dir"] = place(options["sec_stats_dir"])
+        if not self.folds:
+            options["lock"] = f"{EXP}/{own}/.lock"
         mine = {new: options.pop(old) for old, new in OF_BOTH.items() if old in options}
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         mine |= {key: text(value) for key, value in step.options.items()}
         mine |= {
             "expdir": f"{EXP}/{own}",
-            "distill_exp": start.options["sec_exp"],
-            "prefer_exp": f"{EXP}/{own}/sec_caption_{own}",
-            "align_exp": start.options.get("align_exp", ""),
+            "distill_exp": place(start.options["sec_exp"]),
+            "prefer_exp": place(f"{EXP}/{own}/sec_caption_{own}"),
+            "align_exp": place(start.options.get("align_exp", "")),
             "seed": str(seed),
             "controls": "",
             "options": quoted(words),
         }
-        more = {"system": name, "seed": seed, "program": "./run_aligncap.sh"}
-        self._add(Experiment(own, f"{step.title or name}, seed {seed}", (9, 12), mine, (start.name, "data"), **more))
+        self._add_run(name, seed, (9, 12), mine, start.name, program="./run_aligncap.sh")
 
     def _options(self, name: str, steps: Sequence[Step], seed: int | None = None, feats: str = "") -> dict[str, str]:
         """The options of an experiment; those that hold options are joined in the order of the steps."""

@@ -10,7 +10,8 @@ in `tags`. The choice of tags and the English prompt are those of SRGCap; AlignC
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -87,13 +88,19 @@ class Clues:
     Args:
         grammar: see `read_grammar`.
         attributes: attribute -> its words (`Categories`), those of the grammar among them.
+        usual: attribute -> category -> the word for it that a model has learned to read, see `usual_words`.
 
     Raises:
         SecError: a name of the grammar is none of the attributes'.
     """
 
-    def __init__(self, grammar: Grammar, attributes: Mapping[str, WordTable]):
-        self.grammar, self.attributes = grammar, dict(attributes)
+    def __init__(
+        self,
+        grammar: Grammar,
+        attributes: Mapping[str, WordTable],
+        usual: Mapping[str, Mapping[str, str]] | None = None,
+    ):
+        self.grammar, self.attributes, self.usual = grammar, dict(attributes), dict(usual or {})
         self._tag = TAGGERS[grammar.tagger] if grammar.tagger else None
         self._tags, self._never = frozenset(grammar.tags), frozenset(map(plain_text, grammar.never))
         self._also = {plain_text(word): [] for word in grammar.also}
@@ -120,8 +127,8 @@ class Clues:
         return [clue.text for clue in self(caption)]
 
     def of_category(self, attribute: str, category: str) -> Clue:
-        """The clue that stands for a category: of the grammar's `names`, or its first word."""
-        named = self.grammar.names.get(attribute, {}).get(category)
+        """The clue that stands for a category: its usual word, that of the grammar's `names`, or its first word."""
+        named = self.usual.get(attribute, {}).get(category) or self.grammar.names.get(attribute, {}).get(category)
         words = self.attributes[attribute][category]
         return Clue(plain_text(named or words[0]), ((attribute, category),))
 
@@ -130,17 +137,38 @@ class Clues:
         kinds = [(name, one) for name, label in labels.items() for one in self.attributes[name].of_label(label)]
         return list({clue.text: clue for clue in (self.of_category(*kind) for kind in kinds)}.values())
 
+    def usual_words(self, captions: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Attribute -> category -> the clue that captions say most often for it and for nothing else."""
+        counts: dict[str, dict[str, Counter]] = {}
+        for caption in captions:
+            text = plain_text(caption)
+            said = {text[start:end].strip(): kinds for (start, end), kinds in self._categories(text).items()}
+            for word, kinds in said.items():
+                if len(set(kinds)) == 1:
+                    attribute, category = kinds[0]
+                    counts.setdefault(attribute, {}).setdefault(category, Counter())[word] += 1
+        return {
+            attribute: {
+                category: min(words, key=lambda word: (-words[word], word)) for category, words in found.items()
+            }
+            for attribute, found in counts.items()
+        }
+
     def prompt(self, caption: str) -> str:
         """The clues of a caption as the decoder reads them."""
         return self.grammar.prompt_of(self.texts(caption))
 
-    def _clues(self, text: str) -> list[Clue]:
+    def _categories(self, text: str) -> dict[tuple[int, int], list]:
+        """Spans of words that name categories, and which: (attribute, category). No tagger, which takes long."""
         spans: dict[tuple[int, int], list[tuple[str, str]]] = {}
         for attribute, words in self.attributes.items():
             for start, word in words.occurrences(text):
                 kinds = spans.setdefault((start, start + len(word)), [])
                 kinds += [(attribute, category) for category in words.table[word]]
-        chosen = _apart(spans)
+        return _apart(spans)
+
+    def _clues(self, text: str) -> list[Clue]:
+        chosen: dict[tuple[int, int], list | str] = dict(self._categories(text))
         taken = {at for span in chosen for at in range(*span)}
         if self._tag is not None or self._also:
             for start, end, word in self._further(text):

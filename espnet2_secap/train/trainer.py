@@ -135,6 +135,7 @@ class _Training:
         counts = options.keep_nbest_models
         self.counts = [counts] if isinstance(counts, int) else list(counts) or [1]
         self.reporter = Reporter()
+        self.remarked = False
         self.scaler = GradScaler() if options.use_amp else None
         self.state = TrainingState(model, optimizers, schedulers, self.scaler, self.reporter)
         self.steps: dict | None = None  # of an interrupted epoch
@@ -235,7 +236,11 @@ class _Training:
             self.trainer.validate_one_epoch(model=self.parallel, iterator=batches, reporter=sub, **shared)
         saver.valid_ended()
         earlier = [one for one in ranked(self.reporter, "valid", "loss", "min") if one != epoch]
-        watch.after_validation(self.reporter.stats[epoch]["valid"], bool(earlier))
+        stats = self.reporter.stats[epoch]["valid"]
+        watch.after_validation(stats, bool(earlier))
+        if (said := self.model.remark(stats)) and not self.remarked:
+            logging.warning(f"epoch {epoch}: {said}")
+            self.remarked = True
         watch.check_weights(self.model.state_dict())
         return saver
 

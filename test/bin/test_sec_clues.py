@@ -42,6 +42,14 @@ def test_a_grammar_of_ones_own_and_labels(train, tmp_path, capsys):
     assert "u1 (labels)\n  -> Feeling angry." in out and "u2 (labels)\n  -> (none)" in out
 
 
+def test_labels_in_the_words_of_a_training_set(tmp_path):
+    (tmp_path / "utt2emo").write_text("u1 angry\nu2 calm\n")
+    (tmp_path / "captions").write_text('a ["语气生气", "很愤怒"]\nb ["生气，语速快"]\n', encoding="utf-8")
+    clues = tmp_path / "clues"
+    sec_clues.main(["--labels", str(tmp_path), "--like", str(tmp_path / "captions"), "--output", str(clues)])
+    assert read_clues(clues) == {"u1": ["生气"], "u2": ["平静"]}
+
+
 def test_clues_of_a_decoding(tmp_path, capsys):
     rows = [
         {"id": "u1", "prompt": "描述", "candidates": [{"text": "悲伤"}], "clues": ["愤怒", "语速快"]},
@@ -69,6 +77,7 @@ def test_clues_of_a_decoding(tmp_path, capsys):
         (["--output", "o", "--captions", "a", "b"], "--output o: takes the clues of one captions file, not of 2"),
         (["--captions", "nowhere"], "nowhere: does not exist"),
         (["--labels", "d"], "not allowed with argument --captions"),
+        (["--like", "f"], "--like f: is for --labels; leave it out"),
         (["--top", "-1"], "--top -1: must be at least 0"),
     ],
 )

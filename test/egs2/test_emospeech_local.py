@@ -292,10 +292,11 @@ def test_it_ends_with_the_mini_parts(recipe, tmp_path, repo):
     succeeds(recipe, "--mini_parts", "false", corpus=tmp_path / "corpus")
     assert not (recipe / "called").exists()
     succeeds(recipe, "--mini_parts", "true", corpus=tmp_path / "corpus")
-    others = "--clap false --bart false\n"
-    assert (recipe / "called").read_text() == f"--train_set data/train --output pretrained --hubert false {others}"
-    succeeds(recipe, "--mini_parts", "true", "--mini_hubert", "true", corpus=tmp_path / "corpus")
-    assert (recipe / "called").read_text().endswith(f"--hubert true {others}")
+    first, others = "--train_set data/train --output pretrained", "--clap false --bart false --pretrain_config"
+    assert (recipe / "called").read_text() == f"{first} --hubert false {others} conf/pretrain.yaml\n"
+    options = ("--mini_parts", "true", "--mini_hubert", "true", "--pretrain_config", "own.yaml")
+    succeeds(recipe, *options, corpus=tmp_path / "corpus")
+    assert (recipe / "called").read_text() == f"{first} --hubert true {others} own.yaml\n"
 
 
 def test_help_tells_every_option(repo):

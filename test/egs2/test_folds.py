@@ -27,7 +27,7 @@ def kill_in_stage_5(folder):
     """Start, and kill sec.sh with -9 when the first stage of a fold has begun to train; its folds end with it."""
     log = folder / "folds/3/1/exp/sec_align_hubert/train.log"
     with subprocess.Popen([*CALL, *FOLDS], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        until = time.monotonic() + 300
+        until = time.monotonic() + 900
         while not (log.exists() and "epoch" in log.read_text()):
             assert process.poll() is None and time.monotonic() < until, process.stdout.read()
             time.sleep(0.2)

@@ -1,6 +1,8 @@
 """Stage 1 of egs2/mini_emospeech: the mini HuBERT and LLaMA that are trained on the corpus."""
 
+import json
 import random
+import subprocess
 
 import pytest
 import soundfile as sf
@@ -53,6 +55,39 @@ def test_llama_loads_as_any_other(parts, corpus):
     with torch.no_grad():
         loss = model(input_ids=torch.tensor([[1, *sp.encode(caption)]])).logits
     assert loss.isfinite().all()
+
+
+def fold_of(recipe, corpus):
+    """A recipe's folder with a fold in it, as far as local/fold.sh is concerned."""
+    fold = recipe / "folds/3/1"
+    (fold / "dump/raw").mkdir(parents=True)
+    (fold / "pretrained").mkdir()
+    (fold / "dump/raw/train").symlink_to(corpus / "test")
+    (fold / "pretrained/llama").symlink_to("../../../../pretrained/llama")
+    for name in ("local", "path.sh"):
+        (fold / name).symlink_to(RECIPE / name)
+    return fold
+
+
+def test_the_llama_of_a_fold_is_like_the_recipes(parts, corpus, tmp_path):
+    (tmp_path / "pretrained").mkdir()
+    (tmp_path / "pretrained/llama").symlink_to(parts / "llm")
+    fold = fold_of(tmp_path, corpus)
+    subprocess.run(["local/fold.sh"], cwd=fold, check=True)
+    own, of_recipe = (
+        json.loads((folder / "pretrain.json").read_text()) for folder in (fold / "pretrained/llama", parts / "llm")
+    )
+    assert not (fold / "pretrained/llama").is_symlink()
+    assert own["config"] == of_recipe["config"] and own["config"]["steps"] == TINY["llm"]["steps"]
+    assert own["sources"] != of_recipe["sources"]
+
+
+def test_a_fold_keeps_an_lm_of_other_origin(corpus, tmp_path):
+    (tmp_path / "pretrained/llama").mkdir(parents=True)
+    (tmp_path / "pretrained/llama/config.json").write_text("{}")
+    fold = fold_of(tmp_path, corpus)
+    subprocess.run(["local/fold.sh"], cwd=fold, check=True)
+    assert (fold / "pretrained/llama").is_symlink()
 
 
 @pytest.mark.parametrize("name", ["hubert", "llm"])

@@ -77,8 +77,10 @@ def test_every_source_of_clues(model, test_set, tmp_path):
     assert header["clues"] is None and header["condition"] == ["queries", "clues"] and "clues" not in rows[0]
     none = [row["candidates"] for row in rows]
     _, predicted = decode(model, test_set, tmp_path / "p", "--clues", "predicted", "--clues_confidence", "0")
-    known = {"愤怒", "平静", "语速快", "语速慢", "音量大"}
-    assert all({"愤怒", "平静"} & set(row["clues"]) and set(row["clues"]) <= known for row in predicted)
+    usual = yaml.safe_load((model.parent / "config.yaml").read_text(encoding="utf-8"))["clue_words"]
+    assert usual["rate"] == {"fast": "语速很快", "slow": "语速较慢"} and usual["volume"] == {"loud": "声音响亮"}
+    known = {word for words in usual.values() for word in words.values()}
+    assert all(set(usual["emotion"].values()) & set(row["clues"]) and set(row["clues"]) <= known for row in predicted)
     _, retrieved = decode(model, test_set, tmp_path / "r", "--clues", "retrieved", "--clues_neighbours", "1")
     for at, row in enumerate(retrieved):  # the nearest is the same recording under its other id
         word = {0: "平静", 1: "愤怒"}[at % 2]
@@ -219,6 +221,8 @@ def test_clues_of_predicted_categories():
     source = Predicted(head, clues_by("zh"), "zh", 0.0)
     assert source(["a", "b"], ["a", "b"], embedding) == [["愤怒"], ["平静"]]
     assert Predicted(head, clues_by("zh"), "zh", 0.7)(["a", "b"], [], embedding) == [["愤怒"], []]
+    usual = clues_by("zh", usual={"emotion": {"angry": "生气"}})
+    assert Predicted(head, usual, "zh", 0.0)(["a", "b"], [], embedding) == [["生气"], ["平静"]]
     head.attributes[0] = "rate"
     head.categories[0] = ["fast", "slow"]
     assert Predicted(head, clues_by("en"), "en", 0.0)(["a", "b"], [], embedding) == [["fast"], ["slow"]]
@@ -241,7 +245,7 @@ def test_neighbours_vote_by_attribute():
     assert "悲伤" not in found, "no utterance is its own neighbour"
 
 
-def test_a_file_of_clues_is_compared_with_the_references():
+def test_a_file_of_clues_is_compared_with_the_references(capsys):
     find = clues_by("zh")
     captions = {f"u{i}": ["语速很快，流露出愤怒", "生气"] for i in range(40)}
 
@@ -254,7 +258,12 @@ def test_a_file_of_clues_is_compared_with_the_references():
     check(dict.fromkeys(captions, ["愤怒"]))  # what another system might say of each
     check(dict.fromkeys(captions, []))
     table = {utt: ["生气"] if i < 37 else ["平静"] for i, utt in enumerate(captions)}
+    assert not capsys.readouterr().out
     check(table)  # 92.5 %
+    assert (
+        "note: --clues f: 37 of 40 utterances (u0, u1, u2, ...) have just the clues of captions"
+        in capsys.readouterr().out
+    )
     with pytest.raises(SecError, match="38 of 40"):
         check(table | {"u39": ["生气"]})
     with pytest.raises(SecError, match="37 of 37"):

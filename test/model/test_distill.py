@@ -49,6 +49,13 @@ def one_by_one(model, whole):
     return [one / sum(caption for _, _, caption in LENGTHS) for one in total]
 
 
+def test_a_teacher_that_predicts_no_better_is_told(tiny_llama):
+    model = of(tiny_llama)
+    assert model.remark({"loss": 0.66, "teacher_loss": 0.64}) == model.remark({"loss": 0.66}) == ""
+    said = model.remark({"loss": 3.72, "teacher_loss": 4.115})
+    assert said.startswith("the teacher's loss of 4.12 nats per token in validation is not below the student's, 3.72: ")
+
+
 def test_a_batch_is_its_utterances_one_by_one(tiny_llama):
     """Teacher and student differ in what they read, and so in length; padding counts for nothing."""
     model, whole = of(tiny_llama, kd_weight=3.0, ce_weight=0.5), taught()

@@ -9,7 +9,8 @@ from tiny_training import write as write_conf
 from espnet2_secap.bin import sec_train
 from espnet2_secap.errors import SecError
 from espnet2_secap.metric.words import load_words
-from espnet2_secap.tasks.attributes import attribute_targets, count_attributes, named_shares
+from espnet2_secap.model.attributes import AttributeHead
+from espnet2_secap.tasks.attributes import as_in_start, attribute_targets, count_attributes, named_shares
 from espnet2_secap.tasks.sec import SECTask
 
 CAPTIONS = {"a": ["悲伤，语速快", "悲伤又愤怒"], "b": ["愤怒，语速慢"], "c": ["声音有点远"]}
@@ -57,6 +58,23 @@ def test_targets_are_distributions_or_zeros(tmp_path, words):
     assert targets(CAPTIONS["a"]).tolist() == pytest.approx([1 / 3, 2 / 3, 1, 0])
     assert targets(CAPTIONS["c"]).tolist() == [0, 0, 0, 0]
     assert targets(["高兴", "悲伤"]).tolist() == [0, 1, 0, 0]  # training never says happy
+
+
+def test_a_start_with_a_head_says_which_categories_there_are(tmp_path, words, caplog):
+    """Of the same number or not: what the head has learned is of its own categories, in its own order."""
+    there = {"rate": {"fast": 3.0, "slow": 1.0}, "emotion": {"angry": 2.0, "happy": 2.0}}
+    (tmp_path / "config.yaml").write_text(json.dumps({"attributes": there}))
+    counts = {"emotion": {"angry": 1.5, "sad": 0.5}}
+    source = str(tmp_path / "model.pth")
+    found = as_in_start(counts, ["elsewhere/model.pth", f"{source}:attributes,bridge"], words)
+    assert found == {"rate": {"fast": 0.0, "slow": 0.0}, "emotion": {"angry": 1.5, "happy": 0.0}}
+    assert "will not learn: emotion: sad" in caplog.text
+    assert as_in_start(counts, [f"{source}:bridge", "elsewhere/model.pth"], words) == counts
+    head = AttributeHead(found, 4, balanced=True)
+    assert head.weights.tolist() == [0.5, 1, 1, 1]
+    (tmp_path / "config.yaml").write_text(json.dumps({"attributes": {"emotion": {"proud": 1.0}}}))
+    with pytest.raises(SecError, match="its head tells emotion: proud, which the words .* do not have"):
+        as_in_start(counts, [source], words)
 
 
 def test_captions_that_tell_nothing_apart_are_one_line(tmp_path):

@@ -223,6 +223,19 @@ def test_what_a_training_starts_from_is_part_of_what_it_is_made_from(preferred, 
     assert again.prints["good_seed0"] != plan.prints["good_seed0"] and again.prints["po_seed0"] != before
 
 
-def test_preference_optimisation_is_left_out_in_folds(preferred):
-    plan = Plan(preferred, ["2"], [0], folds=3)
-    assert plan.left_out["po"] == ["preference optimisation in folds"] and "po_seed0" not in plan.experiments
+def test_preference_optimisation_in_folds_is_within_each_fold(preferred):
+    plan = Plan(preferred, ["2"], [0], folds=3, jobs=2)
+    one, start = plan.experiments["po_seed0"], plan.experiments["good_seed0"]
+    names = ("folds", "fold_jobs", "distill_exp", "prefer_exp", "align_exp")
+    assert [one.options[name] for name in names] == [
+        "3",
+        "2",
+        "exp/sec_caption_good_seed0",
+        "exp/sec_caption_po_seed0",
+        "exp/sec_align_both_seed0",
+    ]
+    given = shlex.split(one.options["options"])
+    assert given[given.index("--sec_stats_dir") + 1] == "exp/sec_stats_hubert"
+    assert not {"--folds", "--fold_jobs", "--lock"} & set(given)
+    assert one.alone == start.alone == "folds/3/exp" and one.folds == 3
+    assert plan.score_name("po", 0) == "sec_caption_po_seed0/decode_tables"

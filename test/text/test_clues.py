@@ -168,3 +168,13 @@ def test_a_clues_file(tmp_path):
 
 def test_clues_as_a_person_writes_them():
     assert typed_clues("愤怒，语速快、 Sad;sad,") == ["愤怒", "语速快", "sad"] and typed_clues(" ") == []
+
+
+def test_usual_words():
+    """Of ties the first by code point; 声音高亢 tells both volume and pitch, and so stands for neither."""
+    captions = ["语速较快，愤怒", "语速较快，生气", "语速很快，声音高亢", "没有悲伤"]
+    usual = clues_by("zh").usual_words(captions)
+    assert usual == {"rate": {"fast": "语速较快"}, "emotion": {"angry": "愤怒"}}
+    find = clues_by("zh", usual=usual)
+    assert find.of_category("rate", "fast").text == "语速较快" != clues_by("zh").of_category("rate", "fast").text
+    assert find.of_category("rate", "slow") == clues_by("zh").of_category("rate", "slow")

@@ -75,6 +75,7 @@ inference_model=valid.loss.best.pth    # model file in the second stage's folder
 shuffled_audio=true   # also caption each utterance from another's audio, as a sanity row
 nearest_caption=true   # also caption each utterance as the training utterances nearest by the model's features
 neighbours=0          # how many of these; 0: all, weighted by how near they are
+baselines=true        # also score random captions of train_set and its most frequent one
 probe=true            # linear probes for emotion and sentence on the first stage's embeddings
 lang=zh               # language of the captions (zh, en, ja, ...): sets instructions, words, segmentation, metrics
 prompts=              # instructions to the LM: a file, zh, en or ja; those of caption_config, else of lang, if empty
@@ -217,7 +218,7 @@ if runs 8 "${skip_eval}"; then
                 --data_dir "${feats_dir}/${dset}" --output "${system}" --neighbours "${neighbours}" "${nearest_args[@]}"
             systems+=("${system}")
         fi
-        for kind in random frequent; do
+        ! "${baselines}" || for kind in random frequent; do
             sec_baseline --kind "${kind}" --train_captions "${dumpdir}/raw/${train_set}/captions" \
                 --ids "${dumpdir}/raw/${dset}/captions" --output "${expdir}/${kind}_caption/${dset}"
             systems+=("${expdir}/${kind}_caption/${dset}")

@@ -9,6 +9,7 @@ help_message="Usage: local/data.sh [options]      (from the recipe's folder; db.
   --labels FILE        'id emotion' lines (default: dataset/labels.txt, else the words of the captions)
   --seed N             of the split (default: 0)
   --mini_parts BOOL    train the mini LLaMA into pretrained/ (default: true)
+  --pretrain_config FILE  sizes and steps of the mini parts (default: conf/pretrain.yaml)
   --mini_hubert BOOL   and the mini HuBERT (default: false; 7 minutes, for --upstream hf_hubert_custom)
   --mini_clap BOOL     and a mini CLAP audio model (default: false; for --upstream clap)
   --mini_bart BOOL     and a mini BART (default: false; for decoder: seq2seq)"
@@ -18,6 +19,7 @@ test_ids=
 labels=
 seed=0
 mini_parts=true
+pretrain_config=conf/pretrain.yaml
 mini_hubert=false
 mini_clap=false
 mini_bart=false
@@ -46,5 +48,5 @@ done
 
 if "${mini_parts}" && [ -x local/pretrain.sh ]; then
     local/pretrain.sh --train_set data/train --output pretrained --hubert "${mini_hubert}" \
-        --clap "${mini_clap}" --bart "${mini_bart}"
+        --clap "${mini_clap}" --bart "${mini_bart}" --pretrain_config "${pretrain_config}"
 fi

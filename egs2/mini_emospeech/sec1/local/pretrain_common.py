@@ -59,6 +59,20 @@ def read_config(path: Path | None, section: str, defaults, seed: int | None = No
     return dataclasses.replace(defaults, **values)
 
 
+def config_of(folder: Path, kind: type):
+    """The configuration, a dataclass `kind`, that a finished part was made with.
+
+    Raises:
+        SecError: no such part, or one that these programs did not make.
+    """
+    try:
+        return kind(**json.loads((folder / RECORD).read_text(encoding="utf-8"))["config"])
+    except (OSError, ValueError, TypeError, KeyError) as err:
+        raise SecError(
+            f"{folder / RECORD}: does not say how this part was made; make it with local/pretrain.sh"
+        ) from err
+
+
 def record_of(config, sources: Iterable[str | bytes]) -> dict:
     """What a part is made from: its configuration, and a checksum over all that it learns from and these programs."""
     checksum = hashlib.sha256()

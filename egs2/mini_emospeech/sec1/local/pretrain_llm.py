@@ -15,12 +15,14 @@ import dataclasses
 import io
 import json
 import random
+from pathlib import Path
 
 import sentencepiece
 import torch
 from pretrain_common import (
     Optimizer,
     begin_folder,
+    config_of,
     count,
     finish_folder,
     is_made,
@@ -66,6 +68,12 @@ class LLMConfig:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "llm", "captions and text")
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="FOLDER",
+        help="sizes, steps and seed of this mini LLaMA, instead of --config and --seed",
+    )
     parser.add_argument(
         "--prompts", default="", help="instructions, one per line; zh, en, ja: those of the package; empty: zh"
     )
@@ -223,7 +231,7 @@ def train(sequences: Sequences, vocab_size: int, config: LLMConfig, rng: random.
 @cli
 def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
-    config = read_config(args.config, "llm", LLMConfig(), args.seed)
+    config = config_of(args.like, LLMConfig) if args.like else read_config(args.config, "llm", LLMConfig(), args.seed)
     captions = read_captions(args.train_set / "captions")
     text = args.train_set / "text"
     transcriptions = read_kaldi(text, may_be_empty=True) if text.is_file() else {}
