@@ -55,11 +55,15 @@ def plot_curves(experiments: dict[str, Curves], output: str | Path) -> None:
     from matplotlib.ticker import MaxNLocator
 
     rows = [math.ceil(len(curves) / _PER_ROW) for curves in experiments.values()]
-    figure = Figure(figsize=(3.2 * _PER_ROW, sum(2.4 * count + 0.4 for count in rows)), layout="constrained")
+    heights = [2.4 * count + 0.4 for count in rows]  # inches
+    figure = Figure(figsize=(3.2 * _PER_ROW, sum(heights)))
     FigureCanvasAgg(figure)
-    parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
-    for part, count, (name, curves) in zip(parts, rows, experiments.items(), strict=True):
-        part.suptitle(f"{name}, by epoch", fontsize=10, parse_math=False)  # a $ in a name is not a formula
+    parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, count, height, (name, curves) in zip(parts, rows, heights, experiments.items(), strict=True):
+        title = f"{name}, by epoch"
+        part.suptitle(title, fontsize=10, parse_math=False, y=1 - 0.1 / height)  # a $ in a name is not a formula
+        # fixed margins: a layout that is fitted to the labels takes longer than all the drawing
+        part.subplots_adjust(0.05, 0.3 / height, 0.99, 1 - 0.6 / height, wspace=0.32, hspace=0.35)
         panels = part.subplots(count, _PER_ROW, squeeze=False).flat
         for panel, (key, splits) in zip(panels, curves.items(), strict=False):
             for split, points in splits.items():
@@ -68,7 +72,7 @@ def plot_curves(experiments: dict[str, Curves], output: str | Path) -> None:
                 marker = "o" if len(epochs) < 4 else None
                 panel.plot(epochs, values, color=_COLORS.get(split), label=split, marker=marker, markersize=3)
             panel.set_title(key, fontsize=8, parse_math=False)
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             panel.tick_params(labelsize=7)
             for text in panel.legend(fontsize=7).get_texts():
                 text.set_parse_math(False)

@@ -3,6 +3,7 @@
 import json
 import random
 import subprocess
+import sys
 
 import pytest
 import soundfile as sf
@@ -55,6 +56,15 @@ def test_llama_loads_as_any_other(parts, corpus):
     with torch.no_grad():
         loss = model(input_ids=torch.tensor([[1, *sp.encode(caption)]])).logits
     assert loss.isfinite().all()
+
+
+def test_a_llama_that_is_there_is_found_without_torch(parts, corpus):
+    """Each fold of a cross-validation asks for its own whenever it is run."""
+    program = "import sys; sys.path.insert(0, 'local'); import pretrain_llm; pretrain_llm.main()"
+    program += "; assert 'torch' not in sys.modules"
+    options = ["--train_set", corpus / "train", "--output", parts / "llm", "--config", parts / "tiny.yaml"]
+    done = subprocess.run([sys.executable, "-c", program, *options], cwd=RECIPE, capture_output=True, text=True)
+    assert done.returncode == 0 and "kept" in done.stdout, done.stderr
 
 
 def fold_of(recipe, corpus):
@@ -166,7 +176,7 @@ def test_filters_begin_as_a_fourier_transform(local):
 
 
 def test_parts_of_a_batch_have_the_gradient_of_the_whole(local):
-    common = local("pretrain_common")
+    Optimizer = local("pretrain_optimizer").Optimizer
     data = torch.randn(5, 3)
 
     def loss_of(rows):
@@ -177,7 +187,7 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(local):
     for threads in (1, 2, 8):
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 2)
-        optimizer = common.Optimizer(model, 0.1, steps=20, threads=threads)
+        optimizer = Optimizer(model, 0.1, steps=20, threads=threads)
         shown = [optimizer.step(loss_of, (data,)).item() for _ in range(10)]
         assert shown[-1] < shown[0]
         trained.append((torch.tensor(shown), model.weight.detach()))
@@ -192,7 +202,7 @@ def test_default_sizes(local):
     assert 1.5e6 < size < 2.5e6
     llm = local("pretrain_llm")
     config = local("pretrain_common").read_config(RECIPE / "conf" / "pretrain.yaml", "llm", llm.LLMConfig())
-    size = sum(parameter.numel() for parameter in llm.build(config, 1000, 1, 2).parameters())
+    size = sum(parameter.numel() for parameter in local("pretrain_sequences").build(config, 1000, 1, 2).parameters())
     assert 2.5e6 < size < 3.5e6
 
 

@@ -253,7 +253,17 @@ def content(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def server():
-    with ProgramServer(PROGRAMS, ["espnet2_secap.tasks.sec", "transformers", "torch"]) as server:
+    parts = [
+        "bridge.qformer",
+        "decoder.causal_lm",
+        "encoder.s3prl",
+        "inference.decode",
+        "inference.probe",
+        "model.align",
+    ]
+    models = ["model.caption", "model.prefer", "tasks.sec"]
+    ours = [f"espnet2_secap.{name}" for name in parts + models]
+    with ProgramServer(PROGRAMS, [*ours, "transformers.models.llama.modeling_llama", "sklearn.linear_model"]) as server:
         yield server
 
 

@@ -14,17 +14,15 @@ import random
 import torch
 from pretrain_common import (
     SPECIAL,
-    Optimizer,
     begin_folder,
     character_tokenizer,
-    count,
     finish_folder,
     is_made,
     parser_of,
     read_config,
     record_of,
-    start,
 )
+from pretrain_optimizer import Optimizer, count, start
 
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import cli

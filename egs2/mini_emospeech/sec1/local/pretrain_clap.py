@@ -12,18 +12,8 @@ import json
 import random
 
 import torch
-from pretrain_common import (
-    Optimizer,
-    begin_folder,
-    count,
-    finish_folder,
-    is_made,
-    parser_of,
-    read_config,
-    record_of,
-    sounds_of,
-    start,
-)
+from pretrain_common import begin_folder, finish_folder, is_made, parser_of, read_config, record_of, sounds_of
+from pretrain_optimizer import Optimizer, count, start
 
 from espnet2_secap.data.audio import read_audio
 from espnet2_secap.data.io import read_captions, read_kaldi

@@ -12,20 +12,9 @@ import json
 import random
 
 import torch
-from pretrain_common import (
-    Optimizer,
-    begin_folder,
-    count,
-    finish_folder,
-    is_made,
-    parser_of,
-    pool_of,
-    read_config,
-    record_of,
-    sounds_of,
-    start,
-)
+from pretrain_common import begin_folder, finish_folder, is_made, parser_of, read_config, record_of, sounds_of
 from pretrain_conv import KERNELS, STRIDES, extract_features, fourier_filters
+from pretrain_optimizer import Optimizer, count, pool_of, start
 from pretrain_targets import SAMPLE_RATE, SHIFT, WINDOW, assign, count_frames, kmeans, log_mel, pitch, tempo
 
 from espnet2_secap.data.audio import BadAudio, read_audio

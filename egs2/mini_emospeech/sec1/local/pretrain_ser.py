@@ -13,20 +13,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from pretrain_common import (
-    Optimizer,
-    begin_folder,
-    count,
-    finish_folder,
-    is_made,
-    parser_of,
-    read_config,
-    record_of,
-    sounds_of,
-    start,
-)
+from pretrain_common import begin_folder, finish_folder, is_made, parser_of, read_config, record_of, sounds_of
 from pretrain_conv import extract_features
 from pretrain_hubert import as_float
+from pretrain_optimizer import Optimizer, count, start
 from pretrain_targets import SAMPLE_RATE, WINDOW
 
 from espnet2_secap.data.audio import BadAudio, read_audio

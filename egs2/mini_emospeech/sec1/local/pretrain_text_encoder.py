@@ -12,18 +12,8 @@ import json
 import random
 
 import torch
-from pretrain_common import (
-    Optimizer,
-    begin_folder,
-    character_tokenizer,
-    count,
-    finish_folder,
-    is_made,
-    parser_of,
-    read_config,
-    record_of,
-    start,
-)
+from pretrain_common import begin_folder, character_tokenizer, finish_folder, is_made, parser_of, read_config, record_of
+from pretrain_optimizer import Optimizer, count, start
 
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import SecError, cli

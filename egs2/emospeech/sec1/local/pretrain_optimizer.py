@@ -1,0 +1,1 @@
+../../../mini_emospeech/sec1/local/pretrain_optimizer.py
