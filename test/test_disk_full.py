@@ -262,12 +262,17 @@ def test_import_of_the_released_checkpoint(disk, repo, capsys, free):
 
 
 def local(name: str, recipe: str = "mini_emospeech"):
+    """The main of a recipe's program, which finds its neighbours as if it were started there."""
     folder = REPO / "egs2" / recipe / "sec1" / "local"
-    sys.path.insert(0, str(folder))
-    try:
-        return runpy.run_path(str(folder / f"{name}.py"), run_name=name)["main"]
-    finally:
-        sys.path.remove(str(folder))
+
+    def main(argv: list[str]) -> None:
+        sys.path.insert(0, str(folder))
+        try:
+            runpy.run_path(str(folder / f"{name}.py"), run_name=name)["main"](argv)
+        finally:
+            sys.path.remove(str(folder))
+
+    return main
 
 
 def test_emospeech_data(disk, tmp_path, capsys):
