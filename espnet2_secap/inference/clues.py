@@ -15,7 +15,7 @@ from espnet2_secap.decoder.options import ClueOptions
 from espnet2_secap.errors import SecError, few, shorten
 from espnet2_secap.inference.nearest import Neighbours
 from espnet2_secap.inference.training_speech import TrainingSpeech, named_in_training
-from espnet2_secap.metric.words import load_words
+from espnet2_secap.metric.words import load_words, without_groups
 from espnet2_secap.process.jobs import file_digest
 from espnet2_secap.progress import progress
 from espnet2_secap.tasks.attributes import DEFAULT_WORDS
@@ -197,8 +197,7 @@ class Predicted:
 
     def __init__(self, head, find: Clues, words: str, confidence: float):
         self.head, self.confidence = head, confidence
-        attributes = {name: one for name, one in load_words(words).items() if not one.parent}
-        self.find = Clues(find.grammar, attributes, find.usual)
+        self.find = Clues(find.grammar, without_groups(load_words(words)), find.usual)
 
     def __call__(self, utts: Sequence[str], audio: Sequence[str], embedding: "torch.Tensor") -> list[list[str]]:
         """See `ClueSource`."""

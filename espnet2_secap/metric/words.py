@@ -19,7 +19,7 @@ Three rules keep the lists short:
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from espnet2_secap.data.text_file import plain_text, read_json
@@ -140,6 +140,11 @@ def load_words(path_or_language: str | Path) -> dict[str, Categories]:
     elif not path.is_file():
         raise SecError(f"{path}: no such words file; give a JSON file or one of: {', '.join(languages)}")
     return _read(read_json(path, f"see {WORDS_DIR / 'zh.json'} for the form", by_hand=True), path)
+
+
+def without_groups(attributes: Mapping[str, Categories]) -> dict[str, Categories]:
+    """Those of `load_words` but for coarser ones that join the categories of others ("_groups")."""
+    return {name: one for name, one in attributes.items() if not one.parent}
 
 
 def _read(content, path: Path) -> dict[str, Categories]:

@@ -60,8 +60,8 @@ def plot_curves(experiments: dict[str, Curves], output: str | Path) -> None:
     FigureCanvasAgg(figure)
     parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, count, height, (name, curves) in zip(parts, rows, heights, experiments.items(), strict=True):
-        title = f"{name}, by epoch"
-        part.suptitle(title, fontsize=10, parse_math=False, y=1 - 0.1 / height)  # a $ in a name is not a formula
+        # a $ in a name is not a formula
+        part.suptitle(f"{name}, by epoch", fontsize=10, parse_math=False, y=1 - 0.1 / height)
         # fixed margins: a layout that is fitted to the labels takes longer than all the drawing
         part.subplots_adjust(0.05, 0.3 / height, 0.99, 1 - 0.6 / height, wspace=0.32, hspace=0.35)
         panels = part.subplots(count, _PER_ROW, squeeze=False).flat

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from espnet2_secap.data.preferences import SOURCES, TYPES, Pair
-from espnet2_secap.metric.words import Categories, named
+from espnet2_secap.metric.words import Categories, named, without_groups
 
 LONGER = 0.6  # share of pairs from which a note says that the longer caption is mostly preferred
 LEAST = 20  # pairs, below which no share is noted
@@ -82,7 +82,7 @@ def _margins(pairs: Sequence[Pair]) -> list[str]:
 
 def _attributes(pairs: Sequence[Pair], words: Mapping[str, Categories]) -> list[str]:
     """How often chosen and rejected name different categories of an attribute, and who names more of them."""
-    plain = {name: categories for name, categories in words.items() if not categories.parent}
+    plain = without_groups(words)
     if not plain:
         return ["No words of the language: attributes are not counted."]
     rows, seen = [], {name: {} for name in plain}

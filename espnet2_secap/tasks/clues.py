@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from espnet2_secap.data.io import read_captions
 from espnet2_secap.errors import SecError
-from espnet2_secap.metric.words import Categories, load_words
+from espnet2_secap.metric.words import Categories, load_words, without_groups
 from espnet2_secap.text.clues import Clues, clue_languages, read_clues, read_grammar
 from espnet2_secap.text.roles import condition_of, reads_clues
 
@@ -26,7 +26,7 @@ def clues_by(
         SecError: no such grammar or words, or one of another form.
     """
     read = read_grammar(grammar)
-    attributes = {name: one for name, one in load_words(words or read.words).items() if not one.parent}
+    attributes = without_groups(load_words(words or read.words))
     negations = next((one.negations for one in attributes.values()), ())
     own = {name: Categories(one, negations=negations) for name, one in read.attributes.items()}
     return Clues(read, own | attributes, usual)

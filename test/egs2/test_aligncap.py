@@ -15,10 +15,8 @@ pytestmark = [pytest.mark.recipe, pytest.mark.slow(500)]
 FEW = ["--caption_fraction", "0.5", "--taught", "2", "--wrong_captions", "0.3", "--prefer_args", "--max_epoch 2"]
 MORE = ["--samples_args", "--max_length 16 --num_candidates 4", "--best_of", "2", "--control_args", "--max_epoch 1"]
 METRICS = "--metrics emotion_recall hallucination_factuality"
-OPTIONS = (
-    "--train_nproc 1 --train_threads 1 --inference_nj 1 --nearest_caption false --shuffled_audio false --probe false"
-)
-OPTIONS = f"{OPTIONS} --score_args '{METRICS}'"
+OPTIONS = "--train_nproc 1 --train_threads 1 --inference_nj 1 --nearest_caption false --shuffled_audio false"
+OPTIONS = f"{OPTIONS} --probe false --score_args '{METRICS}'"
 ZERO_SHOT = "--zero_shot_sets other=data/valid"
 CLUES = ["--clues", "predicted", "--model_args"]
 CLUES += ["--model_conf condition=[queries,clues] --model_conf attributes_weight=0.3 --max_epoch 1"]

@@ -253,17 +253,11 @@ def content(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def server():
-    parts = [
-        "bridge.qformer",
-        "decoder.causal_lm",
-        "encoder.s3prl",
-        "inference.decode",
-        "inference.probe",
-        "model.align",
-    ]
-    models = ["model.caption", "model.prefer", "tasks.sec"]
-    ours = [f"espnet2_secap.{name}" for name in parts + models]
-    with ProgramServer(PROGRAMS, [*ours, "transformers.models.llama.modeling_llama", "sklearn.linear_model"]) as server:
+    names = ["bridge.qformer", "decoder.causal_lm", "encoder.s3prl", "inference.decode", "inference.probe"]
+    names += ["model.align", "model.caption", "model.prefer", "tasks.sec"]
+    preload = [f"espnet2_secap.{name}" for name in names]  # programs import these late, at some 2 s in every fork
+    preload += ["transformers.models.llama.modeling_llama", "sklearn.linear_model"]
+    with ProgramServer(PROGRAMS, preload) as server:
         yield server
 
 
